@@ -1,0 +1,49 @@
+"""ga-audit: does a logged loss or grad_norm scale with gradient accumulation, and what is to be done.
+
+Public names are loaded on first use, so that importing the package costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "read_runs": "ga_audit.pipeline",
+    "audit": "ga_audit.pipeline",
+    "diagnose": "ga_audit.pipeline",
+    "correct": "ga_audit.correction",
+    "plot": "ga_audit.plots",
+    "Run": "ga_audit.run",
+    "Role": "ga_audit.run",
+    "Series": "ga_audit.run",
+    "RunSettings": "ga_audit.run",
+    "Diagnosis": "ga_audit.finding",
+    "Audit": "ga_audit.finding",
+    "Verdict": "ga_audit.finding",
+    "AuditError": "ga_audit.errors",
+}
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from ga_audit.correction import correct as correct
+    from ga_audit.errors import AuditError as AuditError
+    from ga_audit.finding import Audit as Audit
+    from ga_audit.finding import Diagnosis as Diagnosis
+    from ga_audit.finding import Verdict as Verdict
+    from ga_audit.pipeline import audit as audit
+    from ga_audit.pipeline import diagnose as diagnose
+    from ga_audit.pipeline import read_runs as read_runs
+    from ga_audit.plots import draw as plot  # noqa: F401
+    from ga_audit.run import Role as Role
+    from ga_audit.run import Run as Run
+    from ga_audit.run import RunSettings as RunSettings
+    from ga_audit.run import Series as Series
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ga_audit' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), "draw" if name == "plot" else name)

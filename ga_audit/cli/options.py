@@ -1,0 +1,81 @@
+"""Options that commands share; an AuditError becomes a message and a status."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from ga_audit.errors import AuditError, ExitCode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def show_error(error: AuditError) -> None:
+    """Print an error and its remedy on standard error, with control characters made visible."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {_plain(_without_remedy(error))}", err=True)
+    if error.remedy:
+        click.echo(f"  {click.style('->', fg='cyan')} {_plain(error.remedy)}", err=True)
+
+
+def _without_remedy(error: AuditError) -> str:
+    return f"{error.where}: {error.message}" if error.where else error.message
+
+
+def _plain(text: str) -> str:
+    # error texts quote file names and log content; a terminal must not obey them
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def errors_to_status(function: F) -> F:
+    """Turn an AuditError that reaches the command line into a message and status 3."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except AuditError as error:
+            show_error(error)
+            leave(ExitCode.UNDECIDED)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def leave(code: ExitCode) -> NoReturn:
+    """End the program with a status."""
+    sys.exit(int(code))
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    """NAME=VALUE options as a dict from glob to a positive integer; a bare VALUE is for every run."""
+    pairs: dict[str, int] = {}
+    for text in values:
+        name, _, number = text.rpartition("=")
+        try:
+            value = int(number)
+        except ValueError:
+            value = 0
+        if value < 1:
+            raise click.BadParameter(f"{text!r} is not NAME=N or N with N a positive whole number", ctx, param)
+        pairs[name or "*"] = value
+    return pairs
+
+
+def reading_options(function: F) -> F:
+    """Options of every command that reads logs: targets, --ga, --world-size, --loss-key, --grad-norm-key, --stack."""
+    for option in reversed((
+        click.argument("targets", nargs=-1, required=True, metavar="PATH..."),
+        click.option("--ga", multiple=True, callback=_pairs, metavar="[NAME=]N",
+                     help="gradient_accumulation_steps of the runs that NAME (a glob) fits."),
+        click.option("--world-size", multiple=True, callback=_pairs, metavar="[NAME=]N",
+                     help="Data-parallel ranks of the runs that NAME (a glob) fits."),
+        click.option("--loss-key", metavar="KEY", help="Name of the training loss in the logs."),
+        click.option("--grad-norm-key", metavar="KEY", help="Name of the gradient norm in the logs."),
+        click.option("--stack", multiple=True, metavar="PACKAGE==RELEASE",
+                     help="Release of a package that trained the runs, where the logs do not say."),
+    )):  # fmt: skip
+        function = option(function)
+    return function

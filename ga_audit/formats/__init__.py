@@ -1,0 +1,114 @@
+"""One log format each: claim, read, perhaps write.
+
+A leaf is a module with `claim(target)` and `read(target)`, and `write(source, rewrite, destination)` where a corrected
+log can be written in the same format. Formats that yield settings and no series (a YAML configuration,
+`training_args.bin`) return runs without series; `discovery` joins them with the logs beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ga_audit.run import FloatArray, IntArray, ReadFailure, Role, Run
+
+HEAD_BYTES = 1 << 16
+
+
+class Claim(IntEnum):
+    """How sure a format is that a target is its own; the highest wins, by content before name."""
+
+    NO = 0
+    MAYBE = 1  # could be read, e.g. any text
+    YES = 2
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to read: a file, a directory that is one log (a W&B run), standard input ("-"), or an address."""
+
+    path: str
+    text: bytes | None = None  # content already at hand (standard input)
+    loss_key: str | None = None  # the user's --loss-key
+    grad_norm_key: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        """As a path."""
+        return Path(self.path)
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.file.name if self.path != "-" else "standard input"
+
+    @cached_property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self.text is None and self.file.is_dir()
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first 64 KiB, read when first asked for; empty for a directory."""
+        if self.text is not None:
+            return self.text[:HEAD_BYTES]
+        if self.is_dir or not self.file.is_file():
+            return b""
+        with self.file.open("rb") as f:
+            return f.read(HEAD_BYTES)
+
+    def read_bytes(self) -> bytes:
+        """The whole content."""
+        return self.text if self.text is not None else self.file.read_bytes()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescale:
+    """How to correct one logged series: piecewise constant over optimizer steps."""
+
+    name: str  # Series.name as logged
+    role: Role
+    from_step: IntArray  # (k,), ascending; the first entry also serves all earlier steps
+    factor: FloatArray  # (k,), logged / intended
+    root: bool = False  # perplexity = exp(loss): corrected = logged ** (1 / factor)
+
+    def apply(self, step: IntArray, value: FloatArray) -> FloatArray:
+        """Corrected values (n,) of logged values (n,) at optimizer steps (n,)."""
+        factor = self.factor[np.maximum(np.searchsorted(self.from_step, step, side="right") - 1, 0)]
+        return value ** (1.0 / factor) if self.root else value / factor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rewrite:
+    """What a corrected copy of one log contains."""
+
+    rescales: Sequence[Rescale]
+    provenance: Mapping[str, object]  # JSON values; written into the log as `ga_audit`
+    include_original: bool = False  # keep logged values as `original/<name>`
+
+    def for_name(self, name: str) -> Rescale | None:
+        """The correction of a series, or None where it stays as it is."""
+        return next((r for r in self.rescales if r.name == name), None)
+
+
+class LogFormat(Protocol):
+    """What a leaf of this folder defines (`write` is optional)."""
+
+    def claim(self, target: Target) -> Claim:
+        """Whether the target is of this format, from its head or listing; never raises."""
+
+    def read(self, target: Target) -> Iterator[Run | ReadFailure]:
+        """The runs of the target.
+
+        Raises
+        ------
+        AuditError
+            the target cannot be read; says file, place and remedy.
+        """
