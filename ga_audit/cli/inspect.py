@@ -1,0 +1,106 @@
+"""Audit logs: is loss or grad_norm scaled, by what, and what to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from ga_audit import registry
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.finding import Audit
+    from ga_audit.run import ReadFailure
+
+
+def _formats() -> list[str]:
+    return [name for name in registry.names("ga_audit.render") if name != "html_page"]
+
+
+@click.command(name="inspect", epilog="Exit status: 0 healthy, 1 scaling found, 2 usage, 3 inconclusive or not audited.")
+@reading_options
+@click.option("--format", "form", type=click.Choice(_formats()), default="text", help="Form of the output.")
+@click.option("--explain", is_flag=True, help="Show the arithmetic of the verdict, to be checked by hand.")
+@click.option("--show-series", is_flag=True, help="Say what was read, how, and what was left out; no verdict.")
+@click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
+@errors_to_status
+def command(
+    targets: tuple[str, ...],
+    ga: dict[str, int],
+    world_size: dict[str, int],
+    loss_key: str | None,
+    grad_norm_key: str | None,
+    stack: tuple[str, ...],
+    form: str,
+    explain: bool,
+    show_series: bool,
+    color: bool | None,
+) -> None:
+    """Say whether logged loss and grad_norm scale with gradient accumulation.
+
+    PATH is a log file, a run directory, a tree of them, or - for pasted console lines. Runs that can be compared are
+    compared; a run alone is judged by the evidence inside it.
+
+    \b
+    ga-audit inspect runs/
+    ga-audit inspect ga1/trainer_state.json ga8/trainer_state.json --ga ga1=1 --ga ga8=8
+    pbpaste | ga-audit inspect - --ga 8 --stack transformers==4.46.1
+    """  # noqa: D301 (\b is Click's)
+    from ga_audit import pipeline
+
+    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack)
+    with _progress() as progress:
+        runs, failures = pipeline.read_runs(targets, options, progress=progress)
+    if show_series:
+        from ga_audit.render._series import render_series
+
+        click.echo(render_series(runs), color=color)
+        _show_failures(failures)
+        leave(ExitCode.HEALTHY if runs else ExitCode.UNDECIDED)
+    result = pipeline.audit_runs(runs, failures)
+    rich = sys.stdout.isatty() if color is None else color
+    renderer = registry.load("ga_audit.render", form)
+    click.echo(renderer.render(result, explain=explain, color=rich), color=rich)
+    if form != "text":
+        _show_failures(failures)
+    leave(status(result))
+
+
+def status(audit: Audit) -> ExitCode:
+    """The exit status of an audit, worst first: scaled, undecided, healthy."""
+    verdicts = {diagnosis.verdict.value for diagnosis in audit.diagnoses}
+    if "scaled" in verdicts:
+        return ExitCode.SCALED
+    if audit.failures or not verdicts or verdicts != {"healthy"}:
+        return ExitCode.UNDECIDED
+    return ExitCode.HEALTHY
+
+
+def _show_failures(failures: tuple[ReadFailure, ...]) -> None:
+    for failure in failures:
+        show_error(failure.error)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None] | None]:
+    """A line on standard error that names the log being read, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    count = 0
+
+    def show(path: str) -> None:
+        nonlocal count
+        count += 1
+        shown = path if len(path) <= 60 else "..." + path[-57:]
+        click.echo(f"\r\x1b[Kreading {count}: {shown}", nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
