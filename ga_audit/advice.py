@@ -1,0 +1,224 @@
+"""What to tell the user: the headline, the reasons, whether to retrain, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ga_audit.finding import (
+    BugMatch,
+    ClipShare,
+    Evidence,
+    Finding,
+    Hypothesis,
+    Reach,
+    Silence,
+    Verdict,
+)
+from ga_audit.grouping import Group
+from ga_audit.run import Role
+
+_WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
+_SCALE_FREE = ("adam", "lion", "lamb", "adafactor", "adagrad", "rmsprop", "muon", "sophia")
+_CLIP_CHANGED = 0.05  # a share of clipped steps that moves by more than this has changed the training
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Everything that advice is made from."""
+
+    group: Group
+    verdict: Verdict
+    reach: Reach
+    findings: tuple[Finding, ...]
+    evidence: tuple[Evidence, ...]
+    silences: tuple[Silence, ...]
+    bugs: tuple[BugMatch, ...]
+    clipping: tuple[ClipShare, ...]
+
+    def found(self, role: Role) -> Hypothesis | None:
+        """The hypothesis found for a role."""
+        return next((f.hypothesis for f in self.findings if f.role is role), None)
+
+
+def in_words(h: Hypothesis) -> str:
+    """`summed over gradient_accumulation_steps`, for a sentence."""
+    drivers = {
+        (1, 0): "summed over gradient_accumulation_steps instead of averaged",
+        (-1, 0): "divided by gradient_accumulation_steps once too often",
+        (-2, 0): "divided by gradient_accumulation_steps twice too often",
+        (0, 1): "summed over world_size instead of averaged",
+        (0, -1): "divided by world_size once too often",
+        (1, 1): "summed over gradient_accumulation_steps and world_size instead of averaged",
+    }
+    return drivers.get((h.ga, h.world), f"scaled by GA^{h.ga:g} x world_size^{h.world:g}")
+
+
+def headline(told: Told, undecided: Mapping[Role, str]) -> str:
+    """The verdict in one sentence."""
+    loss, norm = told.found(Role.LOSS), told.found(Role.GRAD_NORM)
+    if told.verdict is Verdict.HEALTHY:
+        return _healthy_headline(told, undecided)
+    if told.verdict is Verdict.INCONCLUSIVE:
+        why = "; ".join(undecided.values()) or _first_silence(told)
+        return f"Inconclusive, because {why}."
+    about = _about_some(told)
+    if loss is not None and norm is not None and (loss.ga, loss.world) == (norm.ga, norm.world):
+        return f"The logged loss and grad_norm are {in_words(loss)}{about}: the gradients themselves are affected."
+    if loss is not None and norm is not None:
+        return f"The logged loss is {in_words(loss)} and grad_norm is {in_words(norm)}{about}."
+    if norm is not None:
+        return f"The loss looks right, but grad_norm is {in_words(norm)}{about}: the dangerous kind."
+    assert loss is not None
+    if told.reach is Reach.LOG_ONLY:
+        return f"Only the logged loss is {in_words(loss)}{about}; grad_norm is right."
+    return f"The logged loss is {in_words(loss)}{about}; whether the gradients are too, these logs do not show."
+
+
+def _about_some(told: Told) -> str:
+    only = {f.runs for f in told.findings}
+    if all(len(runs) == len(told.group.runs) for runs in only):
+        return ""
+    names = sorted({name for runs in only for name in runs})
+    return f" in {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+
+
+def _healthy_headline(told: Told, undecided: Mapping[Role, str]) -> str:
+    gas = sorted({run.settings.ga for run in told.group.runs if run.settings.ga})
+    spoken = {piece.role for piece in told.evidence if not piece.weak}
+    quantities = " and ".join(_WHAT[r] for r in _WHAT if r in spoken and r not in undecided) or "the log"
+    over = f" (GA {', '.join(map(str, gas))})" if gas else ""
+    sentence = f"Healthy: {quantities} {'do' if ' and ' in quantities else 'does'} not scale with GA{over}."
+    if Role.GRAD_NORM not in spoken:
+        sentence += " Of the gradients these logs say nothing."
+    elif Role.GRAD_NORM in undecided:
+        sentence += " grad_norm alone stays undecided."
+    return sentence
+
+
+def _first_silence(told: Told) -> str:
+    return told.silences[0].why if told.silences else "there is nothing to compare"
+
+
+def reasons(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:
+    """The lines of evidence that decided, strongest first; three at the most, one kind each."""
+
+    def strength(piece: Evidence) -> float:
+        values = list(piece.log_likelihood.values())
+        return max(values) - min(values) if values else 0.0
+
+    seen: set[tuple[str, Role]] = set()
+    lines = []
+    for piece in sorted(told.evidence, key=strength, reverse=True):
+        if (piece.kind, piece.role) not in seen:
+            seen.add((piece.kind, piece.role))
+            lines.append(piece.summary)
+    return tuple(lines[:3]) + tuple(f"{why[0].upper()}{why[1:]}." for why in undecided.values() if told.findings)
+
+
+def retrain(told: Told) -> str:
+    """The answer to "do I have to retrain?", with what is not known."""
+    if told.verdict is Verdict.HEALTHY:
+        return "No: nothing is mis-scaled that these logs show."
+    if told.verdict is Verdict.INCONCLUSIVE:
+        return "Not known yet: settle first whether anything is scaled."
+    if told.reach is Reach.LOG_ONLY:
+        return "No: only the logged number is wrong, the gradients and so the training are right."
+    if told.reach is Reach.UNKNOWN:
+        return (
+            "Not known: the logs hold no usable grad_norm, and most releases that log a summed loss sum the gradient "
+            "too. `ga-audit repro` measures it on the installed stack."
+        )
+    return " ".join(_retrain_for_gradients(told))
+
+
+def _retrain_for_gradients(told: Told) -> Iterator[str]:
+    optimizers = {run.settings.optimizer.value.lower() for run in told.group.runs if run.settings.optimizer}
+    clipped = [c for c in told.clipping if abs(c.as_logged - c.as_corrected) > _CLIP_CHANGED]
+    if clipped:
+        worst = max(clipped, key=lambda c: abs(c.as_logged - c.as_corrected))
+        yield (
+            f"Clipping was altered: in {worst.run} {worst.as_logged:.0%} of the logged steps were above max_grad_norm "
+            f"{worst.max_grad_norm:g}, where {worst.as_corrected:.0%} would have been; so the training was affected."
+        )
+    elif told.clipping:
+        yield "The share of clipped steps is the same as logged and as corrected, so clipping did not change it."
+    else:
+        yield "max_grad_norm is not known, so the effect on clipping is not either."
+    if not optimizers:
+        yield "The optimizer is not known: with SGD the learning rate in effect was off by the same factor (retrain);"
+        yield "with Adam the update hardly depends on the scale of the gradient (eps apart)."
+    elif all(any(name in o for name in _SCALE_FREE) for o in optimizers):
+        if clipped:
+            yield "The optimizer is of the Adam kind: apart from clipping and eps its update hardly depends on the scale."
+            yield "Retrain if the runs are to be comparable with right ones; judge a finished model by its eval loss."
+        else:
+            yield "The optimizer is of the Adam kind, whose update hardly depends on the scale: no need to retrain."
+    else:
+        yield f"With {', '.join(sorted(optimizers))} the learning rate in effect was off by the same factor: retrain,"
+        yield "or judge the model by its eval loss."
+
+
+def next_steps(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:
+    """What to do next, most useful first; commands stand between backticks."""
+    steps = list(dict.fromkeys(_steps(told, undecided)))
+    return tuple(steps[:6])
+
+
+def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
+    logs = _targets(told)
+    if told.verdict is Verdict.SCALED:
+        for bug in told.bugs:
+            if bug.fit == "matches":
+                yield f"{bug.bug}: {bug.fix}"
+                break
+        yield f"Write corrected curves beside the originals: `ga-audit fix {logs}`"
+        yield f"Make an issue report with plots: `ga-audit report {logs} -o report/`"
+        if told.reach is Reach.UNKNOWN or not any(b.fit == "matches" for b in told.bugs):
+            yield f"Measure the real gradient on the installed stack: `{_repro(told)}`"
+        return
+    if told.verdict is Verdict.INCONCLUSIVE:
+        missing = [run.name for run in told.group.runs if run.settings.ga is None]
+        if missing:
+            options = " ".join(f"--ga {shlex.quote(name + '=N')}" for name in missing[:4])
+            yield f"Say gradient_accumulation_steps (N): `ga-audit inspect {logs} {options}`"
+        for silence in told.silences:
+            yield silence.remedy
+        if len(told.group.runs) < 2 or undecided:
+            yield (
+                "Add one short run (5 logged steps are enough) with another GA and everything else equal: the same "
+                "effective batch size, data, seed and learning rate."
+            )
+        yield f"Or measure it on the installed stack: `{_repro(told)}`"
+        return
+    if told.reach is Reach.UNKNOWN:
+        yield f"To see the gradients too: `{_repro(told)}`"
+    for bug in told.bugs:
+        if bug.fit in {"affected-but-healthy", "possible"}:
+            yield f"{bug.bug}: {bug.why}"
+
+
+def _targets(told: Told) -> str:
+    """The logs of the group as the shortest thing that can be pasted."""
+    import os.path
+
+    paths = [source.path for run in told.group.runs for source in run.sources[:1] if source.path not in {"-", ""}]
+    if not paths:
+        return "LOGS"
+    if len(paths) == 1:
+        return shlex.quote(paths[0])
+    try:
+        top = os.path.commonpath(paths)
+    except ValueError:
+        top = ""
+    return shlex.quote(top) if top not in {"", "/", "."} else " ".join(shlex.quote(p) for p in paths[:8])
+
+
+def _repro(told: Told) -> str:
+    gas = sorted({run.settings.ga for run in told.group.runs if run.settings.ga})
+    wanted = gas if len(gas) > 1 else sorted({1, *(gas or [8])})
+    engines = {"transformers", "trl", "axolotl", "llamafactory", "ms-swift", "accelerate"}
+    packages = {name for run in told.group.runs for name in run.settings.packages}
+    engine = " --engine transformers" if packages & engines else ""
+    return f"ga-audit repro{engine} --ga {','.join(map(str, wanted))}"

@@ -1,0 +1,300 @@
+"""Evidence -> posterior -> findings and verdict.
+
+The posterior over named hypotheses is the prior plus the sum of what each kind of evidence says (natural logs). Pieces
+of one kind share their bias (the same task, the same dropout), so they count once, as their mean. A verdict is spoken
+at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence within a margin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ga_audit import advice
+from ga_audit.bugs import catalogue
+from ga_audit.evidence import clip_share
+from ga_audit.finding import (
+    HEALTHY,
+    NAMED,
+    OTHER,
+    Diagnosis,
+    Evidence,
+    Finding,
+    Hypothesis,
+    Reach,
+    Silence,
+    Verdict,
+)
+from ga_audit.grouping import Group
+from ga_audit.run import Note, Role, Run
+from ga_audit.stats.constants import COUPLING, PRIOR, SPEAK
+
+ROLES = (Role.LOSS, Role.GRAD_NORM)
+
+# names of the priors in `stats.constants` by exponents (ga, world)
+_PRIOR_NAMES = {(0, 0): "healthy", (1, 0): "summed", (-1, 0): "divided", (0, 1): "world", (1, 1): "ga-world"}
+_RARE = 0.01  # prior of a named fault that the table of priors does not list (divided by GA squared, by world size)
+_SAME = 1e-6  # nats: two hypotheses that no piece of evidence tells apart
+_NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy loss from here on
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is concluded about one quantity."""
+
+    posterior: dict[Hypothesis, float]
+    verdict: Verdict | None  # None: nothing speaks about it
+    top: Hypothesis
+    tied: tuple[Hypothesis, ...]  # with the top one, as far as this evidence goes
+    why: str  # why it is inconclusive
+
+
+def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnosis:
+    """Verdict, findings, reach and advice for one group of comparable runs.
+
+    Parameters
+    ----------
+    group : the runs.
+    items : all that `pipeline.gather` found on them.
+    """
+    evidence = tuple(item for item in items if isinstance(item, Evidence))
+    silences = tuple(item for item in items if isinstance(item, Silence))
+    loss = _read_role(Role.LOSS, group.runs, evidence, None)
+    norm = _read_role(Role.GRAD_NORM, group.runs, evidence, loss)
+    readings = {Role.LOSS: loss, Role.GRAD_NORM: norm}
+    verdict = _verdict(loss, norm)
+    findings = tuple(_findings(group.runs, readings, evidence))
+    reach = _reach(verdict, loss, norm)
+    bugs = catalogue.match(group.runs, findings, verdict)
+    clipping = tuple(clip_share.shares(group.runs, findings))
+    told = advice.Told(group, verdict, reach, findings, evidence, silences, bugs, clipping)
+    reasons = {role: reading.why for role, reading in readings.items() if reading.why}
+    return Diagnosis(
+        runs=tuple(group.runs),
+        verdict=verdict,
+        reach=reach,
+        headline=advice.headline(told, reasons),
+        reasons=advice.reasons(told, reasons),
+        posterior={role: reading.posterior for role, reading in readings.items() if reading.verdict is not None},
+        findings=findings,
+        evidence=evidence,
+        silences=silences,
+        bugs=bugs,
+        clipping=clipping,
+        retrain=advice.retrain(told),
+        differing=tuple(group.settings_that_differ),
+        next_steps=advice.next_steps(told, reasons),
+        notes=tuple(_notes(group.runs, readings)),
+    )
+
+
+def _read_role(role: Role, runs: Sequence[Run], evidence: Iterable[Evidence], loss: _Reading | None) -> _Reading:
+    pieces = [piece for piece in evidence if piece.role is role]
+    hypotheses = _hypotheses(runs, pieces)
+    if not pieces:
+        return _Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
+    prior = _prior(hypotheses, loss)
+    total = {h: math.log(prior[h]) for h in hypotheses}
+    for kind in _by_kind(pieces).values():
+        for h in hypotheses:
+            total[h] += sum(_log_likelihood(piece, h, runs) for piece in kind) / len(kind)
+    posterior = _normalised(total)
+    top = max(posterior, key=lambda h: posterior[h])
+    tied = tuple(h for h in posterior if _untold(h, top, pieces, runs))
+    return _decide(role, posterior, top, tied, pieces, runs)
+
+
+def _hypotheses(runs: Sequence[Run], pieces: Sequence[Evidence]) -> tuple[Hypothesis, ...]:
+    """Named hypotheses that predict something of their own for these runs, then those that evidence brings, then OTHER."""
+    seen: dict[tuple[float, ...], Hypothesis] = {}
+    brought = [h for piece in pieces for h in piece.log_likelihood if h not in NAMED and h != OTHER]
+    for h in (*NAMED, *brought):
+        factors = tuple(round(h.log_factor(run), 9) for run in runs)
+        # NaN: a setting that it needs is unknown, so nothing can be said for or against it
+        if not any(math.isnan(f) for f in factors):
+            seen.setdefault(factors, h)
+    kept = list(seen.values())
+    if HEALTHY not in kept:
+        kept.insert(0, HEALTHY)
+    spoken = [h for h in kept if h is HEALTHY or not _is_invisible(h, pieces, runs)]
+    return (*spoken, OTHER)
+
+
+def _is_invisible(h: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
+    """Whether `h` is one constant factor on every run that no evidence can see: said in a note, not weighed."""
+    factors = [h.log_factor(run) for run in runs]
+    ga_varies = len({run.settings.ga for run in runs}) > 1
+    constant = max(factors) - min(factors) < 1e-9
+    return constant and not ga_varies and h.ga == 0 and all(
+        abs(_log_likelihood(p, h, runs) - _log_likelihood(p, HEALTHY, runs)) < _SAME for p in pieces
+    )  # fmt: skip
+
+
+def _log_likelihood(piece: Evidence, h: Hypothesis, runs: Sequence[Run]) -> float:
+    """What a piece says of a hypothesis; of one that it does not list, what it says of the same prediction, else OTHER."""
+    if h in piece.log_likelihood:
+        return piece.log_likelihood[h]
+    about = [run for run in runs if run.id in piece.runs]
+    own = [h.log_factor(run) for run in about]
+    for listed, value in piece.log_likelihood.items():
+        if listed != OTHER and all(
+            math.isclose(listed.log_factor(run), f, abs_tol=1e-9) for run, f in zip(about, own, strict=True)
+        ):
+            return value
+    return piece.log_likelihood.get(OTHER, 0.0)
+
+
+def _prior(hypotheses: Sequence[Hypothesis], loss: _Reading | None) -> dict[Hypothesis, float]:
+    """Prior over hypotheses; for grad_norm, what its exponent is given that of the loss (`COUPLING`)."""
+    base = {h: _base_prior(h) for h in hypotheses}
+    # hypotheses about some of the runs share the mass of the one about all
+    alike: dict[tuple[float, float], list[Hypothesis]] = defaultdict(list)
+    for h in hypotheses:
+        if h != OTHER:
+            alike[(h.ga, h.world)].append(h)
+    for same in alike.values():
+        for h in same:
+            base[h] /= len(same)
+    if loss is None or loss.verdict is None:
+        return _scaled_to_one(base)
+    coupled = dict.fromkeys(hypotheses, 0.0)
+    for given, probability in loss.posterior.items():
+        row = _coupled_row(given, hypotheses, base)
+        for h in hypotheses:
+            coupled[h] += probability * row[h]
+    return _scaled_to_one(coupled)
+
+
+def _coupled_row(
+    given: Hypothesis, hypotheses: Sequence[Hypothesis], base: Mapping[Hypothesis, float]
+) -> dict[Hypothesis, float]:
+    table = COUPLING.get(_PRIOR_NAMES.get((given.ga, given.world), "other"), {}) if given != OTHER else {}
+    row = {}
+    for h in hypotheses:
+        name = _PRIOR_NAMES.get((h.ga, h.world)) if h != OTHER else None
+        if name in table and (h.only == given.only or name == "healthy"):
+            row[h] = table[name]
+    rest = max(1.0 - sum(row.values()), 0.01)
+    others = {h: base[h] for h in hypotheses if h not in row}
+    scale = rest / (sum(others.values()) or 1.0)
+    return row | {h: value * scale for h, value in others.items()}
+
+
+def _base_prior(h: Hypothesis) -> float:
+    return PRIOR["other"] if h == OTHER else PRIOR.get(_PRIOR_NAMES.get((h.ga, h.world), ""), _RARE)
+
+
+def _scaled_to_one(weights: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
+    total = sum(weights.values())
+    return {h: max(w / total, 1e-12) for h, w in weights.items()}
+
+
+def _by_kind(pieces: Iterable[Evidence]) -> dict[str, list[Evidence]]:
+    kinds: dict[str, list[Evidence]] = defaultdict(list)
+    for piece in pieces:
+        kinds[piece.kind].append(piece)
+    return kinds
+
+
+def _normalised(log_weight: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
+    highest = max(log_weight.values())
+    weights = {h: math.exp(w - highest) for h, w in log_weight.items()}
+    total = sum(weights.values())
+    return {h: w / total for h, w in weights.items()}
+
+
+def _untold(h: Hypothesis, top: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
+    return all(abs(_log_likelihood(p, h, runs) - _log_likelihood(p, top, runs)) < _SAME for p in pieces)
+
+
+def _decide(
+    role: Role,
+    posterior: dict[Hypothesis, float],
+    top: Hypothesis,
+    tied: tuple[Hypothesis, ...],
+    pieces: Sequence[Evidence],
+    runs: Sequence[Run],
+) -> _Reading:
+    """Speak at `SPEAK`; `healthy` needs equivalence too; weak evidence never convicts alone."""
+
+    def reading(verdict: Verdict, why: str = "") -> _Reading:
+        return _Reading(posterior, verdict, top, tied, why)
+
+    scaled_together = sum(posterior[h] for h in tied if h not in (HEALTHY, OTHER))
+    if top == HEALTHY and posterior[top] >= SPEAK:
+        compared = [p for p in pieces if p.equivalent is not None]
+        if any(p.equivalent is False for p in compared):
+            return reading(Verdict.INCONCLUSIVE, f"the {role} interval is too wide to call the runs equivalent")
+        if all(p.weak for p in pieces):
+            return reading(Verdict.INCONCLUSIVE, f"only weak evidence speaks about the {role}")
+        return reading(Verdict.HEALTHY)
+    if top not in (HEALTHY, OTHER) and (posterior[top] >= SPEAK or scaled_together >= SPEAK):
+        speaking = {p.kind for p in pieces if _log_likelihood(p, top, runs) > _log_likelihood(p, HEALTHY, runs) + 0.5}
+        strong = {p.kind for p in pieces if not p.weak and p.kind in speaking}
+        if not strong and len(speaking) < 2:
+            return reading(Verdict.INCONCLUSIVE, f"one weak piece of evidence alone does not convict the {role}")
+        return reading(Verdict.SCALED)
+    return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied))
+
+
+def _undecided(
+    role: Role, posterior: Mapping[Hypothesis, float], top: Hypothesis, tied: tuple[Hypothesis, ...]
+) -> str:
+    if len(tied) > 1:
+        names = " and ".join(h.name for h in sorted(tied, key=lambda h: -posterior[h]))
+        return f"these runs cannot tell {names} apart in the {role}"
+    if top == OTHER and posterior[top] >= SPEAK:
+        return f"the {role} differs between the runs by something that no power of GA or world size explains"
+    ranked = sorted(posterior.items(), key=lambda item: -item[1])[:2]
+    names = ", ".join(f"{h.name} {p:.0%}" for h, p in ranked)
+    return f"the evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
+
+
+def _verdict(loss: _Reading, norm: _Reading) -> Verdict:
+    if Verdict.SCALED in (loss.verdict, norm.verdict):
+        return Verdict.SCALED
+    if loss.verdict is Verdict.HEALTHY:
+        if norm.verdict in (None, Verdict.HEALTHY) or norm.posterior[HEALTHY] >= _NORM_LEANS_HEALTHY:
+            return Verdict.HEALTHY
+        return Verdict.INCONCLUSIVE
+    if loss.verdict is None and norm.verdict is Verdict.HEALTHY:
+        return Verdict.HEALTHY
+    return Verdict.INCONCLUSIVE
+
+
+def _reach(verdict: Verdict, loss: _Reading, norm: _Reading) -> Reach:
+    if norm.verdict is Verdict.SCALED:
+        return Reach.GRADIENTS
+    if loss.verdict is Verdict.SCALED and norm.verdict is Verdict.HEALTHY:
+        return Reach.LOG_ONLY
+    if verdict is Verdict.HEALTHY and norm.verdict is Verdict.HEALTHY:
+        return Reach.NONE
+    return Reach.UNKNOWN
+
+
+def _findings(
+    runs: Sequence[Run], readings: Mapping[Role, _Reading], evidence: Sequence[Evidence]
+) -> Iterable[Finding]:
+    for role, reading in readings.items():
+        if reading.verdict is not Verdict.SCALED:
+            continue
+        estimates = [p.estimate for p in evidence if p.role is role and p.estimate is not None]
+        about = tuple(run.id for run in runs if reading.top.only is None or run.id in reading.top.only)
+        yield Finding(
+            id=f"{role.value.replace('_', '-')}-{reading.top.name.partition('@')[0]}",
+            role=role,
+            hypothesis=reading.top,
+            probability=sum(reading.posterior[h] for h in {*reading.tied, reading.top}),
+            estimate=estimates[0] if estimates else None,
+            runs=about,
+        )
+
+
+def _notes(runs: Sequence[Run], readings: Mapping[Role, _Reading]) -> Iterable[Note]:
+    if len(runs) > 1 and any(r.verdict is not None for r in readings.values()):
+        message = "a factor that is the same in every run (5x too high at each GA) cannot be seen from ratios"
+        yield Note("common-factor", message)
+    if len(runs) > 1 and any(run.settings.world_size is None for run in runs):
+        yield Note("world-size-assumed", "world_size is not in every log and is taken as equal in all runs")

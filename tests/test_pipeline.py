@@ -1,0 +1,79 @@
+"""The whole path on runs in memory and on small files."""
+
+import json
+
+import pytest
+from conftest import make_run, twins
+
+from ga_audit import pipeline
+from ga_audit.errors import AuditError
+from ga_audit.finding import Verdict
+from ga_audit.run import Trust
+
+
+def write(path, values, **row):
+    path.write_text("".join(json.dumps({"step": i + 1, "loss": v, **row}) + "\n" for i, v in enumerate(values)))
+    return str(path)
+
+
+def test_given_settings_win_and_the_conflict_is_kept(tmp_path):
+    target = write(tmp_path / "ga4.jsonl", [3.0, 2.0])
+    options = pipeline.Options(ga={"ga*": 8}, world_size={"*": 2}, stack=("transformers==4.46.1",))
+    (run,), failures = pipeline.read_runs([target], options)
+    assert not failures
+    assert run.settings.ga == 8
+    assert run.settings.gradient_accumulation_steps.trust is Trust.GIVEN
+    assert run.settings.world_size.value == 2
+    assert run.settings.packages["transformers"].value == "4.46.1"
+    assert [name for name, _, _ in run.settings.conflicts] == ["gradient_accumulation_steps"]
+    assert not [n for n in run.notes if n.code == "ga-from-name"]
+
+
+def test_an_exact_name_goes_before_a_glob(tmp_path):
+    targets = [write(tmp_path / f"{name}.jsonl", [3.0, 2.0]) for name in ("one", "two")]
+    runs, _ = pipeline.read_runs(targets, pipeline.Options(ga={"two": 8, "*": 1}))
+    assert {run.name: run.settings.ga for run in runs} == {"one": 1, "two": 8}
+
+
+def test_a_malformed_stack_is_refused(tmp_path):
+    target = write(tmp_path / "a.jsonl", [3.0, 2.0])
+    with pytest.raises(AuditError, match="PACKAGE==RELEASE"):
+        pipeline.read_runs([target], pipeline.Options(stack=("transformers",)))
+
+
+def test_corrected_runs_are_left_out_and_named():
+    import dataclasses
+
+    runs = twins(1)
+    corrected = dataclasses.replace(make_run("mine", ga=8, loss=[1, 2, 3]), corrected_by="ga-audit 0.1.0")
+    result = pipeline.audit_runs([*runs, corrected])
+    assert [n.code for n in result.notes] == ["already-corrected"]
+    assert "mine" in result.notes[0].message
+    assert all(corrected not in d.runs for d in result.diagnoses)
+
+
+def test_the_two_quoted_numbers_are_a_sum(tmp_path):
+    a = write(tmp_path / "a.jsonl", [2.715])
+    b = write(tmp_path / "b.jsonl", [10.848])
+    result = pipeline.audit([a, b], pipeline.Options(ga={"a": 2, "b": 8}))
+    (diagnosis,) = result.diagnoses
+    assert diagnosis.verdict is Verdict.SCALED
+    assert [f.hypothesis.name for f in diagnosis.findings] == ["summed-over-ga"]
+    estimate = diagnosis.findings[0].estimate
+    assert estimate.value == pytest.approx(1.0, abs=0.02)
+    assert estimate.interval.low < 1 < estimate.interval.high
+
+
+def test_the_quoted_single_line_is_not_convicted(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("{'loss': 7.9071, 'grad_norm': 6.2117, 'learning_rate': 1e-05, 'epoch': 0.1}\n")
+    result = pipeline.audit([str(path)], pipeline.Options(ga={"*": 8}))
+    (diagnosis,) = result.diagnoses
+    assert diagnosis.verdict is Verdict.INCONCLUSIVE
+    assert diagnosis.next_steps
+
+
+def test_runs_without_ga_are_told_how_to_give_it():
+    result = pipeline.audit_runs([make_run("a", loss=[3, 2, 1.5]), make_run("b", loss=[24, 16, 12])])
+    assert all(d.verdict is Verdict.INCONCLUSIVE for d in result.diagnoses)
+    assert any("--ga" in step for d in result.diagnoses for step in d.next_steps)

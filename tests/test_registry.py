@@ -1,0 +1,12 @@
+from ga_audit import registry
+
+
+def test_leaves_are_found_by_being_there_and_helpers_are_not():
+    found = registry.names("ga_audit.formats")
+    assert list(found) == sorted(found)
+    assert {"trainer_state", "tensorboard", "console"} <= set(found)
+    assert not [name for name in found if name.startswith("_")]
+
+
+def test_load_all_imports_each():
+    assert set(registry.load_all("ga_audit.evidence")) == set(registry.names("ga_audit.evidence"))
