@@ -1,0 +1,243 @@
+"""What the evidence from ratios between runs shares: usable runs, what is known of them, the model's inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ga_audit.finding import NAMED, Estimate, Hypothesis, Interval, Silence
+from ga_audit.grouping import Group, Kinship, Panel, batch_sizes, kinship
+from ga_audit.run import FloatArray, Note, Role, Run
+from ga_audit.stats import constants as k
+from ga_audit.stats.censoring import looks_clipped
+from ga_audit.stats.levels import RunLevels, run_levels
+from ga_audit.stats.scaling import Exponent, Nuisance
+
+GIVE_GA = "Say it: `--ga {name}=8` (the run's gradient_accumulation_steps)."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratios:
+    """One quantity of runs that can be compared, with all that the model needs."""
+
+    panel: Panel
+    levels: RunLevels
+    kin: Kinship
+    log_ga: FloatArray  # (n,)
+    log_world: FloatArray  # (n,), 0 where no run records it
+    nuisance: Nuisance
+    notes: tuple[Note, ...]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs compared."""
+        return self.panel.runs
+
+
+def usable(group: Group, role: Role, kind: str, runs: Sequence[Run] | None = None) -> tuple[list[Run], list[Silence]]:
+    """Runs of a group with a quantity, a known GA and a ratio that has a meaning; why the others are left out."""
+    silences: list[Silence] = []
+    chosen: list[Run] = []
+    for run in group.runs if runs is None else runs:
+        series = run.get(role)
+        if series is None:
+            continue
+        if run.settings.ga is None:
+            why = f"gradient_accumulation_steps of {run.name} is unknown"
+            silences.append(Silence(kind, why, GIVE_GA.format(name=run.name), role))
+            continue
+        if role is Role.LOSS and _crosses_zero(series.value):
+            why = f"the loss of {run.name} is zero or negative: the logarithm of a ratio does not exist"
+            silences.append(Silence(kind, why, "Compare grad_norm, or measure with `ga-audit repro`.", role))
+            continue
+        if role is Role.GRAD_NORM:
+            limit = run.settings.max_grad_norm
+            if looks_clipped(series.value, None if limit is None else limit.value):
+                why = f"norms of {run.name} pile up at their maximum: logged after clipping, they hide the gradient"
+                remedy = (
+                    "Log the norm before clipping (what clip_grad_norm_ returns), or measure with `ga-audit repro`."
+                )
+                silences.append(Silence(kind, why, remedy, role))
+                continue
+        chosen.append(run)
+    if role is Role.GRAD_NORM and any("after clipping" in s.why for s in silences):
+        chosen = []  # the others' logger is the same: their norms, below the threshold or not, are not to be trusted
+    return chosen, silences
+
+
+def measure(panel: Panel, kind: str) -> Ratios | Silence:
+    """Levels, relation and nuisance of a panel."""
+    runs = panel.runs
+    kin = kinship(runs)
+    notes = list(_notes(panel, runs))
+    worlds = [r.settings.world_size.value if r.settings.world_size else None for r in runs]
+    if any(w is not None for w in worlds) and any(w is None for w in worlds):
+        notes.append(Note("world-size-unknown", "world_size is recorded of some runs only; taken as equal"))
+        worlds = [None] * len(runs)
+    elif worlds[0] is None:
+        notes.append(Note("world-size-unknown", "world_size is not recorded; taken as equal in all runs"))
+    log_ga = np.log([float(r.settings.ga or 1) for r in runs])
+    log_world = np.log([float(w or 1) for w in worlds])
+    noise = np.array([_noise(run, panel.role) for run in runs])
+    levels = run_levels(panel.level, panel.count, noise, panel.rounding)
+    nuisance = _nuisance(panel, levels, kin, log_ga)
+    return Ratios(panel, levels, kin, log_ga, log_world, nuisance, tuple(notes))
+
+
+def factors(ratios: Ratios, hypotheses: Iterable[Hypothesis] = NAMED) -> dict[str, FloatArray]:
+    """ln(logged / intended) of every run under each hypothesis; one about some runs only is 0 for the rest."""
+    out = {}
+    for h in hypotheses:
+        inside = np.array([h.only is None or r.id in h.only for r in ratios.runs])
+        out[key(h)] = np.where(inside, h.ga * ratios.log_ga + h.world * ratios.log_world, 0.0)
+    return out
+
+
+def key(hypothesis: Hypothesis) -> str:
+    """A name that is unique among hypotheses about different runs."""
+    return hypothesis.name if hypothesis.only is None else f"{hypothesis.name} in {', '.join(sorted(hypothesis.only))}"
+
+
+def estimate_of(exponent: Exponent, ratios: Ratios, method: str) -> Estimate:
+    """An exponent as the report shows it."""
+    low, high = exponent.interval95
+    return Estimate(
+        exponent.median, Interval(low, high), len(ratios.runs), ratios.panel.points, ratios.panel.axis, method,
+        exponent.axis, window_text(ratios),
+    )  # fmt: skip
+
+
+def window_text(ratios: Ratios) -> str:
+    """The part of the training that was compared, and why."""
+    levels = ratios.levels
+    if levels.window == levels.bins:
+        return f"all {levels.bins} bins: the ratio stays put"
+    return f"the first {levels.window} of {levels.bins} bins: the ratio moves later on"
+
+
+def detail(ratios: Ratios, fitted: dict[str, float], exponents: Sequence[Exponent], tau: float) -> dict[str, object]:
+    """The arithmetic, for `--explain`: JSON values only."""
+    levels, nuisance = ratios.levels, ratios.nuisance
+    return {
+        "runs": [r.id for r in ratios.runs],
+        "gradient_accumulation_steps": [round(math.exp(x)) for x in ratios.log_ga],
+        "world_size": [round(math.exp(x)) for x in ratios.log_world],
+        "axis": ratios.panel.axis.value,
+        "why_axis": ratios.panel.why_axis,
+        "window": window_text(ratios),
+        "level": levels.level.tolist(),
+        "covariance": levels.covariance.tolist() if len(ratios.runs) <= 20 else "left out: more than 20 runs",
+        "bins": levels.bins,
+        "n_effective": levels.n_effective,
+        "autocorrelation": levels.autocorrelation,
+        "degrees_of_freedom": levels.dof,
+        "wander": levels.wander,
+        "extra": nuisance.extra,
+        "relation": ratios.kin.relation,
+        "tau_centre": [list(t) for t in nuisance.tau],
+        "tau_spread": k.TAU_SPREAD,
+        "tau_posterior": tau,
+        "nuisance_modes": [m.tolist() for m in nuisance.modes],
+        "log_batch": [[b.tolist(), share] for b, share in nuisance.batch],
+        "log_likelihood": fitted,
+        "prior": dict(k.PRIOR),
+        "exponents": [
+            {"driver": e.axis, "median": e.median, "interval95": list(e.interval95), "interval90": list(e.interval90)}
+            for e in exponents
+        ],
+        "masked": ratios.panel.masked,
+        "winsorised": ratios.panel.winsorised,
+    }
+
+
+def same_meaning(ratios: Ratios, hypotheses: Sequence[Hypothesis] = NAMED) -> tuple[tuple[Hypothesis, ...], ...]:
+    """Hypotheses that differ by a power of a world size that all runs share: a common factor, never visible."""
+    if np.ptp(ratios.log_world) > 0:
+        return ()
+    groups: dict[tuple[float, frozenset[str] | None], list[Hypothesis]] = {}
+    for h in hypotheses:
+        groups.setdefault((h.ga, h.only if h.ga else None), []).append(h)
+    return tuple(tuple(g) for g in groups.values() if len(g) > 1)
+
+
+def _crosses_zero(value: FloatArray) -> bool:
+    finite = value[np.isfinite(value)]
+    return bool(finite.size and np.count_nonzero(finite <= 0) > 0.01 * finite.size)
+
+
+def _noise(run: Run, role: Role) -> float:
+    if role is Role.GRAD_NORM:
+        return k.NOISE_GRAD_NORM
+    size = run.settings.effective_batch_size
+    if size is None:
+        return k.NOISE_LOSS_UNKNOWN
+    series = run.get(role)
+    window = (series.window if series else None) or 1
+    return k.NOISE_LOSS_PER_SEQUENCE / math.sqrt(size * window)
+
+
+def _nuisance(panel: Panel, levels: RunLevels, kin: Kinship, log_ga: FloatArray) -> Nuisance:
+    """What is known of the runs, as scales of how right ones may differ (`stats/constants.py` says where from)."""
+    runs, role = panel.runs, panel.role
+    norm = role is Role.GRAD_NORM
+    family = _families(runs) if kin.relation == "different data or model" else ()
+    modes = []
+    sizes = batch_sizes(runs)
+    log_batch = np.zeros(len(runs)) if sizes is None else np.log(np.array(sizes, dtype=np.float64))
+    batches: tuple[tuple[FloatArray, float], ...] = ((log_batch, 1.0),)
+    if sizes is None:  # the effective batch may be the same, or grow with GA
+        batches = ((log_batch, 0.5), (log_ga, 0.5))
+        modes.append(k.LOSS_PER_LOG_BATCH * (log_ga - log_ga.mean()))
+    elif not kin.batch:
+        modes.append(k.LOSS_PER_LOG_BATCH * (log_batch - log_batch.mean()))
+    if kin.learning_rate is False and all(r.settings.learning_rate for r in runs):
+        rate = np.log([max(r.settings.learning_rate.value, 1e-12) for r in runs if r.settings.learning_rate])
+        scale = k.LOSS_PER_LOG_LEARNING_RATE * (k.GRAD_NORM_LEARNING_RATE_FACTOR if norm else 1.0)
+        modes.append(scale * (rate - rate.mean()))
+    extra = math.hypot(levels.extra, panel.axis_gap)
+    return Nuisance(
+        tau_centres(kin, norm, bool(family)), tuple(modes), batches if norm else (), family, extra, levels.wander
+    )
+
+
+def tau_centres(kin: Kinship, norm: bool, families: bool) -> tuple[tuple[float, float], ...]:
+    """Centres of the run effect's scale with their weights, from what the runs have in common."""
+    relation = kin.relation
+    share = k.UNKNOWN_SEED_TWIN_SHARE
+    centres = {
+        "twin": ((k.TAU_TWIN, 1.0),),
+        "twin or other seed": ((k.TAU_TWIN, share), (k.TAU_SAME_DATA, 1 - share)),
+        "same data": ((k.TAU_SAME_DATA, 1.0),),
+        "not recorded": ((k.TAU_UNRECORDED, 1.0),),
+        "different data or model": ((k.TAU_SAME_DATA if families else k.TAU_OTHER_DATA, 1.0),),
+    }[relation]
+    if not norm:
+        return centres
+    return tuple(
+        (c * k.TAU_GRAD_NORM_FACTOR if c == k.TAU_TWIN else max(k.TAU_GRAD_NORM_FLOOR, c * k.TAU_GRAD_NORM_FACTOR), w)
+        for c, w in centres
+    )
+
+
+def _families(runs: Sequence[Run]) -> tuple[int, ...]:
+    """Families by model and data, each with a level of its own, if there are more than two runs; none otherwise."""
+    if len(runs) < 3:
+        return ()
+    names = [(getattr(r.settings.model, "value", None), getattr(r.settings.dataset, "value", None)) for r in runs]
+    order = sorted(set(names), key=str)
+    return tuple(order.index(name) for name in names)
+
+
+def _notes(panel: Panel, runs: Sequence[Run]) -> Iterable[Note]:
+    if panel.masked:
+        yield Note(
+            "not-finite",
+            f"{panel.masked} values of {panel.role.value} are NaN or infinite and left out",
+            count=panel.masked,
+        )
+    changing = [r.name for r in runs if (s := r.settings.gradient_accumulation_steps) and not s.value.is_constant]
+    if changing:
+        yield Note("ga-changes", f"GA changes in {', '.join(changing)}: only the part before is compared")

@@ -1,0 +1,40 @@
+"""whether gradient norms were logged after clipping.
+
+A norm taken after `clip_grad_norm_` never exceeds max_grad_norm and piles up there: it says nothing of the gradient.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ga_audit.stats import constants as k
+
+Floats = NDArray[np.float64]
+
+
+def looks_clipped(value: Floats, max_grad_norm: float | None) -> bool:
+    """Whether norms of a run look as if they were logged after clipping.
+
+    Parameters
+    ----------
+    value : (n,)
+        Norms as logged; NaN, infinities and values <= 0 are passed over.
+    max_grad_norm : float or None
+        The threshold, where it is recorded; norms clearly above it prove that they were logged before clipping.
+    """
+    value = value[np.isfinite(value) & (value > 0)]
+    if not value.size:
+        return False
+    top = float(value.max())
+    if max_grad_norm is not None and max_grad_norm > 0:
+        if top > max_grad_norm * (1 + 2 * k.CLIP_WITHIN):
+            return False
+        at = value >= max_grad_norm * (1 - k.CLIP_WITHIN)
+        exact = value >= max_grad_norm * (1 - k.CLIP_EXACT)
+        return bool(at.mean() > k.CLIP_SHARE or (exact.any() and exact.mean() > k.CLIP_EXACT_SHARE))
+    if value.size < 3:
+        return False
+    at = value >= top * (1 - k.CLIP_WITHIN)
+    exact = value >= top * (1 - k.CLIP_EXACT)
+    return bool(
+        (at.sum() >= 3 and at.mean() > k.CLIP_SHARE) or (exact.sum() >= 3 and exact.mean() > k.CLIP_EXACT_SHARE)
+    )

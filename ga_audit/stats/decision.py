@@ -1,0 +1,117 @@
+"""posterior, equivalence, ties: from likelihoods to what may be said.
+
+Names of hypotheses are opaque keys here, except "healthy" and "other" by way of the caller's arguments.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ga_audit.stats import constants as k
+
+H = TypeVar("H", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one quantity's posterior allows to say. `chosen` is None if nothing, `why` says what stood in the way."""
+
+    chosen: object | None
+    probability: float
+    tied: tuple[object, ...]
+    why: str
+    """"" | "posterior" | "tie" | "equivalence" | "weak" | "no-evidence"."""
+
+
+def posterior(
+    prior: Mapping[H, float], log_likelihoods: Iterable[Mapping[H, float]], odds: Mapping[H, float] | None = None
+) -> dict[H, float]:
+    """Prior x exp(sum of log-likelihoods), normalised. `odds` multiply the prior of single hypotheses.
+
+    A hypothesis that a piece of evidence does not name counts as healthy there (0 nats).
+    """
+    names = list(prior)
+    total = np.array([np.log(max(prior[h] * (odds or {}).get(h, 1.0), 1e-300)) for h in names])
+    for piece in log_likelihoods:
+        total += np.array([piece.get(h, 0.0) for h in names])
+    weight = np.exp(total - total.max())
+    return {h: float(w) for h, w in zip(names, weight / weight.sum(), strict=True)}
+
+
+def coupled_prior(
+    prior: Mapping[H, float], loss_posterior: Mapping[H, float], coupling: Mapping[H, Mapping[H, float]]
+) -> dict[H, float]:
+    """Prior of the gradient norm's hypothesis given what is known of the loss: sum over L of P(L) P(beta | L).
+
+    What a row of `coupling` leaves over is spread over the other names as in `prior`; a loss hypothesis without a row
+    leaves `prior` as it is.
+    """
+    out = dict.fromkeys(prior, 0.0)
+    for loss, share in loss_posterior.items():
+        row = coupling.get(loss, {})
+        named = sum(row.values())
+        rest = {h: p for h, p in prior.items() if h not in row}
+        scale = (1.0 - named) / sum(rest.values())
+        for h in out:
+            out[h] += share * (row[h] if h in row else rest[h] * scale)
+    return out
+
+
+def merge_ties(groups: Iterable[Sequence[Sequence[H]]], names: Iterable[H]) -> tuple[tuple[H, ...], ...]:
+    """Hypotheses that *no* piece of evidence can tell apart, from the ties of each piece."""
+    names = list(names)
+    pieces = [{h: i for i, tie in enumerate(ties) for h in tie} for ties in groups]
+
+    def same(a: H, b: H) -> bool:
+        return bool(pieces) and all(a in p and b in p and p[a] == p[b] for p in pieces)
+
+    left, out = names, []
+    while left:
+        near = [h for h in left if h == left[0] or same(left[0], h)]
+        left = [h for h in left if h not in near]
+        if len(near) > 1:
+            out.append(tuple(near))
+    return tuple(out)
+
+
+def equivalent(interval90: tuple[float, float], margin: float) -> bool:
+    """Two one-sided tests at 5 % each: the 90 % interval lies inside +-margin (Schuirmann 1987)."""
+    return bool(-margin <= interval90[0] and interval90[1] <= margin)
+
+
+def decide(
+    probabilities: Mapping[H, float],
+    *,
+    healthy: H,
+    other: H | None = None,
+    ties: Sequence[Sequence[H]] = (),
+    same_meaning: Sequence[Sequence[H]] = (),
+    is_equivalent: bool | None = None,
+    only_weak: bool = False,
+    speak: float = k.SPEAK,
+) -> Decision:
+    """Say the likeliest hypothesis if it may be said.
+
+    `ties` are groups of hypotheses that the evidence cannot tell apart, `same_meaning` groups whose members need not
+    be told apart (exponents on a world size that is the same in all runs). `healthy` is refused if `is_equivalent` is
+    False (the equivalence test failed), not if it is None. `only_weak`: all evidence is of the kind that may never
+    convict alone, nor acquit.
+    """
+    best = max(probabilities, key=lambda h: probabilities[h])
+    tied = next((tuple(t) for t in ties if best in t), (best,))
+    same = next((set(t) for t in same_meaning if best in t), {best})
+    together = sum(probabilities[h] for h in {*tied, *same})
+    alone = sum(probabilities[h] for h in same)
+    if together < speak:
+        return Decision(None, alone, tied, "posterior")
+    if alone < speak:
+        return Decision(None, alone, tied, "tie")
+    if only_weak:
+        return Decision(None, alone, tied, "weak")
+    if best == healthy and is_equivalent is False:
+        return Decision(None, alone, tied, "equivalence")
+    if other is not None and best == other:
+        return Decision(best, alone, tied, "posterior")
+    return Decision(best, alone, tied, "")

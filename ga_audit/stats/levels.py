@@ -1,0 +1,196 @@
+"""robust run levels and their covariance.
+
+One number per run, the level of its log curve against the common curve, and the covariance of these numbers from the
+residuals *inside the window that was used*: a divergence later on must not inflate the noise and hide itself.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ga_audit.stats import constants as k
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunLevels:
+    """Levels of n runs over a window of bins. Only contrasts of `level` have a meaning; its mean is 0."""
+
+    level: Floats
+    """(n,) natural log."""
+    covariance: Floats
+    """(n, n) of `level`, noise inside the runs only."""
+    window: int
+    """Number of bins used, from the first."""
+    bins: int
+    """Number of bins there are."""
+    n_effective: float
+    """Independent bins the window is worth, after autocorrelation."""
+    autocorrelation: float
+    """Of residuals, lag 1, corrected for the small sample."""
+    dof: int
+    wander: float
+    """Slow wandering inside the runs, as the sd of a contrast: a floor for the offset between them."""
+    extra: float
+    """Half of what the contrast changes between window and all bins."""
+    constant: bool
+    """The ratio is the same early and late, within its noise."""
+
+
+def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding: Floats) -> RunLevels:
+    """Levels over the longest window in which they stay put (Lepski 1991): first quarter, half, all.
+
+    Of log bin means (n, m), NaN where none, with their point counts (n, m); `noise` (n,) is the prior sd of one point
+    of each run, `rounding` (n,) the relative sd of the rounding of its points.
+
+    Why the early part: at equal initialisation the first loss does not depend on batch, learning rate, clipping or
+    gradient scale; every confounder acts through time.
+    """
+    m = level.shape[1]
+    sizes = sorted({_at_least(level, s, m) for s in (max(3, -(-m // 4)), -(-m // 2), m)} & set(range(1, m + 1)))
+    fits = [_fit_window(level, count, noise, rounding, size) for size in sizes]
+    chosen = fits[0]
+    for fit in fits[1:]:
+        moved = float(np.sqrt(np.mean((fit.level - chosen.level) ** 2)))
+        allowed = k.LEPSKI_SE * float(np.sqrt(np.mean(np.diag(chosen.covariance)))) + k.LEPSKI_SLACK / 2
+        if moved > allowed:
+            break
+        chosen = fit
+    extra = float(np.sqrt(np.mean((fits[-1].level - chosen.level) ** 2)))
+    return RunLevels(
+        chosen.level, chosen.covariance, chosen.window, m, chosen.n_effective, chosen.autocorrelation,
+        chosen.dof, wander(level), extra, chosen is fits[-1],
+    )  # fmt: skip
+
+
+def wander(level: Floats) -> float:
+    """sqrt(2) x rms over runs of the sd of the four quarter medians of a run's deviation from the common curve.
+
+    0 below `constants.WANDER_BINS` bins. Without it, run effects three times as large as assumed are covered by a
+    nominal 95 % interval in 68 % only.
+    """
+    m = level.shape[1]
+    if m < k.WANDER_BINS:
+        return 0.0
+    d = _deviation(level)
+    bounds = np.linspace(0, m, 5).astype(np.int64)
+    with np.errstate(all="ignore"):
+        quarters = np.stack([_row_median(d[:, a:b]) for a, b in pairwise(bounds)], axis=1)
+    spread = quarters.std(axis=1, ddof=1)
+    spread = spread[np.isfinite(spread)]
+    return float(np.sqrt(2 * np.mean(spread**2))) if spread.size else 0.0
+
+
+def huber_means(d: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Huber location of every row of d (n, m), NaN left out, with prior weights; and the final weights (n, m)."""
+    good = np.isfinite(d)
+    weight = np.where(good, weight, 0.0)
+    d = np.where(good, d, 0.0)
+    centre = _row_median(np.where(good, d, np.nan))
+    scale = 1.4826 * _row_median(np.where(good, np.abs(d - centre[:, None]), np.nan))
+    scale = np.where(scale > 1e-12, scale, np.inf)
+    total = weight
+    for _ in range(6):
+        away = np.abs(d - centre[:, None]) / scale[:, None]
+        total = weight * np.minimum(1.0, k.HUBER / np.maximum(away, 1e-12))
+        centre = (total * d).sum(axis=1) / total.sum(axis=1)
+    return centre, total
+
+
+def _at_least(level: Floats, size: int, m: int) -> int:
+    """The smallest window >= size in which every run has a bin."""
+    good = np.isfinite(level)
+    while size < m and not good[:, :size].any(axis=1).all():
+        size += 1
+    return min(size, m)
+
+
+def _fit_window(level: Floats, count: NDArray[np.int64], noise: Floats, rounding: Floats, size: int) -> RunLevels:
+    y, c = level[:, :size], count[:, :size]
+    n = y.shape[0]
+    usual = np.maximum(1.0, np.median(np.where(c > 0, c, np.nan_to_num(c.max(axis=1, keepdims=True))), axis=1))
+    weight = np.minimum(1.0, c / usual[:, None])
+    location, used = huber_means(_deviation(y), weight)
+    for _ in range(0 if np.isfinite(y).all() else 10):
+        location, used = huber_means(_deviation(y, location), weight)
+    location = location - location.mean()
+    residual = np.where(np.isfinite(y), _deviation(y, location) - location[:, None], 0.0)
+    share = used / used.sum(axis=1, keepdims=True)
+    n_bins = 1.0 / (share**2).sum(axis=1)
+    bins = round(float(np.min(np.isfinite(y).sum(axis=1))))
+    residual, dof = _detrend(residual, np.isfinite(y), bins)
+    prior = _centred(np.diag(noise**2 / np.maximum(1.0, c.sum(axis=1))))
+    rounded = np.diag(rounding**2 / np.maximum(1.0, c.sum(axis=1)) + k.NOISE_FLOOR**2)
+    if dof <= 0:
+        rho = k.AUTOCORRELATION_UNKNOWN
+        return RunLevels(location, prior + rounded, size, size, float(n_bins.min()), rho, 0, 0.0, 0.0, True)
+    rho = _autocorrelation(residual, bins)
+    inflation = (1 + rho) / (1 - rho)
+    cross = residual @ residual.T / dof
+    if n > 2:  # more runs than bins: the off-diagonal part of a covariance of low rank is mostly chance
+        keep = dof / (dof + n - 2)
+        cross = keep * cross + (1 - keep) * np.diag(np.diag(cross))
+    cross = cross * inflation / np.sqrt(np.outer(n_bins, n_bins))
+    cross = cross * _shrink(float(np.trace(cross)) / max(1, n - 1), float(np.trace(prior)) / max(1, n - 1), dof)
+    return RunLevels(location, cross + rounded, size, size, float(n_bins.min()) / inflation, rho, dof, 0.0, 0.0, True)
+
+
+def _shrink(variance: float, prior: float, dof: int) -> float:
+    """Factor on the variance when its logarithm is shrunk to that of the prior."""
+    weight = k.NOISE_PRIOR_WEIGHT / (k.NOISE_PRIOR_WEIGHT + dof / 2)
+    return float(np.power(prior / max(variance, 1e-12), weight))
+
+
+def _deviation(level: Floats, location: Floats | None = None) -> Floats:
+    """Level minus the common curve (n, m); the common curve is the column mean of what is left without `location`."""
+    base = level if location is None else level - location[:, None]
+    good = np.isfinite(base)
+    count = np.maximum(1, good.sum(axis=0))
+    curve = np.where(good, base, 0.0).sum(axis=0) / count
+    return level - curve
+
+
+def _centred(covariance: Floats) -> Floats:
+    """Covariance of deviations from the mean of the runs."""
+    n = covariance.shape[0]
+    c = np.eye(n) - 1.0 / n
+    return np.asarray(c @ covariance @ c)
+
+
+def _detrend(residual: Floats, good: NDArray[np.bool_], bins: int) -> tuple[Floats, int]:
+    """Residuals without their linear trend (a drift is not noise), and the degrees of freedom left."""
+    if bins < 5:
+        return residual, bins - 1
+    t = np.where(good, np.arange(residual.shape[1], dtype=np.float64), 0.0)
+    n_good = np.maximum(1, good.sum(axis=1))
+    t = np.where(good, t - (t.sum(axis=1) / n_good)[:, None], 0.0)
+    mean = residual.sum(axis=1) / n_good
+    flat = np.where(good, residual - mean[:, None], 0.0)
+    slope = (t * flat).sum(axis=1) / np.maximum((t**2).sum(axis=1), 1e-12)
+    return np.asarray(flat - slope[:, None] * t), bins - 2
+
+
+def _autocorrelation(residual: Floats, bins: int) -> float:
+    """Pooled lag-1 autocorrelation, corrected by r + (1 + 3r)/n (Kendall 1954; Marriott & Pope 1954)."""
+    if bins < 4:
+        return k.AUTOCORRELATION_UNKNOWN
+    energy = float((residual**2).sum())
+    if energy <= 0:
+        return 0.0
+    rho = float((residual[:, 1:] * residual[:, :-1]).sum()) / energy
+    return float(np.clip(rho + (1 + 3 * rho) / bins, 0.0, k.AUTOCORRELATION_MAX))
+
+
+def _row_median(d: Floats) -> Floats:
+    """Median of every row without the missing; NaN where nothing is."""
+    if np.isfinite(d).all() and d.shape[1]:
+        return np.asarray(np.median(d, axis=1))
+    out = np.full(d.shape[0], np.nan)
+    for i, row in enumerate(d):
+        row = row[np.isfinite(row)]
+        if row.size:
+            out[i] = np.median(row)
+    return out
