@@ -29,6 +29,7 @@ from ga_audit.finding import (
 )
 from ga_audit.grouping import Group
 from ga_audit.run import Note, Role, Run
+from ga_audit.stats import decision
 from ga_audit.stats.constants import COUPLING, PRIOR, SPEAK
 
 ROLES = (Role.LOSS, Role.GRAD_NORM)
@@ -95,12 +96,11 @@ def _read_role(role: Role, runs: Sequence[Run], evidence: Iterable[Evidence], lo
     hypotheses = _hypotheses(runs, pieces)
     if not pieces:
         return _Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
-    prior = _prior(hypotheses, loss)
-    total = {h: math.log(prior[h]) for h in hypotheses}
-    for kind in _by_kind(pieces).values():
-        for h in hypotheses:
-            total[h] += sum(_log_likelihood(piece, h, runs) for piece in kind) / len(kind)
-    posterior = _normalised(total)
+    averaged = [
+        {h: sum(_log_likelihood(piece, h, runs) for piece in kind) / len(kind) for h in hypotheses}
+        for kind in _by_kind(pieces).values()
+    ]
+    posterior = decision.posterior(_prior(hypotheses, loss), averaged)
     top = max(posterior, key=lambda h: posterior[h])
     tied = tuple(h for h in posterior if _untold(h, top, pieces, runs))
     return _decide(role, posterior, top, tied, pieces, runs)
@@ -158,37 +158,23 @@ def _prior(hypotheses: Sequence[Hypothesis], loss: _Reading | None) -> dict[Hypo
         for h in same:
             base[h] /= len(same)
     if loss is None or loss.verdict is None:
-        return _scaled_to_one(base)
-    coupled = dict.fromkeys(hypotheses, 0.0)
-    for given, probability in loss.posterior.items():
-        row = _coupled_row(given, hypotheses, base)
-        for h in hypotheses:
-            coupled[h] += probability * row[h]
-    return _scaled_to_one(coupled)
+        return base
+    return decision.coupled_prior(base, loss.posterior, {h: _coupled_row(h, hypotheses) for h in loss.posterior})
 
 
-def _coupled_row(
-    given: Hypothesis, hypotheses: Sequence[Hypothesis], base: Mapping[Hypothesis, float]
-) -> dict[Hypothesis, float]:
-    table = COUPLING.get(_PRIOR_NAMES.get((given.ga, given.world), "other"), {}) if given != OTHER else {}
+def _coupled_row(given: Hypothesis, hypotheses: Sequence[Hypothesis]) -> dict[Hypothesis, float]:
+    """P(hypothesis about grad_norm | hypothesis about the loss), where `COUPLING` knows it."""
+    table = COUPLING.get(_PRIOR_NAMES.get((given.ga, given.world), ""), {})
     row = {}
     for h in hypotheses:
-        name = _PRIOR_NAMES.get((h.ga, h.world)) if h != OTHER else None
-        if name in table and (h.only == given.only or name == "healthy"):
+        name = _PRIOR_NAMES.get((h.ga, h.world))
+        if name in table and (h == HEALTHY or h.only == given.only):
             row[h] = table[name]
-    rest = max(1.0 - sum(row.values()), 0.01)
-    others = {h: base[h] for h in hypotheses if h not in row}
-    scale = rest / (sum(others.values()) or 1.0)
-    return row | {h: value * scale for h, value in others.items()}
+    return row
 
 
 def _base_prior(h: Hypothesis) -> float:
     return PRIOR["other"] if h == OTHER else PRIOR.get(_PRIOR_NAMES.get((h.ga, h.world), ""), _RARE)
-
-
-def _scaled_to_one(weights: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
-    total = sum(weights.values())
-    return {h: max(w / total, 1e-12) for h, w in weights.items()}
 
 
 def _by_kind(pieces: Iterable[Evidence]) -> dict[str, list[Evidence]]:
@@ -196,13 +182,6 @@ def _by_kind(pieces: Iterable[Evidence]) -> dict[str, list[Evidence]]:
     for piece in pieces:
         kinds[piece.kind].append(piece)
     return kinds
-
-
-def _normalised(log_weight: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
-    highest = max(log_weight.values())
-    weights = {h: math.exp(w - highest) for h, w in log_weight.items()}
-    total = sum(weights.values())
-    return {h: w / total for h, w in weights.items()}
 
 
 def _untold(h: Hypothesis, top: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
