@@ -41,11 +41,11 @@ class Kinship:
         if self.data is False or self.model is False:
             return "different data or model"
         known = self.data and self.model
-        if self.shared_noise and self.batch:
-            return "twin" if self.learning_rate is not False else "same data"
+        if self.shared_noise and self.batch is not None:
+            return "twin" if self.batch and self.learning_rate is not False else "same data"
         if not (known or self.shared_noise) or self.learning_rate is None:
             return "not recorded"
-        if self.batch and self.learning_rate and self.seed is not False:
+        if self.batch and self.learning_rate and self.seed is not False and self.shared_noise is not False:
             return "twin" if self.seed else "twin or other seed"
         return "same data"
 

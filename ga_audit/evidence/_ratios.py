@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from ga_audit.grouping import Group, Kinship, Panel, batch_sizes, kinship
 from ga_audit.run import FloatArray, Note, Role, Run
 from ga_audit.stats import constants as k
 from ga_audit.stats.censoring import looks_clipped
+from ga_audit.stats.kindred import shares_noise
 from ga_audit.stats.levels import RunLevels, run_levels
+from ga_audit.stats.offset import Offset, find_offset
 from ga_audit.stats.scaling import Exponent, Nuisance
 
 GIVE_GA = "Say it: `--ga {name}=8` (the run's gradient_accumulation_steps)."
@@ -68,10 +70,10 @@ def usable(group: Group, role: Role, kind: str, runs: Sequence[Run] | None = Non
     return chosen, silences
 
 
-def measure(panel: Panel, kind: str) -> Ratios | Silence:
+def measure(panel: Panel) -> Ratios:
     """Levels, relation and nuisance of a panel."""
     runs = panel.runs
-    kin = kinship(runs)
+    kin = kinship(runs, shared_noise=shares_noise(panel.level))
     notes = list(_notes(panel, runs))
     worlds = [r.settings.world_size.value if r.settings.world_size else None for r in runs]
     if any(w is not None for w in worlds) and any(w is None for w in worlds):
@@ -83,8 +85,23 @@ def measure(panel: Panel, kind: str) -> Ratios | Silence:
     log_world = np.log([float(w or 1) for w in worlds])
     noise = np.array([_noise(run, panel.role) for run in runs])
     levels = run_levels(panel.level, panel.count, noise, panel.rounding)
+    offset = find_offset(panel.level, float(log_ga[1] - log_ga[0])) if len(runs) == 2 else None
+    if offset is not None:
+        levels = _without_offset(levels, offset)
+        message = f"the loss holds a term of about {offset.constant:.3g} that is not scaled with the rest"
+        notes.append(Note("unscaled-term", message))
     nuisance = _nuisance(panel, levels, kin, log_ga)
     return Ratios(panel, levels, kin, log_ga, log_world, nuisance, tuple(notes))
+
+
+def _without_offset(levels: RunLevels, offset: Offset) -> RunLevels:
+    """Levels of two runs whose ratio is that of a regression of levels instead of the mean log ratio."""
+    half = 0.5 * offset.log_factor
+    spread = 0.25 * (offset.error**2 + k.NOISE_FLOOR**2)
+    covariance = spread * np.array([[1.0, -1.0], [-1.0, 1.0]])
+    # the drift of the ratio is explained: it is no wandering of the runs
+    return replace(levels, level=np.array([-half, half]), covariance=covariance, wander=0.0, extra=0.0,
+                   window=levels.bins)  # fmt: skip
 
 
 def factors(ratios: Ratios, hypotheses: Iterable[Hypothesis] = NAMED) -> dict[str, FloatArray]:
@@ -137,6 +154,7 @@ def detail(ratios: Ratios, fitted: dict[str, float], exponents: Sequence[Exponen
         "wander": levels.wander,
         "extra": nuisance.extra,
         "relation": ratios.kin.relation,
+        "shared_noise": ratios.kin.shared_noise,
         "tau_centre": [list(t) for t in nuisance.tau],
         "tau_spread": k.TAU_SPREAD,
         "tau_posterior": tau,
@@ -164,8 +182,7 @@ def same_meaning(ratios: Ratios, hypotheses: Sequence[Hypothesis] = NAMED) -> tu
 
 
 def _crosses_zero(value: FloatArray) -> bool:
-    finite = value[np.isfinite(value)]
-    return bool(finite.size and np.count_nonzero(finite <= 0) > 0.01 * finite.size)
+    return bool(np.count_nonzero(value <= 0) > 0.01 * value.size)
 
 
 def _noise(run: Run, role: Role) -> float:

@@ -62,9 +62,7 @@ def _speak(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evid
     panel = group.panel(role, runs)
     if isinstance(panel, Silence):
         return Silence(KIND, panel.why, panel.remedy, role)
-    ratios = _ratios.measure(panel, KIND)
-    if isinstance(ratios, Silence):
-        return ratios
+    ratios = _ratios.measure(panel)
     axes = {"gradient_accumulation_steps": ratios.log_ga, "world_size": ratios.log_world}
     axes = {name: v for name, v in axes.items() if np.ptp(v) > 0}
     levels = ratios.levels

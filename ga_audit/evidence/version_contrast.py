@@ -56,9 +56,7 @@ def _speak(group: Group, role: Role, runs: Sequence[Run], families: Sequence[Seq
     panel = group.panel(role, runs)
     if isinstance(panel, Silence):
         return Silence(KIND, panel.why, panel.remedy, role)
-    ratios = _ratios.measure(panel, KIND)
-    if isinstance(ratios, Silence):
-        return ratios
+    ratios = _ratios.measure(panel)
     position = {r.id: i for i, r in enumerate(ratios.runs)}
     mean = np.zeros((len(families), len(ratios.runs)))
     for row, family in enumerate(families):

@@ -51,18 +51,20 @@ def winsorise(value: Floats) -> tuple[Floats, int]:
         return value, 0
     blocks = int(np.clip(n // 8, 1, k.WINSOR_BLOCKS))
     bounds = np.linspace(0, n, blocks + 1).astype(np.int64)
-    out = np.empty_like(value)
-    moved = 0
-    for first, last in pairwise(bounds):
-        part = value[first:last]
-        sample = np.log(part[:: max(1, part.size // k.WINSOR_SAMPLE)])
-        middle = float(np.median(sample))
-        spread = 1.4826 * float(np.median(np.abs(sample - middle)))
-        reach = k.WINSOR_SD * max(spread, 1e-3)
-        low, high = float(np.exp(middle - reach)), float(np.exp(middle + reach))
-        np.clip(part, low, high, out=out[first:last])
-        moved += int(np.count_nonzero(out[first:last] != part))
-    return out, moved
+    length = int(np.diff(bounds).min())
+    inside = np.arange(0, length, max(1, length // k.WINSOR_SAMPLE))
+    sample = np.sort(np.log(value[bounds[:-1, None] + inside]), axis=1)
+    middle = _sorted_median(sample)
+    spread = 1.4826 * _sorted_median(np.sort(np.abs(sample - middle[:, None]), axis=1))
+    reach = k.WINSOR_SD * np.maximum(spread, 1e-3)
+    low, high = np.exp(middle - reach), np.exp(middle + reach)
+    if n < 5000:
+        out = np.clip(value, np.repeat(low, np.diff(bounds)), np.repeat(high, np.diff(bounds)))
+    else:  # block by block: no border array as long as the values
+        out = np.empty_like(value)
+        for i, (first, last) in enumerate(pairwise(bounds)):
+            np.clip(value[first:last], low[i], high[i], out=out[first:last])
+    return out, int(np.count_nonzero(out != value))
 
 
 def common_range(positions: Sequence[Floats]) -> tuple[float, float] | None:
@@ -86,7 +88,7 @@ def nested_edges(positions: Sequence[Floats], limit: int = k.BINS) -> Floats | N
     if span is None:
         return None
     low, high = span
-    inside = [p[(p >= low) & (p <= high)] for p in positions]
+    inside = [p[np.searchsorted(p, low) : np.searchsorted(p, high, side="right")] for p in positions]
     sizes = np.array([p.size for p in inside])
     if not (sizes > 0).any():
         return None
@@ -95,10 +97,11 @@ def nested_edges(positions: Sequence[Floats], limit: int = k.BINS) -> Floats | N
     coarse = inside[order[min(len(order) - 1, len(positions) // 10)]]
     pick = np.unique(np.linspace(0, coarse.size, min(limit, coarse.size) + 1).round().astype(np.int64))[1:] - 1
     uppers = coarse[pick]
-    step = float(np.median(np.diff(coarse))) if coarse.size > 1 else max(abs(float(coarse[0])), 1.0)
+    step = float(np.median(np.diff(coarse[:1000]))) if coarse.size > 1 else 0.0
     lowest = float(coarse[0]) - step
-    if coarse.size == 1:
-        lowest, uppers = low - step, np.array([high])
+    if coarse.size == 1:  # one number: it stands for the others' points at that place, not for all before it
+        gaps = [float(np.min(np.diff(p[:1000]))) for p in positions if p.size > 1]
+        lowest, uppers = low - min(gaps, default=1.0), np.array([high])
     return np.concatenate(([lowest], uppers))
 
 
@@ -151,6 +154,12 @@ def rounding(value: Floats) -> float:
     if np.all(short == sample) and np.all(short.view(np.uint32) & np.uint32(0xFFFF) == 0):
         return k.BF16_RELATIVE
     return 0.0
+
+
+def _sorted_median(sample: Floats) -> Floats:
+    """Medians (r,) of sorted rows (r, c)."""
+    half = sample.shape[1] // 2
+    return np.asarray(0.5 * (sample[:, half] + sample[:, (sample.shape[1] - 1) // 2]))
 
 
 def _nanmean(level: Floats) -> Floats:

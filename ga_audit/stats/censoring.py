@@ -21,7 +21,8 @@ def looks_clipped(value: Floats, max_grad_norm: float | None) -> bool:
     max_grad_norm : float or None
         The threshold, where it is recorded; norms clearly above it prove that they were logged before clipping.
     """
-    value = value[np.isfinite(value) & (value > 0)]
+    good = (value > 0) & (value < np.inf)
+    value = value if good.all() else value[good]
     if not value.size:
         return False
     top = float(value.max())

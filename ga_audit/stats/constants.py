@@ -35,7 +35,7 @@ GRAD_NORM_LEARNING_RATE_FACTOR: Final = 1.5
 """klr of gradient norms, as a multiple of that of the loss."""
 GRAD_NORM_BATCH_EXPONENT: Final = (0.0, 0.5)
 """gamma: a healthy norm falls as B^-gamma, E|g|^2 = |G|^2 + tr(Sigma)/B (McCandlish et al. 2018, arXiv:1812.06162)."""
-GRAD_NORM_BATCH_GRID: Final = 25
+GRAD_NORM_BATCH_GRID: Final = 13
 """Points of the midpoint rule over gamma. Numerical."""
 
 # --- noise of one point when residuals cannot tell (judgement) ---
@@ -72,6 +72,15 @@ WANDER_BINS: Final = 8
 """Fewest bins from which slow wandering inside the runs is judged."""
 BF16_RELATIVE: Final = 2.0**-9
 """Largest relative rounding of bfloat16 (8 significant bits)."""
+
+# --- same data in the same order, measured (simulator) ---
+KINDRED_BINS: Final = 8
+"""Fewest bins that can show it; twice as many to deny it."""
+KINDRED_SAME: Final = 0.9
+KINDRED_OTHER: Final = 0.5
+"""Correlation of second differences from which noise counts as shared, and below which as not."""
+KINDRED_NOISE_LAG: Final = -0.2
+"""Their lag-1 autocorrelation must lie below this: white noise has -2/3, a smooth curve about 1."""
 
 # --- hypotheses and decision ---
 PRIOR: Final = {"healthy": 0.55, "summed": 0.25, "divided": 0.08, "world": 0.05, "ga-world": 0.05, "other": 0.02}

@@ -150,7 +150,7 @@ def _deviation(level: Floats, location: Floats | None = None) -> Floats:
     good = np.isfinite(base)
     count = np.maximum(1, good.sum(axis=0))
     curve = np.where(good, base, 0.0).sum(axis=0) / count
-    return level - curve
+    return np.asarray(level - curve)
 
 
 def _centred(covariance: Floats) -> Floats:

@@ -21,16 +21,28 @@ def log_ndtr(x: Floats) -> Floats:
     ----------
     Press et al., Numerical Recipes, section 6.2 (`erfcc`): a Chebyshev fit of log erfc, hence no underflow.
     """
-    z = np.abs(x) / np.sqrt(2.0)
-    t = 1.0 / (1.0 + 0.5 * z)
-    lower = np.log(0.5 * t) - z * z + np.polyval(_ERFC, t)
+    log_lower, t, series = _tail(x)
+    lower = np.log(0.5 * t) + log_lower + series
     upper = np.log1p(-np.minimum(np.exp(lower), 0.5))
     return np.asarray(np.where(x <= 0, lower, upper))
 
 
 def ndtr(x: Floats) -> Floats:
     """Standard normal distribution function."""
-    return np.exp(log_ndtr(x))
+    exponent, t, series = _tail(x)
+    lower = 0.5 * t * np.exp(exponent + series)
+    return np.asarray(np.where(x <= 0, lower, 1.0 - lower))
+
+
+def _tail(x: Floats) -> tuple[Floats, Floats, Floats]:
+    """-z^2, t and the fitted polynomial in t for z = |x| / sqrt(2)."""
+    z = np.abs(x) * np.sqrt(0.5)
+    t = 1.0 / (1.0 + 0.5 * z)
+    series = np.full_like(t, _ERFC[0])
+    for coefficient in _ERFC[1:]:
+        series *= t
+        series += coefficient
+    return -z * z, t, series
 
 
 def log_interval(low: Floats, high: Floats) -> Floats:
@@ -54,13 +66,19 @@ def log_sum(x: Floats, axis: int | tuple[int, ...] | None = None) -> Floats:
 
 
 def mixture_quantiles(weight: Floats, mean: Floats, sd: Floats, at: Floats) -> Floats:
-    """Quantiles (p,) of a mixture of Gaussians with weights, means and sds (c,), by bisection."""
-    keep = weight > 1e-7 * weight.max()
+    """Quantiles (p,) of a mixture of Gaussians with weights, means and sds (c,), by three rounds of bracketing."""
+    keep = weight > 1e-5 * weight.max()
     weight, mean, sd = weight[keep] / weight[keep].sum(), mean[keep], sd[keep]
-    low = np.full(at.size, float((mean - 9 * sd).min()))
-    high = np.full(at.size, float((mean + 9 * sd).max()))
-    for _ in range(36):
-        middle = 0.5 * (low + high)
-        below = ndtr((middle[:, None] - mean) / sd) @ weight < at
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return np.asarray(0.5 * (low + high))
+    grid = np.linspace((mean - 6 * sd).min(), (mean + 6 * sd).max(), 33)[None, :]
+    fine = np.linspace(0.0, 1.0, 17)
+    row = np.arange(at.size)
+    for last in (False, False, True):
+        below = np.broadcast_to(ndtr((grid[:, :, None] - mean) / sd) @ weight, (at.size, grid.shape[1]))
+        grid = np.broadcast_to(grid, below.shape)
+        index = np.clip((below < at[:, None]).sum(axis=1), 1, grid.shape[1] - 1)
+        low, high = grid[row, index - 1], grid[row, index]
+        if not last:
+            grid = low[:, None] + (high - low)[:, None] * fine
+    left, right = below[row, index - 1], below[row, index]
+    share = np.clip((at - left) / np.maximum(right - left, 1e-300), 0.0, 1.0)
+    return np.asarray(low + share * (high - low))
