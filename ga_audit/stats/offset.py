@@ -58,7 +58,7 @@ def find_offset(level: Floats, log_size: float) -> Offset | None:
 
 
 def _slope_t(x: Floats, y: Floats) -> float:
-    """t statistic of the least-squares slope of y on x."""
+    """Statistic t of the least-squares slope of y on x."""
     x = x - x.mean()
     energy = float(x @ x)
     if energy < 1e-12:

@@ -66,8 +66,8 @@ def ar1(rng: np.random.Generator, n: int, rho: float) -> np.ndarray:
 
 def simulate(
     world: World, rng: np.random.Generator, *, name: str, ga: int, micro: int, world_size: int = 1, seed: int = 42,
-    lr: float = 1e-4, lr0: float = 1e-4, batch0: int | None = None, n: int = 100, every: int = 1, shared: int | None = None,
-    loss: tuple[float, float] = (0, 0), norm: tuple[float, float] = (0, 0), record: bool = True,
+    lr: float = 1e-4, lr0: float = 1e-4, batch0: int | None = None, n: int = 100, every: int = 1,
+    shared: int | None = None,    loss: tuple[float, float] = (0, 0), norm: tuple[float, float] = (0, 0), record: bool = True,
     **settings,
 ) -> Run:  # fmt: skip
     """A run whose loss and norm are off by ga**loss[0] * world_size**loss[1]; `shared` seeds noise that twins share."""
@@ -88,9 +88,10 @@ def simulate(
     norm_level = 0.5 * np.log(g2) + world.norm_noise * ar1(own, n, 0.2)
     norm_level = norm_level + ramp * rng.normal(0, 2 * personal / math.sqrt(2)) + rng.normal(0, 2e-3, n)
     norm_level = norm_level + math.log(ga) * norm[0] + math.log(world_size) * norm[1]
-    return make(name, step, np.exp(level + factor), np.exp(norm_level), every, ga=ga if record else ga, **(
-        {"micro": micro, "world_size": world_size, "seed": seed, "lr": lr, "model": "m", "dataset": "d"} if record else {}
-    ), **settings)  # fmt: skip
+    known = {"micro": micro, "world_size": world_size, "seed": seed, "lr": lr, "model": "m", "dataset": "d"}
+    return make(
+        name, step, np.exp(level + factor), np.exp(norm_level), every, ga=ga, **(known if record else {}), **settings
+    )
 
 
 def make(name, step, loss, norm, every=1, *, ga=None, micro=None, world_size=None, seed=None, lr=None, model=None,
