@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.kindred import shares_noise
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ def find_offset(level: Floats, log_size: float) -> Offset | None:
     if level.shape[0] != 2 or m < 8 or abs(log_size) < 1e-9:
         return None
     x, y = np.exp(level)
-    if np.corrcoef(x, y)[0, 1] < k.OFFSET_CORRELATION:
+    if shares_noise(level) is not True or np.corrcoef(x, y)[0, 1] < k.OFFSET_CORRELATION:
         return None
     t = _slope_t(level.mean(axis=0), level[1] - level[0])
     if abs(t) < k.OFFSET_T:

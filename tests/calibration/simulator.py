@@ -67,7 +67,8 @@ def ar1(rng: np.random.Generator, n: int, rho: float) -> np.ndarray:
 def simulate(
     world: World, rng: np.random.Generator, *, name: str, ga: int, micro: int, world_size: int = 1, seed: int = 42,
     lr: float = 1e-4, lr0: float = 1e-4, batch0: int | None = None, n: int = 100, every: int = 1,
-    shared: int | None = None,    loss: tuple[float, float] = (0, 0), norm: tuple[float, float] = (0, 0), record: bool = True,
+    shared: int | None = None, loss: tuple[float, float] = (0, 0),
+    norm: tuple[float, float] = (0, 0), record: bool = True,
     **settings,
 ) -> Run:  # fmt: skip
     """A run whose loss and norm are off by ga**loss[0] * world_size**loss[1]; `shared` seeds noise that twins share."""

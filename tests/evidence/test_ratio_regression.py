@@ -1,0 +1,191 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import make_run, twins
+
+from ga_audit.evidence import ratio_regression
+from ga_audit.finding import (
+    DIVIDED_GA,
+    DIVIDED_GA2,
+    HEALTHY,
+    OTHER,
+    SUMMED_GA,
+    SUMMED_GA_WORLD,
+    SUMMED_WORLD,
+    Evidence,
+    Silence,
+)  # fmt: skip
+from ga_audit.grouping import Group, group
+from ga_audit.run import Role, Setting, Trust
+
+
+def evidence(runs, role=Role.LOSS):
+    found = [p for p in ratio_regression.gather(group(runs)[0]) if isinstance(p, Evidence) and p.role is role]
+    assert len(found) == 1
+    return found[0]
+
+
+def silences(runs, role=Role.LOSS):
+    got = list(ratio_regression.gather(Group(tuple(runs))))
+    assert not any(isinstance(p, Evidence) and p.role is role for p in got)
+    return [p for p in got if isinstance(p, Silence) and p.role is role]
+
+
+@pytest.mark.parametrize(
+    ("exponent", "named"), [(0, HEALTHY), (1, SUMMED_GA), (-1, DIVIDED_GA), (-2, DIVIDED_GA2), (0.5, OTHER)]
+)
+@pytest.mark.parametrize("role", [Role.LOSS, Role.GRAD_NORM])
+def test_the_true_hypothesis_is_the_likeliest_on_twins(exponent, named, role):
+    got = evidence(twins(exponent, gas=(1, 2, 8)), role)
+    assert max(got.log_likelihood, key=got.log_likelihood.get) == named
+    assert got.estimate.interval.low < exponent < got.estimate.interval.high
+    assert got.equivalent is (exponent == 0)
+    assert got.log_likelihood[HEALTHY] == 0
+    assert all(math.isfinite(x) for x in got.log_likelihood.values())
+
+
+def test_loss_and_norm_are_judged_apart():
+    runs = twins(1, 0)
+    assert evidence(runs).log_likelihood[SUMMED_GA] > 10
+    assert evidence(runs, Role.GRAD_NORM).log_likelihood[SUMMED_GA] < -10
+
+
+def test_the_sentence_has_its_numbers():
+    got = evidence(twins(1))
+    assert "8 times" in got.summary
+    assert "1.000 [" in got.summary
+    assert "2 runs" in got.summary
+
+
+def test_the_arithmetic_can_be_written_as_json():
+    got = evidence(twins(1))
+    again = json.loads(json.dumps(got.detail))
+    assert again["relation"] == "twin"
+    contrast = again["level"][1] - again["level"][0]
+    assert contrast == pytest.approx(math.log(8), abs=0.01)
+    assert len(again["covariance"]) == 2
+    assert again["log_likelihood"]["summed-over-ga"] == got.log_likelihood[SUMMED_GA]
+
+
+def test_names_and_order_of_runs_do_not_matter():
+    runs = twins(1, gas=(1, 2, 4, 8))
+    renamed = [dataclasses.replace(r, id=f"x{9 - i}", name=f"x{9 - i}") for i, r in enumerate(runs)][::-1]
+    a, b = evidence(runs), evidence(renamed)
+    assert list(a.log_likelihood.values()) == pytest.approx(list(b.log_likelihood.values()), abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.2, 5.0, 1e6])
+def test_a_factor_common_to_all_runs_is_invisible(factor):
+    runs = twins(1)
+    scaled = [
+        dataclasses.replace(r, series=tuple(dataclasses.replace(s, value=s.value * factor) for s in r.series))
+        for r in runs
+    ]
+    assert evidence(scaled).log_likelihood[SUMMED_GA] == pytest.approx(
+        evidence(runs).log_likelihood[SUMMED_GA], abs=1e-6
+    )
+
+
+def test_more_points_of_two_runs_are_still_two_runs():
+    def width(n):
+        rng = np.random.default_rng(0)
+        known = {"world_size": 1, "learning_rate": 1e-3, "model": "m", "dataset": "d"}
+        runs = [
+            make_run(f"r{g}", ga=g, micro_batch_size=8 // g, seed=g, loss=2 * np.exp(rng.normal(0, 0.05, n)), **known)
+            for g in (1, 4)
+        ]
+        interval = evidence(runs).estimate.interval
+        return interval.high - interval.low
+
+    assert width(50_000) > 0.6 * width(500)
+
+
+def test_kinship_is_measured_where_nothing_is_recorded():
+    known = {"seed": None, "learning_rate": None, "model": None, "dataset": None}
+    got = evidence(twins(0, gas=(1, 2), **known))
+    assert got.detail["shared_noise"] is True
+    assert got.detail["relation"] == "twin"
+    assert got.equivalent
+
+
+def test_confounded_designs_state_their_ties():
+    rng = np.random.default_rng(0)
+    runs = [
+        make_run(f"g{g}w{w}", ga=g, world_size=w, micro_batch_size=2, seed=1, learning_rate=1.0, model="m", dataset="d",
+                 loss=2 + rng.normal(0, 0.05, 40)) for g, w in ((8, 1), (1, 8))
+    ]  # fmt: skip
+    assert {HEALTHY, SUMMED_GA_WORLD} in [set(t) for t in evidence(runs).ties]
+    doubled = [dataclasses.replace(r, settings=dataclasses.replace(
+        r.settings, world_size=Setting(r.settings.ga, "t", Trust.RECORDED))) for r in runs]  # fmt: skip
+    assert {SUMMED_GA, SUMMED_WORLD} <= set().union(*(set(t) for t in evidence(doubled).ties))
+
+
+def test_an_unscaled_term_is_found_and_said():
+    runs = twins(0, gas=(1, 4))
+    changed = []
+    for run in runs:
+        series = tuple(
+            dataclasses.replace(s, value=s.value * run.settings.ga + 0.5) if s.role is Role.LOSS else s
+            for s in run.series
+        )
+        changed.append(dataclasses.replace(run, series=series))
+    got = evidence(changed)
+    assert max(got.log_likelihood, key=got.log_likelihood.get) == SUMMED_GA
+    assert "unscaled-term" in [n.code for n in got.notes]
+
+
+def test_losses_that_cross_zero_are_refused_with_a_remedy():
+    runs = twins(1)
+    low = [
+        dataclasses.replace(r, series=tuple(
+            dataclasses.replace(s, value=s.value - 3) if s.role is Role.LOSS else s for s in r.series))
+        for r in runs
+    ]  # fmt: skip
+    got = silences(low)
+    assert any("zero or negative" in s.why and s.remedy for s in got)
+    assert evidence(low, Role.GRAD_NORM)
+
+
+def test_norms_logged_after_clipping_say_nothing():
+    runs = twins(1)
+    clipped = [
+        dataclasses.replace(r, series=tuple(
+            dataclasses.replace(s, value=np.minimum(s.value, 2.5)) if s.role is Role.GRAD_NORM else s for s in r.series))
+        for r in runs
+    ]  # fmt: skip
+    assert any("after clipping" in s.why for s in silences(clipped, Role.GRAD_NORM))
+    assert evidence(clipped).log_likelihood[SUMMED_GA] > 10
+
+
+@pytest.mark.parametrize(
+    ("runs", "word"),
+    [
+        (twins(0, gas=(4,)), "needs two"),
+        ([make_run("a", loss=[1, 2]), make_run("b", loss=[1, 2])], "unknown"),
+        ([make_run("a", ga=4, loss=[1, 2]), make_run("b", ga=4, loss=[1, 2])], "the same in all runs"),
+        ([make_run("a", ga=4), make_run("b", ga=2)], "no run logs"),
+    ],
+)
+def test_silence_has_a_reason_and_a_remedy(runs, word):
+    got = silences(runs)
+    assert any(word in s.why for s in got)
+    assert all(s.remedy for s in got)
+
+
+def test_releases_are_judged_apart():
+    """Healthy on the one, summed on the other: pooled, the exponent would be in between."""
+    good = twins(0, packages={"transformers": "4.47.1"})
+    bad = [
+        dataclasses.replace(r, id=f"bad-{r.id}", name=f"bad-{r.id}")
+        for r in twins(1, seed=5, packages={"transformers": "4.47.0"})
+    ]
+    found = [
+        p for p in ratio_regression.gather(group(good + bad)[0]) if isinstance(p, Evidence) and p.role is Role.LOSS
+    ]
+    assert sorted(round(p.estimate.value) for p in found) == [0, 1]
+    for piece in found:
+        own = [h for h in piece.log_likelihood if h.name == SUMMED_GA.name and h.only == frozenset(piece.runs)]
+        assert len(own) == 1
