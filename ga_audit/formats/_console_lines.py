@@ -1,0 +1,184 @@
+"""One function for each family of console lines: text -> Line, or None where it is not of the family."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ga_audit.formats._points import number_of
+
+_NUMBER = r"[-+]?(?:\d[\d_,]*\.?\d*(?:[eE][-+]?\d+)?|nan|inf|NaN|Infinity)"
+_BARE = re.compile(r"(?<![\w'\"])(nan|NaN|inf|-inf|Infinity|-Infinity)(?![\w'\"])")
+
+
+@dataclass(slots=True)
+class Line:
+    """What one line says."""
+
+    values: dict[str, float]
+    step: int | None = None
+    micro_steps: bool = False  # `step` counts micro-batches
+    number: int = 0  # in the file, from 1
+
+
+def parse_dict(text: str) -> dict[str, float] | None:
+    """A Trainer's dict line; values may be numbers or text; None for a dict that is none."""
+    if "'" not in text and '"' not in text:
+        return None
+    try:
+        # literal_eval builds values only; nan and inf are names to it, so they become text first
+        content = ast.literal_eval(_BARE.sub(r"'\1'", text))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    values = {k: n for k, v in content.items() if isinstance(k, str) and (n := number_of(v)) is not None}
+    known = {"loss", "grad_norm", "eval_loss", "train_loss", "learning_rate", "epoch", "train_runtime"}
+    return values if known & set(values) else None
+
+
+def _torchtune(text: str) -> Line | None:
+    match = re.match(r"\s*Step (\d+) \| (.*)", text)
+    if not match:
+        return None
+    pairs = dict(re.findall(rf"([\w/]+):({_NUMBER})", match[2]))
+    return _line(pairs, int(match[1]))
+
+
+def _nanogpt(text: str) -> Line | None:
+    match = re.match(rf"\s*iter (\d+): loss ({_NUMBER}), time", text)
+    if match:
+        return _line({"loss": match[2]}, int(match[1]))
+    match = re.match(rf"\s*step (\d+): train loss ({_NUMBER}), val loss ({_NUMBER})", text)
+    # both losses are means over evaluation batches, neither is the training curve
+    return _line({"val_loss": match[3]}, int(match[1])) if match else None
+
+
+def _megatron(text: str) -> Line | None:
+    match = re.match(r".*?\biteration\s+(\d+)/\s*\d+\s*\|", text)
+    if not match:
+        return None
+    pairs = {}
+    for part in text.split("|"):
+        name, _, value = part.rpartition(":")
+        name = name.strip().lower()
+        if name in {"lm loss", "grad norm", "learning rate", "consumed samples", "reduced_train_loss"}:
+            pairs[name.replace(" ", "_")] = value.strip()
+    return _line(pairs, int(match[1]))
+
+
+def _mlx(text: str) -> Line | None:
+    match = re.match(rf"\s*Iter (\d+): (Train|Val) loss ({_NUMBER})", text)
+    if not match:
+        return None
+    name = "loss" if match[2] == "Train" else "val_loss"
+    pairs = {name: match[3]}
+    rate = re.search(rf"Learning Rate ({_NUMBER})", text)
+    tokens = re.search(rf"Trained Tokens ({_NUMBER})", text)
+    if rate:
+        pairs["learning_rate"] = rate[1]
+    if tokens:
+        pairs["trained_tokens"] = tokens[1]
+    line = _line(pairs, int(match[1]))
+    if line is not None:
+        line.micro_steps = True
+    return line
+
+
+def _litgpt(text: str) -> Line | None:
+    match = re.match(rf".*Epoch (\d+) \| iter (\d+) step (\d+) \| loss train: ({_NUMBER}), val: (\S+)", text)
+    if not match:
+        return None
+    pairs = {"loss": match[4]}
+    if number_of(match[5]) is not None:
+        pairs["val_loss"] = match[5]
+    return _line(pairs, int(match[3]))
+
+
+def _fairseq(text: str) -> Line | None:
+    if "num_updates=" not in text or "loss=" not in text:
+        return None
+    pairs = dict(re.findall(rf"(\w+)=({_NUMBER})", text))
+    names = {"loss": "loss", "gnorm": "grad_norm", "lr": "learning_rate", "valid_loss": "val_loss"}
+    step = number_of(pairs.get("num_updates"))
+    return _line({names[k]: v for k, v in pairs.items() if k in names}, int(step)) if step is not None else None
+
+
+def _torchtitan(text: str) -> Line | None:
+    match = re.match(rf".*?\bstep:\s*(\d+)\s+loss:\s*({_NUMBER})", text)
+    if not match:
+        return None
+    pairs = {"loss": match[2]}
+    norm = re.search(rf"grad_norm:\s*({_NUMBER})", text)
+    if norm:
+        pairs["grad_norm"] = norm[1]
+    return _line(pairs, int(match[1]))
+
+
+def _log_txt(text: str) -> Line | None:
+    match = re.fullmatch(rf"\s*(\d+) (train|val) ({_NUMBER})\s*", text)
+    return _line({"loss" if match[2] == "train" else "val_loss": match[3]}, int(match[1])) if match else None
+
+
+def _plain_pairs(text: str) -> Line | None:
+    """`step 10 | loss 2.31 | grad_norm 0.8`, `step=10 loss=2.31`: what people's own loops print."""
+    match = re.search(rf"(?<![\w/])(?:train[_/ ])?loss\s*[:=]?\s*({_NUMBER})", text, re.IGNORECASE)
+    step = re.search(r"(?<![\w/])(?:global[_ ])?(?:step|iter(?:ation)?)\s*[:=#]?\s*(\d+)", text, re.IGNORECASE)
+    if not match or not step or "eval" in text.lower() or "val" in text.lower():
+        return None
+    pairs = {"loss": match[1]}
+    norm = re.search(rf"(?:grad[_ ]?norm|gnorm|(?<!\w)norm)\s*[:=]?\s*({_NUMBER})", text, re.IGNORECASE)
+    if norm:
+        pairs["grad_norm"] = norm[1]
+    return _line(pairs, int(step[1]))
+
+
+def _line(pairs: dict[str, str], step: int) -> Line | None:
+    values = {name: n for name, text in pairs.items() if (n := number_of(text.replace(",", ""))) is not None}
+    return Line(values, step) if values else None
+
+
+FAMILIES: tuple[Callable[[str], Line | None], ...] = (
+    _torchtune, _nanogpt, _megatron, _mlx, _litgpt, _fairseq, _torchtitan, _log_txt, _plain_pairs,
+)  # fmt: skip
+
+_HEADER: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), key)
+    for pattern, key in (
+        (r"gradient[ _]accumulation[ _]steps\s*[=:]\s*(\d+)", "gradient_accumulation_steps"),
+        (r"instantaneous batch size per device\s*=\s*([\d,]+)", "per_device_train_batch_size"),
+        (r"batch size per device\s*=\s*([\d,]+)", "per_device_train_batch_size"),
+        (r"total train batch size.*=\s*([\d,]+)", "total_train_batch_size"),
+        (r"num examples\s*=\s*([\d,]+)", "num_examples"),
+        (r"num epochs\s*=\s*([\d,]+)", "num_train_epochs"),
+        (r"total optimization steps\s*=\s*([\d,]+)", "total_steps"),
+        (r"total steps\s*=\s*([\d,]+)", "total_steps"),
+        (r"num gpus(?: used)?\s*=\s*(\d+)", "world_size"),
+        (r"world[_ ]size\s*[:=]\s*(\d+)", "world_size"),
+        (r"data[_ -]parallel[_ -]size\s*\.*\s*[:=]?\s*(\d+)", "data_parallel_size"),
+        (r"(?:^|\s)micro[_ ]batch[_ ]size\s*\.*[:=]?\s*(\d+)", "micro_batch_size"),
+        (r"(?:^|\s)global[_ ]batch[_ ]size\s*\.+\s*(\d+)", "global_batch_size"),
+    )
+)
+_PACKAGE = re.compile(
+    r"\b(transformers|trl|axolotl|unsloth|accelerate|deepspeed|torch|peft)\s*(?:version)?\s*(?:==|:|=|\s)\s*v?(\d+\.\d+[\w.]*)",
+    re.IGNORECASE,
+)
+
+
+def parse_header(text: str) -> dict[str, Any]:
+    """Settings that a line of a trainer's banner states; `_packages` holds releases."""
+    if "{" in text and "loss" in text:
+        return {}
+    found: dict[str, Any] = {}
+    for pattern, key in _HEADER:
+        match = pattern.search(text)
+        if match and key not in found:
+            found[key] = int(match[1].replace(",", ""))
+    packages = {name.lower(): release.rstrip(".") for name, release in _PACKAGE.findall(text)}
+    if packages:
+        found["_packages"] = packages
+    return found

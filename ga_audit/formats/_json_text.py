@@ -1,0 +1,61 @@
+"""JSON as Python's trainers write it: NaN and Infinity, numbers as text; errors with line and column."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from ga_audit.errors import UnreadableLog
+from ga_audit.formats import Rescale
+
+
+def load(data: bytes, where: str) -> Any:
+    """Parse a whole file.
+
+    Raises
+    ------
+    UnreadableLog
+        a git-lfs pointer, an empty file, binary content, broken JSON (with line and column).
+    """
+    if data.startswith(b"version https://git-lfs"):
+        raise UnreadableLog(
+            "is a git-lfs pointer, not the log itself", where=where, remedy="Fetch the content with `git lfs pull`."
+        )
+    if not data.strip(b"\x00 \t\r\n"):
+        raise UnreadableLog("the file is empty", where=where, remedy="Give the log of a run that has logged a line.")
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UnreadableLog(
+            f"is no UTF-8 text (byte {error.start})", where=where, remedy="Give the log file itself, not a binary."
+        ) from None
+    except RecursionError:
+        raise UnreadableLog("is nested too deep", where=where, remedy="Give a trainer's log.") from None
+    except json.JSONDecodeError as error:
+        cut = " (the file seems cut off)" if error.pos >= len(data.rstrip()) - 2 else ""
+        raise UnreadableLog(
+            f"broken JSON: {error.msg}{cut}",
+            where=f"{where}:{error.lineno}:{error.colno}",
+            remedy="Give an older checkpoint's file, or the console output.",
+        ) from None
+
+
+def rescaled(value: Any, rescale: Rescale, step: int) -> Any:
+    """A corrected number in the type and with about the digits of the logged one; what is no number stays."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    if isinstance(value, bool) or not math.isfinite(number):
+        return value
+    corrected = float(rescale.apply(np.array([step]), np.array([number]))[0])
+    return text_like(value, corrected) if isinstance(value, str) else corrected
+
+
+def text_like(text: str, number: float) -> str:
+    """A number as text with at least the significant digits of the text that it replaces."""
+    digits = len(text.strip().lstrip("+-").partition("e")[0].replace(".", "").lstrip("0"))
+    return f"{number:.{max(digits, 4)}g}"

@@ -1,0 +1,150 @@
+"""Rows of named numbers -> the series of a run; shared by the formats that hold rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ga_audit import naming
+from ga_audit.errors import UnreadableLog
+from ga_audit.formats import Target
+from ga_audit.run import Note, Role, Series
+
+STEP_KEYS = (
+    "step", "global_step", "train/global_step", "trainer/global_step", "current_steps", "iteration", "iter", "_step",
+    "num_updates", "optimizer_step", "steps",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Rows:
+    """Points by series name, as they come: (step or None, value)."""
+
+    sink: str
+    source: str
+    points: dict[str, list[tuple[int | None, float]]] = field(default_factory=lambda: defaultdict(list))
+    unread: Counter[str] = field(default_factory=Counter)  # values that are no numbers, by name
+
+    def add(self, name: str, step: int | None, value: Any) -> None:
+        """Keep one value if it is a number (also as text: newer Trainers print strings)."""
+        if type(value) is float:
+            self.points[name].append((step, value))
+            return
+        number = number_of(value)
+        if number is None:
+            self.unread[name] += 1
+        else:
+            self.points[name].append((step, number))
+
+    def series(self, target: Target, window: int | None = None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
+        """The series that have a role, and notes on those that have none.
+
+        Of several names with one role the one with the best name is taken; the others are listed as left out.
+        """
+        by_role: dict[Role, list[str]] = defaultdict(list)
+        left: list[Note] = []
+        for name in self.points:
+            role = naming.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
+            if role is None:
+                left.append(Note("no-role", f"{name!r} ({len(self.points[name])} points) has no role here"))
+            else:
+                by_role[role].append(name)
+        for name, count in self.unread.items():
+            if naming.role_of(name) is not None:
+                left.append(Note("not-a-number", f"{name!r}: {count} values are no numbers", count=count))
+        chosen = []
+        for role, names in by_role.items():
+            best, *others = sorted(names, key=naming.preference)
+            chosen.append(make_series(role, best, self.sink, self.source, self.points[best], window))
+            for other in others:
+                message = f"{other!r} ({len(self.points[other])} points) is {role.value} too; {best!r} is used"
+                left.append(Note("second-name", message))
+        return tuple(chosen), tuple(left)
+
+
+def number_of(value: Any) -> float | None:
+    """A number, or the number that a text is; None for anything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return None
+
+
+def step_of(row: Mapping[str, Any], keys: Sequence[str] = STEP_KEYS) -> int | None:
+    """The optimizer step of a row, or None."""
+    for key in keys:
+        number = number_of(row.get(key))
+        if number is not None and math.isfinite(number):
+            return int(number)
+    # ms-swift: "global_step/max_steps": "1/2046"
+    both = row.get("global_step/max_steps")
+    if isinstance(both, str) and both.partition("/")[0].strip().isdigit():
+        return int(both.partition("/")[0])
+    return None
+
+
+def make_series(
+    role: Role,
+    name: str,
+    sink: str,
+    source: str,
+    points: Iterable[tuple[int | None, float]],
+    window: int | None = None,
+    notes: tuple[Note, ...] = (),
+) -> Series:
+    """Points -> a series with strictly increasing steps.
+
+    A step that comes twice (a resume, a restart) keeps its last value, and a note says how often. Points without a step
+    are numbered in order.
+    """
+    pairs = list(points)
+    if any(step is None for step, _ in pairs):
+        notes = (*notes, Note("no-step", f"{name!r} has no step: points are numbered in order"))
+        pairs = [((i + 1) * (window or 1), value) for i, (_, value) in enumerate(pairs)]
+    step = np.array([s for s, _ in pairs], np.int64)
+    value = np.array([v for _, v in pairs], np.float64)
+    if len(step) > 1 and not np.all(step[1:] > step[:-1]):
+        backwards = int(np.sum(step[1:] < step[:-1]))
+        unique, first_of_reversed = np.unique(step[::-1], return_index=True)
+        kept = len(step) - 1 - first_of_reversed
+        dropped = len(step) - len(unique)
+        step, value = unique, value[kept]
+        if dropped:
+            how = "the log goes back (a resume)" if backwards else "the same step again"
+            notes = (*notes, Note("repeated-steps", f"{name!r}: {dropped} repeated steps, {how}; the last value counts",
+                                  count=dropped))  # fmt: skip
+    if window is None and len(step) > 2:
+        window = int(np.median(np.diff(step)))
+    return Series(role, name, sink, source, step, value, window, notes)
+
+
+def need_series(series: Sequence[Series], where: str, left: Sequence[Note] = ()) -> None:
+    """Refuse a log without a training loss or gradient norm.
+
+    Raises
+    ------
+    UnreadableLog
+        with the names that were seen.
+    """
+    if any(s.role in (Role.LOSS, Role.GRAD_NORM, Role.EVAL_LOSS) and len(s) for s in series):
+        return
+    seen = [note.message.split("'")[1] for note in left if "'" in note.message][:8]
+    raise UnreadableLog(
+        "holds no training loss and no gradient norm" + (f"; it has {', '.join(seen)}" if seen else ""),
+        where=where,
+        remedy="Name the series with --loss-key or --grad-norm-key." if seen else "Give the log of a run that trained.",
+    )

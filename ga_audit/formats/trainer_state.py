@@ -1,0 +1,137 @@
+"""Hugging Face `trainer_state.json`, also in `checkpoint-*` folders."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ga_audit import settings
+from ga_audit.errors import UnreadableLog
+from ga_audit.formats import Claim, Rewrite, Target, _json_text
+from ga_audit.formats._points import Rows, need_series, step_of
+from ga_audit.run import Note, Role, Run, RunSettings, Series, Setting, Source, Trust
+
+SINK = "trainer_state"
+_CHECKPOINT = re.compile(r"checkpoint-\d+$")
+
+
+def claim(target: Target) -> Claim:
+    """YES for an object that holds `log_history`, or for a file of the Trainer's own name."""
+    head = target.head
+    if head.lstrip()[:1] == b"{" and (b'"log_history"' in head or target.name == "trainer_state.json"):
+        return Claim.YES
+    return Claim.YES if target.name == "trainer_state.json" and not target.is_dir else Claim.NO
+
+
+def read(target: Target) -> Iterator[Run]:
+    """The one run of a trainer state.
+
+    Raises
+    ------
+    UnreadableLog
+        no JSON, no `log_history`, nothing logged yet.
+    """
+    state = _load(target)
+    history = state.get("log_history")
+    if not isinstance(history, list):
+        raise UnreadableLog(
+            "has no list `log_history`", where=target.path, remedy="Give the trainer_state.json of a checkpoint."
+        )
+    window = _count(state.get("logging_steps"))
+    rows = Rows(SINK, target.path)
+    summary: list[tuple[int | None, float]] = []
+    for row in history:
+        if isinstance(row, dict):
+            step = step_of(row, ("step",))
+            for name, value in row.items():
+                if name == "train_loss" and "train_runtime" in row:
+                    summary.append((step, float(value)))
+                elif name != "step":
+                    rows.add(name, step, value)
+    series, left = rows.series(target, window)
+    if summary:
+        step, value = summary[-1]
+        import numpy as np
+
+        point = Series(Role.SUMMARY_LOSS, "train_loss", SINK, target.path, np.array([step or 0]), np.array([value]))
+        series = (*series, point)
+    if not history:
+        raise UnreadableLog(
+            "nothing has been logged yet", where=target.path,
+            remedy="Wait for the first logging step, or lower logging_steps.",
+        )  # fmt: skip
+    need_series(series, target.path, left)
+    folder = Path(target.path).parent
+    training = str(folder.parent if _CHECKPOINT.fullmatch(folder.name) else folder)
+    made = state.get("ga_audit")
+    yield Run(
+        id=target.path,
+        name=Path(training).name or target.name,
+        training=training,
+        settings=_settings(state),
+        series=series,
+        sources=(Source(SINK, target.path),),
+        left_out=left,
+        notes=tuple(_notes(state, target)),
+        corrected_by=str(made.get("version", "ga-audit")) if isinstance(made, dict) else None,
+    )
+
+
+def _load(target: Target) -> dict[str, Any]:
+    state = _json_text.load(target.read_bytes(), target.path)
+    if not isinstance(state, dict):
+        raise UnreadableLog(
+            "is JSON, but no trainer state (no object)", where=target.path, remedy="Give a trainer_state.json."
+        )
+    return state
+
+
+def _count(value: Any) -> int | None:
+    # the Trainer also writes logging_steps as a share of the training (below 1)
+    return int(value) if isinstance(value, int | float) and value >= 1 else None
+
+
+def _settings(state: dict[str, Any]) -> RunSettings:
+    """What the state itself records; GA is not in it, `train_batch_size` is the size per device."""
+    known = {key: state[key] for key in ("logging_steps", "max_steps", "num_train_epochs") if key in state}
+    found = settings.from_mapping(known, source="trainer_state", trust=Trust.RECORDED)
+    size = _count(state.get("train_batch_size"))
+    if size is None:
+        return found
+    batch = Setting(size, "trainer_state: train_batch_size", Trust.RECORDED)
+    return settings.merge(found, RunSettings(micro_batch_size=batch))
+
+
+def _notes(state: dict[str, Any], target: Target) -> Iterator[Note]:
+    last = max((row.get("step", 0) for row in state["log_history"] if isinstance(row, dict)), default=0)
+    total = state.get("global_step")
+    if isinstance(total, int) and isinstance(last, int) and last < total:
+        yield Note("unlogged-end", f"logged to step {last} of {total}", target.path)
+
+
+def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
+    """A corrected copy: the values of the rescaled series change, every other byte that JSON gives meaning to stays."""
+    original = Path(source.path)
+    state = _json_text.load(original.read_bytes(), source.path)
+    for row in state["log_history"]:
+        if isinstance(row, dict):
+            _correct_row(row, rewrite)
+    state["ga_audit"] = dict(rewrite.provenance)
+    path = destination / original.name
+    # two blanks of indent and sorted keys are how the Trainer writes it
+    path.write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", "utf-8")
+    return [path]
+
+
+def _correct_row(row: dict[str, Any], rewrite: Rewrite) -> None:
+    step = step_of(row, ("step",)) or 0
+    for name in [n for n in row if n != "step"]:
+        rescale = rewrite.for_name(name)
+        if rescale is None or (rescale.role is Role.SUMMARY_LOSS and "train_runtime" not in row):
+            continue
+        if rewrite.include_original:
+            row[f"original/{name}"] = row[name]
+        row[name] = _json_text.rescaled(row[name], rescale, step)
