@@ -35,7 +35,8 @@ class RunLevels:
     wander: float
     """Slow wandering inside the runs, as the sd of a contrast: a floor for the offset between them."""
     extra: float
-    """Half of what the contrast changes between window and all bins."""
+    """How far the window's choice may move a contrast: half of the change to all bins, but no more than twice what the
+    level moves inside the window; what diverges later on says nothing of the part before."""
     constant: bool
     """The ratio is the same early and late, within its noise."""
 
@@ -60,9 +61,13 @@ def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding:
             break
         chosen = fit
     extra = float(np.sqrt(np.mean((fits[-1].level - chosen.level) ** 2)))
+    if chosen is not fits[-1]:
+        inside = _fit_window(level, count, noise, rounding, _at_least(level, max(1, chosen.window // 2), m))
+        moved = float(np.sqrt(np.mean((inside.level - chosen.level) ** 2)))
+        extra = min(extra, max(2 * moved, k.LEPSKI_SLACK))
     return RunLevels(
         chosen.level, chosen.covariance, chosen.window, m, chosen.n_effective, chosen.autocorrelation,
-        chosen.dof, wander(level), extra, chosen is fits[-1],
+        chosen.dof, wander(level[:, : chosen.window] if chosen.window >= k.WANDER_BINS else level), extra, chosen is fits[-1],
     )  # fmt: skip
 
 

@@ -65,7 +65,8 @@ def test_several_runs_per_release_count_through_their_mean():
          make_run("b", ga=4, packages={"transformers": "2"})],
         [make_run("a", ga=1, loss=np.ones(9), packages={"transformers": "1"}),
          make_run("b", ga=1, loss=np.ones(9), packages={"transformers": "2"})],
-        [make_run("a", ga=4, loss=[1, 2], packages={"numpy": "1"}), make_run("b", ga=4, loss=[1, 2], packages={"numpy": "2"})],
+        [make_run("a", ga=4, loss=[1, 2], packages={"numpy": "1"}),
+         make_run("b", ga=4, loss=[1, 2], packages={"numpy": "2"})],
     ],
 )  # fmt: skip
 def test_silence_has_a_reason_and_a_remedy(runs):
