@@ -4,7 +4,7 @@ One number per run, the level of its log curve against the common curve, and the
 residuals *inside the window that was used*: a divergence later on must not inflate the noise and hide itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -65,10 +65,8 @@ def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding:
         inside = _fit_window(level, count, noise, rounding, _at_least(level, max(1, chosen.window // 2), m))
         moved = float(np.sqrt(np.mean((inside.level - chosen.level) ** 2)))
         extra = min(extra, max(2 * moved, k.LEPSKI_SLACK))
-    return RunLevels(
-        chosen.level, chosen.covariance, chosen.window, m, chosen.n_effective, chosen.autocorrelation,
-        chosen.dof, wander(level[:, : chosen.window] if chosen.window >= k.WANDER_BINS else level), extra, chosen is fits[-1],
-    )  # fmt: skip
+    wandering = wander(level[:, : chosen.window] if chosen.window >= k.WANDER_BINS else level)
+    return replace(chosen, bins=m, wander=wandering, extra=extra, constant=chosen is fits[-1])
 
 
 def wander(level: Floats) -> float:
