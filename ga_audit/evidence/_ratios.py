@@ -214,10 +214,25 @@ def _nuisance(panel: Panel, levels: RunLevels, kin: Kinship, log_ga: FloatArray)
         rate = np.log([max(r.settings.learning_rate.value, 1e-12) for r in runs if r.settings.learning_rate])
         scale = k.LOSS_PER_LOG_LEARNING_RATE * (k.GRAD_NORM_LEARNING_RATE_FACTOR if norm else 1.0)
         modes.append(scale * (rate - rate.mean()))
+    if not norm:
+        modes = [m * _still(levels, float(np.ptp(m))) for m in modes]
     extra = math.hypot(levels.extra, panel.axis_gap)
     return Nuisance(
         tau_centres(kin, norm, bool(family)), tuple(modes), batches if norm else (), family, extra, levels.wander
     )
+
+
+def _still(levels: RunLevels, size: float) -> float:
+    """Share to which a confounder of this size shrinks, given that the ratio did not move: it acts through time.
+
+    An effect e ~ N(0, size^2) would show a drift of `CONFOUNDER_LATE` x e within its noise; the share is the ratio of
+    the drift seen to the drift expected, both with that noise.
+    """
+    if not levels.constant or levels.fall < k.CONFOUNDER_FALL or size <= 0:
+        return 1.0
+    noise = math.hypot(k.CONFOUNDER_SLACK, levels.drift_error)
+    share = math.hypot(levels.drift, noise) / math.hypot(k.CONFOUNDER_LATE * size, noise)
+    return min(1.0, max(k.CONFOUNDER_LEAST, share))
 
 
 def tau_centres(kin: Kinship, norm: bool, families: bool) -> tuple[tuple[float, float], ...]:

@@ -31,6 +31,15 @@ LOSS_PER_LOG_BATCH: Final = 0.07
 """kB: loss moves by this per unit of log effective batch, sign unknown. Loss at steps 30-80 drifts by up to 0.19."""
 LOSS_PER_LOG_LEARNING_RATE: Final = 0.15
 """klr: loss moves by this per unit of log learning rate, sign unknown."""
+CONFOUNDER_LATE: Final = 0.6
+"""Share of a learning rate's or batch's effect on the loss that comes after the first quarter of a log. Real training
+(`tests/calibration/real.py`): rms contrast at a learning rate x3 is .07 in the first quarter, .16 in all."""
+CONFOUNDER_SLACK: Final = 0.04
+"""Drift that healthy runs show anyway."""
+CONFOUNDER_LEAST: Final = 0.5
+"""However still the ratio, kB and klr shrink to no less than this share: an effect may precede the first line."""
+CONFOUNDER_FALL: Final = 0.15
+"""Nor do they shrink unless the common log curve falls by this much: where nothing is learned nothing drifts."""
 GRAD_NORM_LEARNING_RATE_FACTOR: Final = 1.5
 """klr of gradient norms, as a multiple of that of the loss."""
 GRAD_NORM_BATCH_EXPONENT: Final = (0.0, 0.5)

@@ -39,6 +39,11 @@ class RunLevels:
     level moves inside the window; what diverges later on says nothing of the part before."""
     constant: bool
     """The ratio is the same early and late, within its noise."""
+    drift: float = 0.0
+    """How far a contrast of two runs moves from the first quarter to the whole; its noise is in `drift_error`."""
+    drift_error: float = 0.0
+    fall: float = 0.0
+    """How far the common log curve falls over the bins: whether there is learning that a confounder could speed up."""
 
 
 def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding: Floats) -> RunLevels:
@@ -66,7 +71,23 @@ def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding:
         moved = float(np.sqrt(np.mean((inside.level - chosen.level) ** 2)))
         extra = min(extra, max(2 * moved, k.LEPSKI_SLACK))
     wandering = wander(level[:, : chosen.window] if chosen.window >= k.WANDER_BINS else level)
-    return replace(chosen, bins=m, wander=wandering, extra=extra, constant=chosen is fits[-1])
+    drift = 2**0.5 * float(np.sqrt(np.mean((fits[-1].level - fits[0].level) ** 2)))
+    error = 2**0.5 * float(np.sqrt(np.mean(np.diag(fits[0].covariance))))
+    return replace(
+        chosen, bins=m, wander=wandering, extra=extra, constant=chosen is fits[-1], drift=drift, drift_error=error,
+        fall=_fall(level),
+    )  # fmt: skip
+
+
+def _fall(level: Floats) -> float:
+    """Median of the first eighth of the common log curve minus that of the last; 0 below `constants.WANDER_BINS`."""
+    m = level.shape[1]
+    if m < k.WANDER_BINS:
+        return 0.0
+    curve = level.mean(axis=0)
+    curve = curve[np.isfinite(curve)]
+    part = max(1, curve.size // 8)
+    return float(np.median(curve[:part]) - np.median(curve[-part:])) if curve.size else 0.0
 
 
 def wander(level: Floats) -> float:
