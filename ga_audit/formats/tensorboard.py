@@ -1,0 +1,321 @@
+"""TensorBoard event files: one file, or a run directory with several."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ga_audit import settings
+from ga_audit.errors import UnreadableLog
+from ga_audit.formats import Claim, Rewrite, Target
+from ga_audit.formats._points import Rows, need_series
+from ga_audit.formats._protobuf import fields, signed
+from ga_audit.formats._tfrecord import Damage, frame, records
+from ga_audit.run import Note, Run, RunSettings, Source, Trust
+
+SINK = "tensorboard"
+_FILE = "events.out.tfevents."
+_VERSION = b"brain.Event:"
+PROVENANCE_TAG = "ga_audit/text_summary"
+_TEXT_SETTINGS = ("args/text_summary", "model_config/text_summary")
+_DT_FLOAT, _DT_DOUBLE, _DT_INT32, _DT_INT64, _DT_STRING = 1, 2, 3, 9, 7
+
+
+def claim(target: Target) -> Claim:
+    """YES for a directory that holds event files itself, and for a file that begins as one."""
+    if target.is_dir:
+        try:
+            found = any(f.name.startswith(_FILE) for f in target.file.iterdir())
+        except OSError:
+            found = False
+        return Claim.YES if found else Claim.NO
+    if _VERSION in target.head[:64]:
+        return Claim.YES
+    return Claim.YES if target.name.startswith(_FILE) else Claim.NO
+
+
+@dataclass(slots=True)
+class _Content:
+    rows: Rows
+    texts: dict[str, str] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    events: int = 0
+
+
+def read(target: Target) -> Iterator[Run]:
+    """The run of the event files, joined in the order in which they were opened.
+
+    Raises
+    ------
+    UnreadableLog
+        no event in any file, or no series of ours.
+    """
+    files = _files(target)
+    content = _Content(Rows(SINK, target.path))
+    for file in files:
+        _read_file(file.read_bytes() if target.text is None else target.text, str(file), content)
+    if not content.events:
+        raise UnreadableLog(
+            "holds no scalar", where=target.path,
+            remedy="Give the event file of a run that has logged; git-lfs pointers need `git lfs pull`.",
+        )  # fmt: skip
+    series, left = content.rows.series(target)
+    need_series(series, target.path, left)
+    found, made = _settings(content.texts)
+    folder = target.file if target.is_dir else target.file.parent
+    yield Run(
+        target.path, folder.name, str(folder), found, series, (Source(SINK, target.path),),
+        notes=tuple(content.notes), left_out=left, corrected_by=made,
+    )  # fmt: skip
+
+
+def _files(target: Target) -> list[Path]:
+    if not target.is_dir:
+        return [target.file]
+    return sorted((f for f in target.file.iterdir() if f.name.startswith(_FILE)), key=lambda f: f.name)
+
+
+def _read_file(data: bytes, where: str, content: _Content) -> None:
+    if data.startswith(b"version https://git-lfs"):
+        content.notes.append(Note("git-lfs-pointer", "is a git-lfs pointer, not the events; `git lfs pull`", where))
+        return
+    damage = Damage()
+    for start, _, payload in records(data, damage):
+        try:
+            _event(payload, content)
+        except ValueError as error:
+            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", f"{where}, byte {start}"))
+    if damage.truncated_at is not None:
+        message = f"ends inside a record: read up to byte {damage.truncated_at} of {len(data)}"
+        content.notes.append(Note("truncated", message, where))
+    if damage.wrong_payloads:
+        message = f"{damage.wrong_payloads} records fail their checksum and are left out"
+        content.notes.append(Note("wrong-checksum", message, f"{where}, byte {damage.first}", damage.wrong_payloads))
+    if damage.skipped_bytes:
+        message = f"{damage.skipped_bytes} bytes without a valid record are skipped"
+        content.notes.append(Note("skipped", message, f"{where}, byte {damage.first}"))
+
+
+def _event(payload: bytes, content: _Content) -> None:
+    """Event: step = 2, summary = 5; Summary: value = 1; Value: tag = 1, simple_value = 2, tensor = 8."""
+    step, summary = 0, None
+    for number, value in fields(payload):
+        if number == 2 and isinstance(value, int):
+            step = signed(value)
+        elif number == 5 and isinstance(value, bytes):
+            summary = value
+    if summary is None:
+        return
+    for number, value in fields(summary):
+        if number == 1 and isinstance(value, bytes):
+            _value(value, step, content)
+
+
+def _value(data: bytes, step: int, content: _Content) -> None:
+    tag, number, tensor = "", None, None
+    for field_number, value in fields(data):
+        if field_number == 1 and isinstance(value, bytes):
+            tag = value.decode("utf-8", "replace")
+        elif field_number == 2 and isinstance(value, bytes) and len(value) == 4:
+            number = float(struct.unpack("<f", value)[0])
+        elif field_number == 8 and isinstance(value, bytes):
+            tensor = value
+    if tensor is not None and number is None:
+        scalar = _tensor(tensor)
+        if isinstance(scalar, str):
+            content.texts[tag] = scalar
+            return
+        number = scalar
+    if number is not None:
+        content.rows.add(tag, step, number)
+        content.events += 1
+
+
+def _tensor(data: bytes) -> float | str | None:
+    """A TensorProto of one number or one text; None for anything larger."""
+    kind, sizes, numbers, texts, raw = 0, [], [], [], b""
+    for number, value in fields(data):
+        if number == 1 and isinstance(value, int):
+            kind = value
+        elif number == 2 and isinstance(value, bytes):
+            sizes = [signed(v) for n, dim in fields(value) if n == 2 and isinstance(dim, bytes)
+                     for m, v in fields(dim) if m == 1 and isinstance(v, int)]  # fmt: skip
+        elif number == 4 and isinstance(value, bytes):
+            raw = value
+        elif number == 8 and isinstance(value, bytes):
+            texts.append(value.decode("utf-8", "replace"))
+        elif number in (5, 6) and isinstance(value, bytes):
+            numbers += [float(x) for x in np.frombuffer(value[: len(value) // 4 * 4 if number == 5 else len(value) // 8 * 8],
+                                                        "<f4" if number == 5 else "<f8")]  # fmt: skip
+    if kind == _DT_STRING:
+        return texts[0] if len(texts) == 1 else None
+    if int(np.prod(sizes or [1])) != 1:
+        return None
+    if raw:
+        types = {_DT_FLOAT: "<f4", _DT_DOUBLE: "<f8", _DT_INT32: "<i4", _DT_INT64: "<i8"}
+        if kind in types and len(raw) == np.dtype(types[kind]).itemsize:
+            return float(np.frombuffer(raw, types[kind])[0])
+        return None
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _settings(texts: dict[str, str]) -> tuple[RunSettings, str | None]:
+    parts = []
+    made = None
+    for tag, text in texts.items():
+        content = _json_in(text)
+        if tag == PROVENANCE_TAG:
+            made = str(content.get("version", "ga-audit")) if content else "ga-audit"
+        elif content and (tag in _TEXT_SETTINGS or tag.endswith("/text_summary")):
+            name = tag.removesuffix("/text_summary")
+            parts.append(settings.from_mapping(content, source=f"events, text {name!r}", trust=Trust.RECORDED))
+    return settings.merge(*parts) if parts else RunSettings(), made
+
+
+def _json_in(text: str) -> dict[str, Any] | None:
+    """The JSON object of a text summary, also inside a Markdown code fence."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return None
+    try:
+        content = json.loads(text[start : end + 1])
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
+    """Corrected copies of the event files: records that hold no rescaled tag are copied byte for byte."""
+    target = Target(source.path)
+    written = []
+    for number, file in enumerate(_files(target)):
+        path = destination / file.name
+        damage = Damage()
+        data = file.read_bytes()
+        with path.open("wb") as f:
+            at = 0
+            for start, end, payload in records(data, damage):
+                f.write(data[at:start])  # what cannot be read is passed on as it is
+                new = _corrected(payload, rewrite)
+                f.write(data[start:end] if new is None else frame(new))
+                at = end
+                if number == 0 and start == 0:
+                    f.write(frame(_provenance_event(payload, rewrite)))
+            f.write(data[at:])
+        written.append(path)
+    return written
+
+
+def _corrected(payload: bytes, rewrite: Rewrite) -> bytes | None:
+    """The event with its rescaled values, or None where it has none."""
+    tags = [r.name.encode() for r in rewrite.rescales]
+    if not any(tag in payload for tag in tags):
+        return None
+    step, changed = 0, False
+    for number, value in fields(payload):
+        if number == 2 and isinstance(value, int):
+            step = signed(value)
+    out = bytearray()
+    for number, value, raw in _raw_fields(payload):
+        if number == 5 and isinstance(value, bytes):
+            summary = bytearray()
+            for n, inner, inner_raw in _raw_fields(value):
+                new = _corrected_value(inner, step, rewrite) if n == 1 and isinstance(inner, bytes) else None
+                if new is None:
+                    summary += inner_raw
+                    continue
+                changed = True
+                if rewrite.include_original and isinstance(inner, bytes):
+                    summary += _delimited(1, _renamed(inner))
+                summary += _delimited(1, new)
+            out += _delimited(5, bytes(summary))
+        else:
+            out += raw
+    return bytes(out) if changed else None
+
+
+def _corrected_value(data: bytes, step: int, rewrite: Rewrite) -> bytes | None:
+    tag = next((v.decode("utf-8", "replace") for n, v in fields(data) if n == 1 and isinstance(v, bytes)), "")
+    rescale = rewrite.for_name(tag)
+    if rescale is None:
+        return None
+    out = bytearray()
+    for number, value, raw in _raw_fields(data):
+        if number == 2 and isinstance(value, bytes) and len(value) == 4:
+            logged = struct.unpack("<f", value)[0]
+            out += b"\x15" + struct.pack("<f", rescale.apply(np.array([step]), np.array([logged]))[0])
+        elif number == 8 and isinstance(value, bytes) and isinstance(scalar := _tensor(value), float):
+            corrected = float(rescale.apply(np.array([step]), np.array([scalar]))[0])
+            # float tensor of rank 0: dtype, shape, float_val
+            out += _delimited(8, b"\x08\x01\x12\x00" + _delimited(5, struct.pack("<f", corrected)))
+        else:
+            out += raw
+    return bytes(out)
+
+
+def _renamed(data: bytes) -> bytes:
+    out = bytearray()
+    for number, value, raw in _raw_fields(data):
+        out += _delimited(1, b"original/" + value) if number == 1 and isinstance(value, bytes) else raw
+    return bytes(out)
+
+
+def _raw_fields(data: bytes) -> Iterator[tuple[int, int | bytes, bytes]]:
+    """Fields with the bytes that encode them."""
+    rest = data
+    for number, value in fields(data):
+        size = _size_of_first(rest)
+        yield number, value, rest[:size]
+        rest = rest[size:]
+
+
+def _size_of_first(data: bytes) -> int:
+    at = 0
+    while data[at] >= 0x80:
+        at += 1
+    kind, at = data[0] & 7, at + 1
+    if kind == 0:
+        while data[at] >= 0x80:
+            at += 1
+        return at + 1
+    if kind == 2:
+        size, shift = 0, 0
+        while True:
+            byte = data[at]
+            size |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                return at + size
+    return at + (8 if kind == 1 else 4)
+
+
+def _delimited(number: int, data: bytes) -> bytes:
+    return _encoded(number << 3 | 2) + _encoded(len(data)) + data
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _provenance_event(first: bytes, rewrite: Rewrite) -> bytes:
+    """A text summary at step 0 with the wall time of the file's first event."""
+    wall = next((v for n, v in fields(first) if n == 1 and isinstance(v, bytes)), bytes(8))
+    text = json.dumps(dict(rewrite.provenance)).encode()
+    tensor = b"\x08\x07" + _delimited(2, _delimited(2, b"\x08\x01")) + _delimited(8, text)
+    metadata = _delimited(1, _delimited(1, b"text"))
+    value = _delimited(1, PROVENANCE_TAG.encode()) + _delimited(9, metadata) + _delimited(8, tensor)
+    return b"\x09" + wall + _delimited(5, _delimited(1, value))
