@@ -1,0 +1,265 @@
+"""Local W&B runs: `wandb/run-*`, `offline-run-*`, or the `.wandb` file itself.
+
+The SDK's Python reader is gone since 0.30, so the file is read here: a 7-byte header, LevelDB log blocks of 32 KiB whose
+CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ga_audit.errors import UnreadableLog
+from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
+from ga_audit.formats._protobuf import fields
+from ga_audit.formats._points import need_series
+from ga_audit.run import Note, Run, Source
+
+SINK = "wandb_file"
+OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
+_HEADER = b":W&B\xe1\xbe\x00"
+_BLOCK = 32768
+_CHUNK = struct.Struct("<IHB")
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18
+
+
+def claim(target: Target) -> Claim:
+    """YES for a run directory (it holds one `run-*.wandb`) and for a file that begins as one or is named so."""
+    if target.is_dir:
+        return Claim.YES if _file_in(target.file) is not None else Claim.NO
+    return Claim.YES if target.head.startswith(b":W&B") or target.name.endswith(".wandb") else Claim.NO
+
+
+def _file_in(folder: Path) -> Path | None:
+    try:
+        return next(iter(sorted(folder.glob("run-*.wandb"))), None)
+    except OSError:
+        return None
+
+
+@dataclass(slots=True)
+class _Content:
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, str] = field(default_factory=dict)
+    finished: bool = False
+    notes: list[Note] = field(default_factory=list)
+
+
+def read(target: Target) -> Iterator[Run]:
+    """The run of a `.wandb` file, with what stands beside it.
+
+    Raises
+    ------
+    UnreadableLog
+        empty, another kind of file, or nothing logged.
+    """
+    file = _file_in(target.file) if target.is_dir else target.file
+    assert file is not None
+    content = _content(file)
+    files = file.parent / "files"
+    requirements = _text(files / "requirements.txt")
+    config = {**_yaml(files / "config.yaml"), **content.config}
+    metadata = _wandb_run.json_value(_text(files / "wandb-metadata.json") or "{}")
+    series, left, notes = _wandb_run.series_of(content.rows, Target(str(file), loss_key=target.loss_key,
+                                               grad_norm_key=target.grad_norm_key), SINK)  # fmt: skip
+    if not content.rows:
+        raise UnreadableLog(
+            "holds no history: the run logged nothing before it ended", where=str(file),
+            remedy="Of several processes with a run folder each, only one logs: give its folder.",
+        )  # fmt: skip
+    need_series(series, str(file), left)
+    run_id = content.run.get("id") or file.stem.removeprefix("run-")
+    if not content.finished:
+        content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
+    yield Run(
+        str(file), content.run.get("name") or run_id, f"wandb:{run_id}",
+        _wandb_run.settings_of(config, requirements, metadata if isinstance(metadata, dict) else {}, ".wandb"),
+        series, (Source(SINK, str(file.parent)),), notes=(*content.notes, *notes), left_out=left,
+        corrected_by=_wandb_run.provenance(config),
+    )  # fmt: skip
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    if not text:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def _content(file: Path) -> _Content:
+    data = file.read_bytes()
+    if len(data) < len(_HEADER):
+        raise UnreadableLog(
+            f"is empty ({len(data)} bytes): the run ended before it wrote anything", where=str(file),
+            remedy="Give another run directory.",
+        )  # fmt: skip
+    if data.startswith(b"version https://git-lfs"):
+        raise UnreadableLog("is a git-lfs pointer", where=str(file), remedy="Fetch the content with `git lfs pull`.")
+    if not data.startswith(b":W&B"):
+        raise UnreadableLog("is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory.")
+    content = _Content()
+    for payload in _payloads(data, content.notes, str(file)):
+        try:
+            _record(payload, content)
+        except ValueError as error:
+            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", str(file)))
+    return content
+
+
+def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
+    """Whole records; a bad chunk ends its block, as in W&B's own reader, and a note says so."""
+    parts: list[bytes] = []
+    at, bad, first_bad = len(_HEADER), 0, 0
+    while at < len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < _CHUNK.size:
+            at += left
+            continue
+        if at + _CHUNK.size > len(data):
+            notes.append(Note("truncated", f"ends inside a record (byte {at})", where))
+            return
+        crc, length, kind = _CHUNK.unpack_from(data, at)
+        body = at + _CHUNK.size
+        if body + length > len(data) and body + length <= at + left:
+            notes.append(Note("truncated", f"ends inside a record: read up to byte {at} of {len(data)}", where))
+            return
+        chunk = data[body : body + length]
+        if not _FULL <= kind <= _LAST or length > left - _CHUNK.size or zlib.crc32(data[at + 6 : body + length]) != crc:
+            bad += 1
+            first_bad = first_bad or at
+            parts = []
+            at += left
+            continue
+        at = body + length
+        if kind == _FULL:
+            yield chunk
+        elif kind == _FIRST:
+            parts = [chunk]
+        elif parts:
+            parts.append(chunk)
+            if kind == _LAST:
+                yield b"".join(parts)
+                parts = []
+    if parts:
+        notes.append(Note("truncated", "the last record is not whole", where))
+    if bad:
+        message = f"{bad} blocks hold a record with a wrong checksum; the rest of each is left out"
+        notes.append(Note("wrong-checksum", message, f"{where}, byte {first_bad}", bad))
+
+
+def _record(payload: bytes, content: _Content) -> None:
+    """One record: summaries, statistics and console output (most of the file) are passed over by their number alone."""
+    for number, value in fields(payload):
+        if not isinstance(value, bytes):
+            continue
+        if number == _HISTORY:
+            content.rows.append(dict(_items(value, 1)))
+        elif number == _CONFIG:
+            content.config.update(_items(value, 1))
+        elif number == _RUN:
+            _run_record(value, content)
+        elif number == _EXIT:
+            content.finished = True
+
+
+def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
+    """`item` records of history and config: key = 1, nested_key = 2 (repeated), value_json = 16."""
+    for number, item in fields(message):
+        if number != wanted or not isinstance(item, bytes):
+            continue
+        key, nested, text = "", [], ""
+        for n, value in fields(item):
+            if isinstance(value, bytes):
+                if n == 1:
+                    key = value.decode("utf-8", "replace")
+                elif n == 2:
+                    nested.append(value.decode("utf-8", "replace"))
+                elif n == 16:
+                    text = value.decode("utf-8", "replace")
+        yield ".".join(nested) or key, _wandb_run.json_value(text)
+
+
+def _run_record(message: bytes, content: _Content) -> None:
+    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8."""
+    names = {1: "id", 3: "project", 6: "group", 7: "job_type", 8: "name"}
+    for number, value in fields(message):
+        if not isinstance(value, bytes):
+            continue
+        if number in names:
+            content.run[names[number]] = value.decode("utf-8", "replace")
+        elif number == 4:
+            content.config.update(_items(value, 1))
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
+    """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited.
+
+    Written by the SDK itself, with a fresh id, the original steps and times, config, name, and job type `ga-audit`.
+    """
+    import wandb
+
+    folder = Path(source.path)
+    file = _file_in(folder) if folder.is_dir() else folder
+    assert file is not None
+    content = _content(file)
+    config = {**_yaml(file.parent / "files" / "config.yaml"), **content.config}
+    plain = {k: v["value"] if isinstance(v, dict) and "value" in v else v for k, v in config.items() if k != "_wandb"}
+    origin = content.run.get("id", file.stem.removeprefix("run-"))
+    quiet = wandb.Settings(
+        console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
+        x_disable_machine_info=True, save_code=False,
+    )  # fmt: skip
+    with wandb.init(
+        mode="offline", dir=str(destination), project=content.run.get("project"), id=wandb.util.generate_id(),
+        name=f"{content.run.get('name') or origin} (corrected)", group=content.run.get("group") or None,
+        job_type="ga-audit", config={**plain, "ga_audit": {**rewrite.provenance, "original_run": origin}}, settings=quiet,
+    ) as run:  # fmt: skip
+        if any("train/global_step" in row for row in content.rows):
+            run.define_metric("train/global_step")
+            run.define_metric("*", step_metric="train/global_step", step_sync=True)
+        for row in content.rows:
+            run.log(_corrected(row, rewrite), step=int(row["_step"]) if "_step" in row else None)
+    return sorted(p for p in destination.rglob("*") if p.is_file())
+
+
+def _corrected(row: dict[str, Any], rewrite: Rewrite) -> dict[str, Any]:
+    import numpy as np
+
+    axis = next((row[key] for key in _wandb_run.X_AXIS if key in row), row.get("_step", 0))
+    out = {}
+    for name, value in row.items():
+        if name in {"_step", "_runtime", "_wandb"}:
+            continue
+        rescale = rewrite.for_name("train/train_loss" if name == "train_loss" and "train_runtime" in row else name)
+        if rescale is None or not isinstance(value, int | float):
+            out[name] = value
+            continue
+        if rewrite.include_original:
+            out[f"original/{name}"] = value
+        out[name] = float(rescale.apply(np.array([int(axis or 0)]), np.array([float(value)]))[0])
+    return out
