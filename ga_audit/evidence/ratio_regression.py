@@ -27,7 +27,7 @@ from ga_audit.finding import NAMED, OTHER, Evidence, Hypothesis, Silence
 from ga_audit.grouping import Group, version_families
 from ga_audit.run import Role, Run
 from ga_audit.stats import constants as k
-from ga_audit.stats.decision import equivalent
+from ga_audit.stats.decision import equivalent, settling_run
 from ga_audit.stats.scaling import fit
 
 KIND = "ratio_regression"
@@ -80,6 +80,7 @@ def _speak(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evid
     ties = tuple(tuple(hypotheses[name] for name in tie) for tie in fitted.ties)
     detail = _ratios.detail(ratios, fitted.log_likelihood, fitted.exponents, fitted.tau)
     detail["same_meaning"] = [[h.name for h in g] for g in same]
+    detail["would_settle"] = _settling(ratios, ties, same)
     return Evidence(
         KIND, role, tuple(r.id for r in runs), likelihood, _summary(role, ratios, exponent),
         "; ".join(sorted({s.source for r in runs if (s := r.get(role))})),
@@ -89,11 +90,28 @@ def _speak(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evid
     )  # fmt: skip
 
 
+def _settling(
+    ratios: _ratios.Ratios, ties: Sequence[Sequence[Hypothesis]], same: Sequence[Sequence[Hypothesis]]
+) -> list[dict[str, object]]:
+    """For every tie of different meaning, GA and world size of one run that would tell its hypotheses apart."""
+    ga = [round(float(np.exp(x))) for x in ratios.log_ga]
+    world = [round(float(np.exp(x))) for x in ratios.log_world]
+    out: list[dict[str, object]] = []
+    for tie in ties:
+        # of hypotheses that mean the same, one is enough
+        apart = [h for i, h in enumerate(tie) if not any(h in g and set(g) & set(tie[:i]) for g in same)]
+        found = settling_run(ga, world, [(h.ga, h.world) for h in apart]) if len(apart) > 1 else None
+        if found is not None:
+            names = [h.name for h in apart]
+            out.append({"tied": names, "gradient_accumulation_steps": found[0], "world_size": found[1]})
+    return out
+
+
 def _summary(role: Role, ratios: _ratios.Ratios, exponent: object) -> str:
     """One sentence: the extreme runs' ratio, and the exponent with its interval."""
     order = np.argsort(ratios.log_ga + ratios.log_world, kind="stable")
     low, high = int(order[0]), int(order[-1])
-    ratio = float(np.exp(ratios.levels.level[high] - ratios.levels.level[low]))
+    ratio = float(np.exp(np.clip(ratios.levels.level[high] - ratios.levels.level[low], -700, 700)))
     first, last = ratios.runs[low], ratios.runs[high]
     median, (a, b) = exponent.median, exponent.interval95  # type: ignore[attr-defined]
     driver = "GA" if exponent.axis.startswith("grad") else "world size"  # type: ignore[attr-defined]

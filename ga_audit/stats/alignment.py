@@ -57,7 +57,7 @@ def winsorise(value: Floats) -> tuple[Floats, int]:
     middle = _sorted_median(sample)
     spread = 1.4826 * _sorted_median(np.sort(np.abs(sample - middle[:, None]), axis=1))
     reach = k.WINSOR_SD * np.maximum(spread, 1e-3)
-    low, high = np.exp(middle - reach), np.exp(middle + reach)
+    low, high = np.exp(np.maximum(middle - reach, -745.0)), np.exp(np.minimum(middle + reach, 709.0))
     if n < 5000:
         out = np.clip(value, np.repeat(low, np.diff(bounds)), np.repeat(high, np.diff(bounds)))
     else:  # block by block: no border array as long as the values
@@ -147,9 +147,11 @@ def rounding(value: Floats) -> float:
         return 0.0
     sample = value[:: max(1, value.size // k.WINSOR_SAMPLE)]
     middle = float(np.median(sample))
-    for decimals in range(6):
+    for decimals in range(6 if sample.max() < 1e9 else 0):
         if np.all(np.abs(np.round(sample, decimals) - sample) <= 1e-12 * np.maximum(1.0, sample)):
             return float(0.29 * 10.0**-decimals / middle)
+    if sample.max() > 1e38:
+        return 0.0
     short = sample.astype(np.float32)
     if np.all(short == sample) and np.all(short.view(np.uint32) & np.uint32(0xFFFF) == 0):
         return k.BF16_RELATIVE

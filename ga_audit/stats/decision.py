@@ -76,6 +76,29 @@ def merge_ties(groups: Iterable[Sequence[Sequence[H]]], names: Iterable[H]) -> t
     return tuple(out)
 
 
+def settling_run(
+    ga: Sequence[int], world: Sequence[int], exponents: Sequence[tuple[float, float]]
+) -> tuple[int, int] | None:
+    """(GA, world size) of one further run that tells tied hypotheses apart; None if none of up to 8 x 8 does.
+
+    `exponents` are the tied hypotheses' on GA and world size. Every pair must then differ by a factor of 2 at least in
+    some contrast with the runs there are; of such runs the one nearest to an existing one, and smallest, is taken.
+    """
+    candidates = []
+    for g in (1, 2, 4, 8):
+        for w in (1, 2, 4, 8):
+            apart = []
+            for i, (a, b) in enumerate(exponents):
+                for c, d in exponents[:i]:
+                    there = (a - c) * np.log(ga) + (b - d) * np.log(world)
+                    new = (a - c) * np.log(g) + (b - d) * np.log(w)
+                    apart.append(float(np.max(np.abs(new - there))))
+            if apart and min(apart) >= np.log(2) - 1e-9:
+                away = min(abs(np.log(g / x)) + abs(np.log(w / y)) for x, y in zip(ga, world, strict=True))
+                candidates.append((float(away), g * w, g, w))
+    return min(candidates)[2:] if candidates else None
+
+
 def equivalent(interval90: tuple[float, float], margin: float) -> bool:
     """Two one-sided tests at 5 % each: the 90 % interval lies inside +-margin (Schuirmann 1987)."""
     return bool(-margin <= interval90[0] and interval90[1] <= margin)

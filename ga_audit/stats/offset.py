@@ -38,7 +38,10 @@ def find_offset(level: Floats, log_size: float) -> Offset | None:
     m = level.shape[1]
     if level.shape[0] != 2 or m < 8 or abs(log_size) < 1e-9:
         return None
-    x, y = np.exp(level)
+    if np.ptp(level) > 50:  # no curves of one training
+        return None
+    middle = float(level.mean())
+    x, y = np.exp(level - middle)
     if shares_noise(level) is not True or np.corrcoef(x, y)[0, 1] < k.OFFSET_CORRELATION:
         return None
     t = _slope_t(level.mean(axis=0), level[1] - level[0])
@@ -55,7 +58,7 @@ def find_offset(level: Floats, log_size: float) -> Offset | None:
     constant = float((y.mean() - slope * x.mean()) / (1 - slope))
     if not 0 < constant < float(min(x.min(), y.min())):
         return None
-    return Offset(float(np.log(slope)), error, constant, t)
+    return Offset(float(np.log(slope)), error, constant * float(np.exp(middle)), t)
 
 
 def _slope_t(x: Floats, y: Floats) -> float:

@@ -1,0 +1,1 @@
+"""Known bugs of trainers: one TOML file each in `data/`, loaded and matched by `catalogue`."""

@@ -1,0 +1,237 @@
+"""Load, check and match the known bugs.
+
+A bug says for which releases of a package, and under which conditions, which exponents come out wrong. The catalogue is
+read both ways: from a finding to the bug that explains it, and from a stack to what it is known to do.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ga_audit.finding import BugMatch, Finding, Signature, Verdict
+from ga_audit.run import Role, Run
+
+REFERENCE_TYPES = frozenset({"report", "fix", "evidence"})
+VERIFIED = frozenset({"run", "source", "said"})
+# what an entry may ask of a run; a condition that the logs do not settle is named in the match
+CONDITIONS = frozenset({
+    "deepspeed", "trainer", "model", "label_smoothing", "custom_loss", "average_tokens_across_devices", "data_parallel",
+    "zero_stage", "multi_rank", "labels_in_batch",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """One row of a bug: these releases, under these conditions, show this signature."""
+
+    releases: str  # PEP 440 specifier
+    when: Mapping[str, Any]
+    signature: Signature
+
+    def holds(self, release: str) -> bool:
+        """Whether a release is in the range; development versions count as the release that they lead to."""
+        from packaging.specifiers import SpecifierSet
+        from packaging.version import InvalidVersion, Version
+
+        try:
+            version = Version(release)
+        except InvalidVersion:
+            return False
+        return SpecifierSet(self.releases).contains(version.base_version, prereleases=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """One entry of the catalogue."""
+
+    id: str
+    title: str
+    package: str
+    affected: tuple[Affected, ...]
+    eval_loss_affected: bool
+    fixed_in: str | None
+    workaround: str
+    retrain: str
+    references: tuple[tuple[str, str], ...]  # (type, url)
+    verified: str
+    verified_note: str
+
+    @property
+    def fix(self) -> str:
+        """What to do, in one sentence."""
+        parts = [f"upgrade {self.package} to {self.fixed_in} or later"] if self.fixed_in else []
+        parts += [self.workaround] if self.workaround else []
+        text = ", or ".join(parts) or "no fixed release is known"
+        return f"{text[0].upper()}{text[1:]}."
+
+
+@cache
+def load() -> tuple[Bug, ...]:
+    """Every entry, by id."""
+    folder = resources.files("ga_audit.bugs") / "data"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return tuple(_bug(f.name.removesuffix(".toml"), tomllib.loads(f.read_text("utf-8"))) for f in files)
+
+
+def _bug(name: str, entry: Mapping[str, Any]) -> Bug:
+    fix = entry.get("fix", {})
+    return Bug(
+        id=name, title=entry["title"], package=entry["package"],
+        affected=tuple(
+            Affected(row["releases"], row.get("when", {}), _signature(row["signature"])) for row in entry["affected"]
+        ),
+        eval_loss_affected=entry["eval_loss_affected"], fixed_in=fix.get("release"), workaround=fix.get("workaround", ""),
+        retrain=fix.get("retrain", ""),
+        references=tuple((r["type"], r["url"]) for r in entry["references"]),
+        verified=entry["verified"]["how"], verified_note=entry["verified"].get("note", ""),
+    )  # fmt: skip
+
+
+def _signature(row: Mapping[str, Mapping[str, float]]) -> Signature:
+    def of(name: str) -> tuple[float, float] | None:
+        if name not in row:
+            return None
+        return float(row[name].get("ga", 0)), float(row[name].get("world", 0))
+
+    return Signature(of("loss"), of("grad_norm"), of("gradient"))
+
+
+def problems(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with an entry's file; nothing for a good one."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    if not re.fullmatch(r"GA\d{3}", name):
+        yield "the file is not named GAnnn.toml"
+    for key in ("title", "package", "eval_loss_affected", "affected", "references", "verified"):
+        if key not in entry:
+            yield f"{key} is missing"
+            return
+    for row in entry["affected"]:
+        try:
+            SpecifierSet(row["releases"])
+        except InvalidSpecifier:
+            yield f"{row['releases']!r} is no PEP 440 specifier"
+        if unknown := set(row.get("when", {})) - CONDITIONS:
+            yield f"unknown conditions {sorted(unknown)}"
+        if not {"loss", "grad_norm", "gradient"} & set(row.get("signature", {})):
+            yield "a row without a signature"
+    types = {r.get("type") for r in entry["references"]}
+    if not types & {"report", "fix"} or types - REFERENCE_TYPES:
+        yield "needs a reference of type report or fix"
+    if any(not str(r.get("url", "")).startswith("https://") for r in entry["references"]):
+        yield "a reference without an https link"
+    if entry["verified"].get("how") not in VERIFIED:
+        yield "verified.how is none of run, source, said"
+
+
+# --- look-up -----------------------------------------------------------------------------------------------------------
+
+
+def of_release(package: str, release: str) -> Iterator[tuple[Bug, Affected]]:
+    """The bugs that a release of a package is known to have, row by row."""
+    name = re.sub(r"[-_.]+", "-", package).lower()
+    for bug in load():
+        if bug.package == name:
+            for row in bug.affected:
+                if row.holds(release):
+                    yield bug, row
+
+
+def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) -> tuple[BugMatch, ...]:
+    """The known bugs held against what was found, best fit first.
+
+    `matches`: release, conditions that the logs settle, and signature agree. `outside-range`: the signature fits a bug of
+    a package of this stack, the release does not. `affected-but-healthy`: the release is affected and the log is healthy.
+    `possible`: nothing is decided, and the release is affected.
+    """
+    found = _found(findings)
+    releases = {name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)}
+    matches: list[BugMatch] = []
+    for bug in load():
+        held = sorted(releases.get(bug.package, ()))
+        rows = [row for row in bug.affected if any(row.holds(v) for v in held)]
+        rows = [row for row in rows if all(_condition(k, v, runs) is not False for k, v in row.when.items())]
+        if rows and verdict is Verdict.SCALED:
+            fitting = [row for row in rows if _fits(row.signature, found, strict=True)]
+            if fitting:
+                matches.append(_match(bug, "matches", _why(bug, held, fitting[0], runs)))
+        elif rows and verdict is Verdict.HEALTHY:
+            why = f"{bug.package} {', '.join(held)} has this bug under some conditions; these logs do not show it"
+            matches.append(_match(bug, "affected-but-healthy", why))
+        elif rows:
+            why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
+            matches.append(_match(bug, "possible", why))
+        elif held and verdict is Verdict.SCALED and any(_fits(r.signature, found, strict=True) for r in bug.affected):
+            ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
+            matches.append(
+                _match(bug, "outside-range", f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}")
+            )
+    order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
+    return tuple(sorted(matches, key=lambda m: order[m.fit]))
+
+
+def _names(runs: Sequence[Run]) -> set[str]:
+    return {name for run in runs for name in run.settings.packages}
+
+
+def _found(findings: Sequence[Finding]) -> dict[Role, tuple[float, float]]:
+    return {f.role: (f.hypothesis.ga, f.hypothesis.world) for f in findings}
+
+
+def _fits(signature: Signature, found: Mapping[Role, tuple[float, float]], *, strict: bool) -> bool:
+    """Whether what was found is what the bug does; a quantity that was not found scaled counts as (0, 0)."""
+    pairs = ((signature.loss, Role.LOSS), (signature.grad_norm, Role.GRAD_NORM))
+    agreeing = [expected == found.get(role, (0.0, 0.0)) for expected, role in pairs if expected is not None]
+    if signature.loss is not None and Role.GRAD_NORM not in found and strict:
+        # grad_norm may be missing from the log: the loss alone then has to fit, and to be scaled
+        return signature.loss == found.get(Role.LOSS, (0.0, 0.0)) and signature.loss != (0.0, 0.0)
+    return bool(agreeing) and all(agreeing)
+
+
+def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
+    """Whether a condition of a bug holds for the runs; None where the logs do not say."""
+    values = []
+    for run in runs:
+        other = run.settings.other
+        if name == "deepspeed":
+            known = other.get("deepspeed")
+            values.append(None if known is None else bool(known.value))
+        elif name == "label_smoothing":
+            known = other.get("label_smoothing_factor")
+            values.append(None if known is None else float(known.value) > 0)
+        elif name == "average_tokens_across_devices":
+            known = other.get(name)
+            values.append(None if known is None else bool(known.value))
+        elif name == "multi_rank":
+            values.append(None if run.settings.world_size is None else run.settings.world_size.value > 1)
+        else:
+            return None
+    if not values or any(v is None for v in values) or len(set(values)) != 1:
+        return None
+    return bool(values[0] == wanted)
+
+
+def _open(row: Affected, runs: Sequence[Run]) -> list[str]:
+    return [f"{k} = {v}" for k, v in row.when.items() if _condition(k, v, runs) is None]
+
+
+def _conditions(row: Affected, runs: Sequence[Run]) -> str:
+    unknown = _open(row, runs)
+    return f" if {', '.join(unknown)}" if unknown else ""
+
+
+def _why(bug: Bug, held: Sequence[str], row: Affected, runs: Sequence[Run]) -> str:
+    unknown = _open(row, runs)
+    tail = f"; not in the logs: {', '.join(unknown)}" if unknown else ""
+    return f"{bug.package} {', '.join(held)} is affected ({row.releases}) and the signature fits{tail}"
+
+
+def _match(bug: Bug, fit: str, why: str) -> BugMatch:
+    links = tuple(url for _, url in bug.references)
+    return BugMatch(bug.id, bug.title, fit, f"{why[0].upper()}{why[1:]}.", bug.fix, bug.retrain, links)

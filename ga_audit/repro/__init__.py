@@ -1,0 +1,1 @@
+"""Train a tiny model on the installed stack and measure the truth."""

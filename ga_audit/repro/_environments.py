@@ -1,0 +1,104 @@
+"""Isolated environments for releases of a package, with the torch that is there already."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ga_audit.errors import EngineFailed
+
+INSTALL_SECONDS = 600
+READY = "ga-audit-ready"
+
+# Runs under the interpreter that has torch: the top-level files of torch and of all that it needs.
+_CLOSURE = """
+import importlib.metadata as m, re
+seen, todo = {}, ["torch"]
+while todo:
+    name = re.sub(r"[-_.]+", "-", re.match(r"[\\w.-]+", todo.pop())[0]).lower()
+    if name in seen or name == "numpy":
+        continue
+    try:
+        d = m.distribution(name)
+    except m.PackageNotFoundError:
+        continue
+    seen[name] = d
+    todo += [r for r in d.requires or () if "extra ==" not in r]
+for d in seen.values():
+    for top in sorted({f.parts[0] for f in d.files or ()} - {"..", "__pycache__"}):
+        print(d.locate_file(top))
+"""
+
+
+def cache_dir() -> Path:
+    """Where environments are kept: the user's cache directory."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "ga-audit" / "environments"
+
+
+def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable, cache: Path | None = None) -> str:
+    """The interpreter of an environment with `requirements`; made at the first call, cached afterwards.
+
+    Raises
+    ------
+    EngineFailed
+        torch is not there, or a release cannot be installed; says the installer's last line.
+    """
+    if _run([torch_python, "-c", "import torch"], "torch cannot be imported", check=False).returncode:
+        raise EngineFailed(f"{torch_python} has no torch", remedy='Install it: pip install "ga-audit[repro]"')
+    name = "_".join(r.replace("==", "-") for r in requirements)
+    place = (cache or cache_dir()) / name
+    python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if (place / READY).is_file():
+        return str(python)
+    shutil.rmtree(place, ignore_errors=True)  # half-made
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv:
+        _run([uv, "venv", "-q", "--python", torch_python, str(place)], "cannot make an environment")
+        install = [uv, "pip", "install", "-q", "--python", str(python)]
+    else:
+        _run([torch_python, "-m", "venv", str(place)], "cannot make an environment")
+        install = [str(python), "-m", "pip", "install", "-q"]
+    _overlay_torch(place, python, torch_python)
+    _run([*install, *(r for r in requirements if not _needs_torch(r)), "numpy", "psutil"], f"cannot install {name}")
+    if torch_bound := [r for r in (*requirements, "accelerate") if _needs_torch(r)]:
+        named = {r.partition("==")[0]: r for r in reversed(torch_bound)}
+        _run([*install, "--no-deps", *named.values()], f"cannot install {name}")
+    (place / READY).touch()
+    return str(python)
+
+
+def _needs_torch(requirement: str) -> bool:
+    """Packages whose metadata would pull another torch: installed without their dependencies."""
+    return requirement.partition("==")[0] in {"accelerate", "trl", "peft", "liger-kernel"}
+
+
+def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:
+    listing = _run([torch_python, "-c", _CLOSURE], "cannot list torch's files").stdout
+    overlay = place / "torch-overlay"
+    overlay.mkdir()
+    for line in listing.splitlines():
+        source = Path(line)
+        if source.exists() and not (overlay / source.name).exists():
+            (overlay / source.name).symlink_to(source, target_is_directory=source.is_dir())
+    where = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], "no site-packages")
+    (Path(where.stdout.strip()) / "ga_audit_torch.pth").write_text(f"{overlay}\n", "utf-8")
+
+
+def _run(argv: list[str], failure: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineFailed(f"{failure}: {error}") from error
+    if check and done.returncode:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise EngineFailed(f"{failure}: {' '.join(lines[-2:])[:300]}")
+    return done
