@@ -148,7 +148,7 @@ def rounding(value: Floats) -> float:
     sample = value[:: max(1, value.size // k.WINSOR_SAMPLE)]
     middle = float(np.median(sample))
     for decimals in range(6 if sample.max() < 1e9 else 0):
-        if np.all(np.abs(np.round(sample, decimals) - sample) <= 1e-12 * np.maximum(1.0, sample)):
+        if np.all(np.abs(np.round(sample, decimals) - sample) <= 1e-12 * sample):
             return float(0.29 * 10.0**-decimals / middle)
     if sample.max() > 1e38:
         return 0.0

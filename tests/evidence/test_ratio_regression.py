@@ -1,12 +1,15 @@
 import dataclasses
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
 from conftest import make_run, twins
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ga_audit.evidence import ratio_regression
+from ga_audit.evidence import ratio_regression, version_contrast
 from ga_audit.finding import (
     DIVIDED_GA,
     DIVIDED_GA2,
@@ -117,7 +120,10 @@ def test_confounded_designs_state_their_ties():
         make_run(f"g{g}w{w}", ga=g, world_size=w, micro_batch_size=2, seed=1, learning_rate=1.0, model="m", dataset="d",
                  loss=2 + rng.normal(0, 0.05, 40)) for g, w in ((8, 1), (1, 8))
     ]  # fmt: skip
-    assert {HEALTHY, SUMMED_GA_WORLD} in [set(t) for t in evidence(runs).ties]
+    got = evidence(runs)
+    assert {HEALTHY, SUMMED_GA_WORLD} in [set(t) for t in got.ties]
+    settle = got.detail["would_settle"][0]
+    assert settle["gradient_accumulation_steps"] * settle["world_size"] != 8
     doubled = [dataclasses.replace(r, settings=dataclasses.replace(
         r.settings, world_size=Setting(r.settings.ga, "t", Trust.RECORDED))) for r in runs]  # fmt: skip
     assert {SUMMED_GA, SUMMED_WORLD} <= set().union(*(set(t) for t in evidence(doubled).ties))
@@ -187,3 +193,45 @@ def test_releases_are_judged_apart():
     for piece in found:
         own = [h for h in piece.log_likelihood if h.name == SUMMED_GA.name and h.only == frozenset(piece.runs)]
         assert len(own) == 1
+
+
+VALUES = st.lists(
+    st.one_of(
+        st.floats(1e-4, 1e4), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-300, 1e300, 1.0, 1.0])
+    ),
+    max_size=30,
+)
+
+
+@st.composite
+def any_run(draw, name):
+    values = draw(VALUES)
+    steps = np.cumsum(draw(st.lists(st.integers(1, 50), min_size=len(values), max_size=len(values)))).astype(int)
+    few = st.one_of(st.none(), st.integers(1, 64))
+    return make_run(
+        name, ga=draw(few), micro_batch_size=draw(few), world_size=draw(few), seed=draw(few), loss=values,
+        grad_norm=values[::-1], steps=steps, learning_rate=draw(st.sampled_from([None, 0.0, 1e-5, 1.0])),
+        max_grad_norm=draw(st.sampled_from([None, 0.0, 1.0])), model=draw(st.sampled_from([None, "m", "x"])),
+        dataset=draw(st.sampled_from([None, "d"])),
+        packages=draw(st.sampled_from([{}, {"transformers": "1"}, {"transformers": "2"}])),
+    )  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(), min_size=1, max_size=4).flatmap(
+    lambda xs: st.tuples(*(any_run(f"r{i}") for i in range(len(xs))))
+))  # fmt: skip
+@pytest.mark.parametrize("leaf", [ratio_regression, version_contrast])
+def test_whatever_was_logged_it_speaks_finitely_or_says_why_not(leaf, runs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = list(leaf.gather(Group(tuple(runs))))
+    assert got
+    for piece in got:
+        if isinstance(piece, Silence):
+            assert piece.why
+            assert piece.remedy
+            continue
+        assert all(math.isfinite(x) for x in piece.log_likelihood.values())
+        assert piece.estimate.interval.low < piece.estimate.value < piece.estimate.interval.high
+        json.dumps(piece.detail, allow_nan=False)

@@ -1,6 +1,6 @@
 import pytest
 
-from ga_audit.stats.decision import coupled_prior, decide, equivalent, merge_ties, posterior
+from ga_audit.stats.decision import coupled_prior, decide, equivalent, merge_ties, posterior, settling_run
 
 PRIOR = {"healthy": 0.6, "summed": 0.3, "world": 0.1}
 
@@ -55,3 +55,12 @@ def test_one_piece_of_evidence_breaks_a_tie():
     names = ["a", "b", "c"]
     assert merge_ties([[("a", "b")]], names) == (("a", "b"),)
     assert merge_ties([[("a", "b")], []], names) == ()
+
+
+def test_the_run_that_would_settle_a_tie():
+    healthy, both, summed, world = (0, 0), (1, 1), (1, 0), (0, 1)
+    ga, size = settling_run([8, 1], [1, 8], [healthy, both])
+    assert ga * size != 8  # off the line on which both are constant
+    ga, size = settling_run([1, 4], [1, 4], [summed, world])
+    assert ga != size
+    assert settling_run([1, 4], [1, 1], [healthy, healthy]) is None
