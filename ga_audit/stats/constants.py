@@ -2,7 +2,8 @@
 
 "simulator": `python -m tests.calibration`, a model of training (curve families, run effects of 1-3 %, AR(1) noise
 with t tails), which is not training. "judgement": chosen by reasoning, checked on the simulator only; where in doubt
-the wide side was taken. Scales are standard deviations of natural logarithms unless said otherwise.
+the wide side was taken. "Real training": `python -m tests.calibration.real`, a small language model, whose run effects
+are smaller than those assumed here. Figures of both: `tests/calibration/RESULTS.md`. Scales are standard deviations of natural logarithms unless said otherwise.
 """
 
 from typing import Final
@@ -28,9 +29,9 @@ UNKNOWN_SEED_TWIN_SHARE: Final = 0.5
 """All else equal and the seed not recorded: trainers default to 42, so half of such runs are twins."""
 
 LOSS_PER_LOG_BATCH: Final = 0.07
-"""kB: loss moves by this per unit of log effective batch, sign unknown. Loss at steps 30-80 drifts by up to 0.19."""
+"""kB: loss moves by this per unit of log effective batch, sign unknown. Real training: 0.04."""
 LOSS_PER_LOG_LEARNING_RATE: Final = 0.15
-"""klr: loss moves by this per unit of log learning rate, sign unknown."""
+"""klr: loss moves by this per unit of log learning rate, sign unknown. Real training: 0.15; first quarter 0.06."""
 CONFOUNDER_LATE: Final = 0.6
 """Share of a learning rate's or batch's effect on the loss that comes after the first quarter of a log. Real training
 (`tests/calibration/real.py`): rms contrast at a learning rate x3 is .07 in the first quarter, .16 in all."""
