@@ -1,0 +1,66 @@
+"""Measure releases of a package in isolated environments: first bad, first good."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ga_audit.cli.options import errors_to_status, leave
+from ga_audit.cli.repro import whole_numbers
+from ga_audit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.repro.bisect import Row
+
+
+@click.command(name="bisect", epilog="Exit status: 0 every release measured, 2 usage, 3 some could not be measured.")
+@click.argument("package", type=click.Choice(["transformers"]))
+@click.option("--from", "first", required=True, metavar="RELEASE", help="Oldest release.")
+@click.option("--to", "last", required=True, metavar="RELEASE", help="Newest release.")
+@click.option("--variants", default="A", show_default=True, metavar="A,B,...", help="Variants of the engine.")
+@click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
+@click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="GA to train with.")
+@click.option("--steps", default=3, show_default=True, type=click.IntRange(1), help="Optimizer steps of a cell.")
+@click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
+@click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Where the logs go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@errors_to_status
+def command(
+    package: str, first: str, last: str, variants: str, everything: bool, ga: tuple[int, ...], steps: int,
+    python: str, out: str, as_json: bool,
+) -> None:  # fmt: skip
+    r"""Install releases side by side, run the repro in each, and print what each one scales.
+
+    \b
+    ga-audit bisect transformers --from 4.45.2 --to 4.48.0 --all --variants A,B
+    """
+    from dataclasses import asdict
+
+    from ga_audit.repro import bisect
+
+    request = bisect.Request(package, Path(out), python, ga, steps)
+    releases = bisect.between(first, last)
+    rows: list[Row] = []
+
+    names = tuple(variants.split(","))
+
+    def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
+        click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
+        return bisect.measure(request, release, wanted)
+
+    def row_of(variant: str) -> Callable[[str], Row]:
+        return lambda release: measured(release, (variant,))[0]
+
+    if everything:
+        for release in releases:
+            rows += measured(release, names)
+    else:
+        for variant in names:
+            rows += bisect.search(releases, row_of(variant))
+    click.echo(json.dumps([asdict(row) for row in rows], indent=1) if as_json else bisect.table(rows))
+    leave(ExitCode.UNDECIDED if any(row.failure for row in rows) else ExitCode.HEALTHY)
