@@ -3,7 +3,8 @@
 "simulator": `python -m tests.calibration`, a model of training (curve families, run effects of 1-3 %, AR(1) noise
 with t tails), which is not training. "judgement": chosen by reasoning, checked on the simulator only; where in doubt
 the wide side was taken. "Real training": `python -m tests.calibration.real`, a small language model, whose run effects
-are smaller than those assumed here. Figures of both: `tests/calibration/RESULTS.md`. Scales are standard deviations of natural logarithms unless said otherwise.
+are smaller than those assumed here. Figures of both: `tests/calibration/RESULTS.md`.
+Scales are standard deviations of natural logarithms unless said otherwise.
 """
 
 from typing import Final
