@@ -160,10 +160,13 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
         if rows and verdict is Verdict.SCALED:
             fitting = [row for row in rows if _fits(row.signature, found, strict=True)]
             if fitting:
-                matches.append(_match(bug, "matches", _why(bug, held, fitting[0], runs)))
+                row = min(fitting, key=lambda row: (len(_open(row, runs)), not row.releases.startswith("==")))
+                matches.append(_match(bug, "matches", _why(bug, held, row, runs)))
         elif rows and verdict is Verdict.HEALTHY:
-            why = f"{bug.package} {', '.join(held)} has this bug under some conditions; these logs do not show it"
-            matches.append(_match(bug, "affected-but-healthy", why))
+            # of a bug that needs what the logs do not tell, a healthy log says nothing worth a line
+            if any(not _open(row, runs) for row in rows):
+                why = f"{bug.package} {', '.join(held)} is affected, and these logs are healthy"
+                matches.append(_match(bug, "affected-but-healthy", why))
         elif rows:
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
             matches.append(_match(bug, "possible", why))
@@ -173,7 +176,9 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
                 _match(bug, "outside-range", f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}")
             )
     order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
-    return tuple(sorted(matches, key=lambda m: order[m.fit]))
+    # a bug of one release explains better than one of every release
+    narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
+    return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug])))
 
 
 def _names(runs: Sequence[Run]) -> set[str]:

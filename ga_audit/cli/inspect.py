@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from ga_audit.run import ReadFailure
 
 
-def _formats() -> list[str]:
-    return [name for name in registry.names("ga_audit.render") if name != "html_page"]
+def _formats() -> dict[str, str]:
+    """Name on the command line -> leaf: the newest version of a form has the plain name."""
+    return {name.partition("_v")[0]: name for name in registry.names("ga_audit.render") if name != "html_page"}
 
 
 @click.command(name="inspect", epilog="Exit status: 0 healthy, 1 scaling found, 2 usage, 3 inconclusive or not audited.")
 @reading_options
-@click.option("--format", "form", type=click.Choice(_formats()), default="text", help="Form of the output.")
+@click.option("--format", "form", type=click.Choice(list(_formats())), default="text", help="Form of the output.")
 @click.option("--explain", is_flag=True, help="Show the arithmetic of the verdict, to be checked by hand.")
 @click.option("--show-series", is_flag=True, help="Say what was read, how, and what was left out; no verdict.")
 @click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
@@ -64,7 +65,7 @@ def command(
         leave(ExitCode.HEALTHY if runs else ExitCode.UNDECIDED)
     result = pipeline.audit_runs(runs, failures)
     rich = sys.stdout.isatty() if color is None else color
-    renderer = registry.load("ga_audit.render", form)
+    renderer = registry.load("ga_audit.render", _formats()[form])
     click.echo(renderer.render(result, explain=explain, color=rich), color=rich)
     if form != "text":
         _show_failures(failures)

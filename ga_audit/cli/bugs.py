@@ -1,0 +1,154 @@
+"""List the known bugs, or those of a release or of this environment."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from ga_audit.cli.options import errors_to_status, leave
+from ga_audit.errors import AuditError, ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.bugs.catalogue import Affected, Bug
+
+_QUANTITIES = (("loss", "logged loss"), ("grad_norm", "logged grad_norm"), ("gradient", "real gradient"))
+
+
+@click.command(name="bugs", epilog="Exit status: 0, or 1 where --package or --installed finds a known bug.")
+@click.argument("ids", nargs=-1, metavar="[GAnnn]...")
+@click.option("--package", "packages", multiple=True, metavar="NAME==RELEASE", help="Known bugs of a release.")
+@click.option("--installed", is_flag=True, help="Known bugs of what is installed in this environment.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", help="Form of the output.")
+@errors_to_status
+def command(ids: tuple[str, ...], packages: tuple[str, ...], installed: bool, form: str) -> None:
+    """List known bugs of trainers that mis-scale loss, grad_norm or the gradient.
+
+    \b
+    ga-audit bugs                                  all of them
+    ga-audit bugs GA003                            one, in full
+    ga-audit bugs --package transformers==4.46.1   what a release is known to do
+    ga-audit bugs --installed                      what this environment is known to do, before you train
+    """  # noqa: D301 (\b is Click's)
+    from ga_audit.bugs import catalogue
+
+    if ids:
+        chosen = _by_id(ids, catalogue.load())
+        click.echo(_render([(bug, None) for bug in chosen], form, full=True))
+        return
+    if packages or installed:
+        stack = [_release(text) for text in packages] + (_installed(catalogue.load()) if installed else [])
+        found = [item for name, release in stack for item in catalogue.of_release(name, release)]
+        if form == "text":
+            held = ", ".join(f"{name} {release}" for name, release in stack) or "no package of the catalogue"
+            click.echo(f"{held}: {_count(len({b.id for b, _ in found}))}\n")
+        if found or form == "json":
+            click.echo(_render(found, form, full=True))
+        leave(ExitCode.SCALED if found else ExitCode.HEALTHY)
+    click.echo(_render([(bug, None) for bug in catalogue.load()], form, full=form != "text"))
+
+
+def _count(n: int) -> str:
+    return {0: "no known bug", 1: "1 known bug"}.get(n, f"{n} known bugs, each under its own conditions")
+
+
+def _by_id(ids: tuple[str, ...], bugs: tuple[Bug, ...]) -> list[Bug]:
+    known = {bug.id: bug for bug in bugs}
+    unknown = [i for i in ids if i.upper() not in known]
+    if unknown:
+        raise AuditError(f"no bug {', '.join(unknown)}", remedy="`ga-audit bugs` lists them.")
+    return [known[i.upper()] for i in ids]
+
+
+def _release(text: str) -> tuple[str, str]:
+    name, sign, release = text.partition("==")
+    if not sign or not name or not release:
+        raise AuditError(f"{text!r} is not NAME==RELEASE", remedy="Write e.g. --package transformers==4.46.1.")
+    return name, release
+
+
+def _installed(bugs: tuple[Bug, ...]) -> list[tuple[str, str]]:
+    from importlib import metadata
+
+    found = []
+    for name in sorted({bug.package for bug in bugs}):
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _render(found: list[tuple[Bug, Affected | None]], form: str, *, full: bool) -> str:
+    merged: dict[str, tuple[Bug, list[Affected]]] = {}
+    for bug, row in found:
+        merged.setdefault(bug.id, (bug, []))[1].extend([row] if row else bug.affected)
+    if form == "json":
+        return json.dumps({"schema": "ga-audit-bugs/1", "bugs": [_as_json(b, rows) for b, rows in merged.values()]}, indent=2)
+    if form == "markdown":
+        return "\n\n".join(_markdown(b, rows) for b, rows in merged.values())
+    if not full:
+        width = max((len(b.package) for b, _ in merged.values()), default=0)
+        return "\n".join(f"{b.id}  {b.package:<{width}}  {b.title}" for b, _ in merged.values())
+    return "\n\n".join(_text(b, rows) for b, rows in merged.values())
+
+
+def _signature(row: Affected) -> str:
+    parts = []
+    for name, words in _QUANTITIES:
+        exponents = getattr(row.signature, name)
+        if exponents is not None:
+            ga, world = exponents
+            factor = " x ".join(
+                f"{base}^{e:g}" if e != 1 else base for base, e in (("GA", ga), ("world_size", world)) if e
+            )
+            parts.append(f"{words} {'x ' + factor if factor else 'right'}")
+    return ", ".join(parts)
+
+
+def _where(row: Affected) -> str:
+    conditions = ", ".join(f"{k} = {str(v).lower() if isinstance(v, bool) else v}" for k, v in row.when.items())
+    return f"{row.releases}{'; ' + conditions if conditions else ''}"
+
+
+def _text(bug: Bug, rows: list[Affected]) -> str:
+    lines = [f"{bug.id}  {bug.package}: {bug.title}"]
+    for row in rows:
+        lines.append(f"  {_where(row)}")
+        lines.append(f"    {_signature(row)}")
+    lines += _wrapped("eval loss", "affected" if bug.eval_loss_affected else "not affected")
+    lines += _wrapped("fix", bug.fix) + _wrapped("retrain?", bug.retrain)
+    how = {"run": "by running the releases", "source": "in the released source", "said": "as reported, not checked"}
+    lines += _wrapped("verified", f"{how[bug.verified]}. {bug.verified_note}")
+    lines += [f"  {kind:<9} {url}" for kind, url in bug.references]
+    return "\n".join(lines)
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=f"  {label:<9} ", subsequent_indent=" " * 12) if text else []
+
+
+def _markdown(bug: Bug, rows: list[Affected]) -> str:
+    lines = [f"### {bug.id}: {bug.title}", "", f"| {bug.package} releases and conditions | effect |", "|---|---|"]
+    lines += [f"| {_where(row)} | {_signature(row)} |" for row in rows]
+    lines += ["", f"Fix: {bug.fix} Retrain? {bug.retrain}", ""]
+    lines += [f"- {kind}: {url}" for kind, url in bug.references]
+    return "\n".join(lines)
+
+
+def _as_json(bug: Bug, rows: list[Affected]) -> dict[str, object]:
+    def exponents(row: Affected) -> dict[str, object]:
+        return {
+            name: None if (e := getattr(row.signature, name)) is None else {"ga": e[0], "world": e[1]}
+            for name, _ in _QUANTITIES
+        }
+
+    return {
+        "id": bug.id, "title": bug.title, "package": bug.package, "eval_loss_affected": bug.eval_loss_affected,
+        "affected": [{"releases": r.releases, "when": dict(r.when), "signature": exponents(r)} for r in rows],
+        "fixed_in": bug.fixed_in, "fix": bug.fix, "retrain": bug.retrain,
+        "verified": {"how": bug.verified, "note": bug.verified_note},
+        "references": [{"type": kind, "url": url} for kind, url in bug.references],
+    }  # fmt: skip
