@@ -93,7 +93,7 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan) -> Row
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:
     """Binary search for one change of verdict between the ends; the rows that were measured, ascending.
 
-    A verdict that changes more than once between the ends shows only one of the changes: measure them all to see the rest.
+    A verdict that changes more than once between the ends shows only one of the changes.
     A release in the middle that cannot be measured is left out of the search and kept in the rows.
     """
     rows: dict[str, Row] = {r: row_of(r) for r in dict.fromkeys((releases[0], releases[-1]))}

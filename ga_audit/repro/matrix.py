@@ -195,11 +195,8 @@ def run(
 ) -> Sequence[Cell]:
     """Train every cell that is not finished; the cells, in order.
 
-    Parameters
-    ----------
-    plan : what is to be trained.
-    resume : keep finished cells with the same options; otherwise an output that exists is refused.
-    progress : called before each cell with (finished, all, seconds left or None, the cell).
+    With `resume`, finished cells with the same options are kept; otherwise an output that exists is refused.
+    `progress` is called before each cell with (finished, all, seconds left or None, the cell).
     """
     if not resume and (old := [c.out for c in plan.cells if c.out.exists() and any(c.out.iterdir())]):
         raise RefusedToOverwrite("the output exists", where=str(old[0]), remedy="Give --resume, or another --out.")
@@ -235,7 +232,7 @@ def run_together(plans: Sequence[Plan], *, timeout: float = 1800.0) -> None:
         cell.out.mkdir(parents=True, exist_ok=True)
         (cell.out / PLAN).unlink(missing_ok=True)
     jobs = [{"argv": argv(plan, cell)[1:], "console": str(cell.out / CONSOLE)} for plan, cell in todo]
-    command = [plans[0].python, str(Path(__file__).with_name("_cells.py"))]
+    command = [plans[0].python, str(ENGINES / "_cells.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     try:
         done = subprocess.run(

@@ -1,0 +1,56 @@
+import sys
+
+import pytest
+
+from ga_audit.errors import AuditError, EngineFailed
+from ga_audit.repro import bisect
+
+RELEASES = ("4.45.2", "4.46.0", "4.46.1", "4.46.3", "4.47.0", "4.48.0", "4.49.0")
+
+
+def _row(release, verdict="healthy", failure=None):
+    return bisect.Row("transformers", release, "A", 0.0, 0.0, 0.0, verdict, failure)
+
+
+@pytest.mark.parametrize("bad_from", range(1, len(RELEASES)))
+def test_search_finds_the_first_bad_release(bad_from):
+    asked = []
+
+    def row_of(release):
+        asked.append(release)
+        return _row(release, "gradients" if RELEASES.index(release) >= bad_from else "healthy")
+
+    rows = bisect.search(RELEASES, row_of)
+    (change,) = bisect.changes(rows)
+    assert f"first bad {RELEASES[bad_from]} " in change
+    assert f"{RELEASES[bad_from - 1]}: healthy" in change
+    assert len(asked) == len(set(asked)) <= 5
+
+
+def test_a_release_that_cannot_run_is_a_row_and_stops_nothing():
+    def row_of(release):
+        if release == "4.46.3":
+            return _row(release, "not measured", "cannot install")
+        return _row(release, "gradients" if release >= "4.47.0" else "healthy")
+
+    rows = bisect.search(RELEASES, row_of)
+    assert "first bad 4.47.0" in bisect.changes(rows)[0]
+    assert "cannot install" in bisect.table(rows)
+
+
+def test_between_is_by_release_number_not_by_text():
+    assert bisect.between("4.9.0", "4.46.1") == ("4.9.0", "4.45.2", "4.46.0", "4.46.1")
+    with pytest.raises(AuditError, match="newer"):
+        bisect.between("5.0.0", "4.45.2")
+
+
+def test_an_environment_that_cannot_be_made_is_rows_that_say_why(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise EngineFailed("cannot install it")
+
+    monkeypatch.setattr(bisect, "prepare", broken)
+    request = bisect.Request("transformers", tmp_path, sys.executable)
+    rows = bisect.measure(request, "4.46.0", ("A", "B"))
+    assert [(r.variant, r.failure, r.verdict) for r in rows] == [
+        ("A", "cannot install it", "not measured"), ("B", "cannot install it", "not measured"),
+    ]  # fmt: skip

@@ -1,0 +1,136 @@
+import json
+import math
+import sys
+
+import pytest
+
+from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
+from ga_audit.repro import judge, matrix
+
+
+def _truth(path, ga, loss=0, norm=0, gradient=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    measured = [
+        {"step": s, "reference_loss": 4.0, "reference_norm": 0.5, "ratio": ga**gradient, "cosine": 1.0} for s in (1, 2)
+    ]
+    logged = [{"step": s, "loss": 4.0 * ga**loss, "grad_norm": 0.5 * ga**norm} for s in (1, 2)]
+    path.write_text(json.dumps({"ga": ga, "measured": measured, "logged": logged, "parameters_head": [3.0, 4.0]}))
+    return judge.read_truth(path)
+
+
+@pytest.mark.parametrize(
+    ("exponents", "verdict"),
+    [((0, 0, 0), "healthy"), ((1, 1, 1), "gradients"), ((0, 1, 1), "gradients"), ((0, -1, -1), "gradients"),
+     ((1, 0, 0), "logging only"), ((0, -2, -2), "gradients"), ((-1, 0, 0), "logging only")],
+)  # fmt: skip
+def test_the_measured_exponents_are_those_of_the_fault(tmp_path, exponents, verdict):
+    cells = [_truth(tmp_path / str(ga) / "truth.json", ga, *exponents) for ga in (8, 1, 2, 4)]
+    found = judge.judge(cells)
+    assert (found.loss, found.grad_norm, found.gradient) == pytest.approx(exponents, abs=1e-9)
+    assert found.verdict == verdict
+    assert found.parameters_differ == 0
+    assert verdict in judge.table(found)
+
+
+def test_one_ga_is_no_verdict(tmp_path):
+    assert judge.judge([_truth(tmp_path / "truth.json", 4, 1, 1, 1)]).verdict == "not measured"
+
+
+def test_a_gradient_that_was_not_measured_is_no_verdict():
+    assert judge.verdict(1.0, 1.0, None) == "not measured"
+
+
+def test_a_nan_step_does_not_decide(tmp_path):
+    path = tmp_path / "truth.json"
+    _truth(path, 4)
+    truth = json.loads(path.read_text())
+    truth["measured"][0]["ratio"] = math.nan
+    path.write_text(json.dumps(truth))
+    assert judge.read_truth(path).gradient == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"ga": 1, "logged": 3, "measured": []}', "\x00"])
+def test_damaged_truth_is_a_message(tmp_path, text):
+    (tmp_path / "truth.json").write_text(text)
+    with pytest.raises(EngineFailed, match="no measurement"):
+        judge.read_truth(tmp_path / "truth.json")
+
+
+def test_effective_batch_must_divide(tmp_path):
+    with pytest.raises(AuditError, match="no multiple of GA 3"):
+        matrix.plan_cells(tmp_path, [1, 3], [1], 16)
+
+
+def _script(tmp_path, body):
+    path = tmp_path / "train.py"
+    path.write_text(f"import sys, pathlib\nga, micro, out = sys.argv[1:]\n{body}\n")
+    words = "{gradient_accumulation_steps} {micro_batch_size} {output_dir}"
+    return f"{sys.executable} {path} {words}"
+
+
+def _plan(tmp_path, body, ga=(1, 2, 4)):
+    cells = matrix.plan_cells(tmp_path / "out", ga, [1], 16)
+    return matrix.Plan("script", cells, 16, script=_script(tmp_path, body))
+
+
+def test_the_users_command_gets_ga_micro_batch_and_output(tmp_path):
+    plan = _plan(tmp_path, "pathlib.Path(out, 'seen').write_text(ga + ' ' + micro)")
+    matrix.run(plan)
+    assert [(c.out / "seen").read_text() for c in plan.cells] == ["1 16", "2 8", "4 4"]
+
+
+def test_resume_keeps_finished_cells_and_trains_the_rest(tmp_path):
+    body = "f = pathlib.Path(out, 'n'); f.write_text(f.read_text() + 'x' if f.exists() else 'x')\n"
+    broken = _plan(tmp_path, body + "assert ga != '4'")
+    with pytest.raises(EngineFailed, match="GA 4: AssertionError"):
+        matrix.run(broken)
+    mended = _plan(tmp_path, body)
+    seen = []
+    matrix.run(mended, resume=True, progress=lambda done, total, left, cell: seen.append((done, total, cell.ga)))
+    assert seen == [(2, 3, 4)]
+    assert [(c.out / "n").read_text() for c in mended.cells] == ["x", "x", "xx"]
+
+
+def test_other_options_are_another_cell(tmp_path):
+    plan = _plan(tmp_path, "pass")
+    matrix.run(plan)
+    other = matrix.Plan("script", plan.cells, 32, script=plan.script)
+    assert all(matrix.is_finished(plan, c) for c in plan.cells)
+    assert not any(matrix.is_finished(other, c) for c in plan.cells)
+
+
+def test_an_existing_output_is_refused(tmp_path):
+    plan = _plan(tmp_path, "pass")
+    matrix.run(plan)
+    with pytest.raises(RefusedToOverwrite):
+        matrix.run(plan)
+
+
+def test_a_missing_package_names_the_install_command(monkeypatch):
+    monkeypatch.setitem(matrix.NEEDS, "transformers", ("no_such_package_anywhere",))
+    with pytest.raises(EngineFailed) as caught:
+        matrix.check_stack("transformers", sys.executable)
+    assert caught.value.remedy == "Install: pip install no_such_package_anywhere"
+
+
+def test_more_ranks_go_through_torchrun(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
+    command = matrix.argv(matrix.Plan("transformers", (cell,), 16, {"steps": 3}), cell)
+    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    with pytest.raises(AuditError, match="has no option --no-such"):
+        matrix.argv(matrix.Plan("transformers", (cell,), 16, {"no-such": 3}), cell)
+
+
+def test_cells_run_together_are_separate_processes(tmp_path):
+    body = "import bisect; bisect.bisect_left; assert ga != '2'; assert not hasattr(sys, 'seen'); sys.seen = 1; pathlib.Path(out, 'ok').touch()"
+    plan = _plan(tmp_path, body)
+    script = str(tmp_path / "train.py")
+    cells = plan.cells
+    import subprocess
+
+    jobs = [{"argv": [script, str(c.ga), "1", str(c.out)], "console": str(tmp_path / f"{c.ga}.txt")} for c in cells]
+    for c in cells:
+        c.out.mkdir(parents=True)
+    runner = matrix.ENGINES / "_cells.py"
+    done = subprocess.run([sys.executable, str(runner)], input=json.dumps(jobs), capture_output=True, text=True)
+    assert json.loads(done.stdout) == [0, 1, 0]
