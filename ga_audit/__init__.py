@@ -23,7 +23,7 @@ _WHERE = {
     "AuditError": "ga_audit.errors",
 }
 
-__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+__all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
     from ga_audit.correction import correct as correct

@@ -1,7 +1,7 @@
 """Evidence -> posterior -> findings and verdict.
 
 The posterior over named hypotheses is the prior plus the sum of what each kind of evidence says (natural logs). Pieces
-of one kind share their bias (the same task, the same dropout), so they count once, as their mean. A verdict is spoken
+of one kind on single runs share their bias (the same task, the same dropout), so they count once, as their mean. A verdict is spoken
 at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence within a margin.
 """
 
@@ -96,14 +96,24 @@ def _read_role(role: Role, runs: Sequence[Run], evidence: Iterable[Evidence], lo
     hypotheses = _hypotheses(runs, pieces)
     if not pieces:
         return _Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
-    averaged = [
-        {h: sum(_log_likelihood(piece, h, runs) for piece in kind) / len(kind) for h in hypotheses}
-        for kind in _by_kind(pieces).values()
-    ]
-    posterior = decision.posterior(_prior(hypotheses, loss), averaged)
+    together = [_of_one_kind(kind, hypotheses, runs) for kind in _by_kind(pieces).values()]
+    posterior = decision.posterior(_prior(hypotheses, loss), together)
     top = max(posterior, key=lambda h: posterior[h])
     tied = tuple(h for h in posterior if _untold(h, top, pieces, runs))
     return _decide(role, posterior, top, tied, pieces, runs)
+
+
+def _of_one_kind(
+    kind: Sequence[Evidence], hypotheses: Sequence[Hypothesis], runs: Sequence[Run]
+) -> dict[Hypothesis, float]:
+    """What the pieces of one kind say together: comparisons of different runs add up, single runs share their bias."""
+    single = [piece for piece in kind if len(piece.runs) < 2]
+    several = [piece for piece in kind if len(piece.runs) > 1]
+    return {
+        h: sum(_log_likelihood(piece, h, runs) for piece in several)
+        + sum(_log_likelihood(piece, h, runs) for piece in single) / max(len(single), 1)
+        for h in hypotheses
+    }
 
 
 def _hypotheses(runs: Sequence[Run], pieces: Sequence[Evidence]) -> tuple[Hypothesis, ...]:
@@ -125,9 +135,8 @@ def _hypotheses(runs: Sequence[Run], pieces: Sequence[Evidence]) -> tuple[Hypoth
 def _is_invisible(h: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
     """Whether `h` is one constant factor on every run that no evidence can see: said in a note, not weighed."""
     factors = [h.log_factor(run) for run in runs]
-    ga_varies = len({run.settings.ga for run in runs}) > 1
     constant = max(factors) - min(factors) < 1e-9
-    return constant and not ga_varies and h.ga == 0 and all(
+    return constant and h.ga == 0 and all(
         abs(_log_likelihood(p, h, runs) - _log_likelihood(p, HEALTHY, runs)) < _SAME for p in pieces
     )  # fmt: skip
 
@@ -218,9 +227,7 @@ def _decide(
     return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied))
 
 
-def _undecided(
-    role: Role, posterior: Mapping[Hypothesis, float], top: Hypothesis, tied: tuple[Hypothesis, ...]
-) -> str:
+def _undecided(role: Role, posterior: Mapping[Hypothesis, float], top: Hypothesis, tied: tuple[Hypothesis, ...]) -> str:
     if len(tied) > 1:
         names = " and ".join(h.name for h in sorted(tied, key=lambda h: -posterior[h]))
         return f"these runs cannot tell {names} apart in the {role}"

@@ -33,10 +33,16 @@ _names(Role.GRAD_NORM, "grad_norm train/grad_norm train.grad_norm gradient_norm 
 _names(Role.LEARNING_RATE, "learning_rate train/learning_rate train.learning_rate lr train/lr learning-rate lr-adamw lr-adam lr-sgd "
        "train/learning_rate_step optimizer/lr optim/lr metrics/train/learning_rate actor/lr")  # fmt: skip
 _names(Role.EPOCH, "epoch train/epoch train.epoch epochs metrics/train/epoch")
-_names(Role.SAMPLES_SEEN, "consumed_samples consumed-samples samples_seen train/samples_seen num_samples train/consumed_samples")
+_names(
+    Role.SAMPLES_SEEN,
+    "consumed_samples consumed-samples samples_seen train/samples_seen num_samples train/consumed_samples",
+)
 _names(Role.TOKENS_SEEN, "num_tokens train/num_tokens num_input_tokens_seen train/num_input_tokens_seen total_tokens tokens_seen "
        "train/tokens_seen train/num_input_tokens tokens train/tokens trained_tokens train/total_tokens")  # fmt: skip
-_names(Role.TOKEN_ACCURACY, "mean_token_accuracy train/mean_token_accuracy token_acc train/token_acc token_accuracy train/token_accuracy")
+_names(
+    Role.TOKEN_ACCURACY,
+    "mean_token_accuracy train/mean_token_accuracy token_acc train/token_acc token_accuracy train/token_accuracy",
+)
 _names(Role.ENTROPY, "entropy train/entropy mean_entropy train/mean_entropy")
 _names(Role.PERPLEXITY, "perplexity train/perplexity ppl train/ppl train_ppl train_perplexity")
 # the closing summary of HF's Trainer; a bare `train_loss` column is a curve (Lightning), so formats that know say so

@@ -68,7 +68,9 @@ def _with_given(run: Run, options: Options) -> Run:
         if isinstance(setting, Setting) and isinstance(read, Setting) and read.value != setting.value:
             conflicts.append((name, setting, read))
     settings: RunSettings = replace(run.settings, **given, conflicts=tuple(conflicts))  # type: ignore[arg-type]
-    notes = tuple(n for n in run.notes if n.code != "ga-from-name") if "gradient_accumulation_steps" in given else run.notes
+    notes = (
+        tuple(n for n in run.notes if n.code != "ga-from-name") if "gradient_accumulation_steps" in given else run.notes
+    )
     return replace(run, settings=settings, notes=notes)
 
 

@@ -17,7 +17,13 @@ def state(path: Path, losses, *, last=None, extra=None) -> Path:
         {"epoch": i / 10, "grad_norm": 1.0 + i / 7, "learning_rate": 1e-3 / (i + 1), "loss": v, "step": i + 1}
         for i, v in enumerate(losses)
     ]
-    content = {"log_history": rows, "global_step": len(rows), "logging_steps": 1, "train_batch_size": 2, **(extra or {})}
+    content = {
+        "log_history": rows,
+        "global_step": len(rows),
+        "logging_steps": 1,
+        "train_batch_size": 2,
+        **(extra or {}),
+    }
     path.write_text(json.dumps(content))
     return path
 
@@ -102,7 +108,9 @@ def test_one_broken_log_does_not_stop_the_others(tmp_path):
     assert failures[0].error.remedy
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"hello\n", b"version https://git-lfs.github.com/spec/v1\noid x\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 100, b"hello\n", b"version https://git-lfs.github.com/spec/v1\noid x\n"]
+)
 def test_a_file_of_no_use_is_an_error_with_place_and_remedy(tmp_path, content):
     path = tmp_path / "thing.bin"
     path.write_bytes(content)

@@ -142,7 +142,9 @@ class Stub:
     def on_RunHistoryKeys(self, v: dict[str, Any]) -> Any:
         run = self._one(v)
         rows = run["rows"] if run else []
-        return {"project": {"run": {"historyKeys": {"lastStep": rows[-1]["_step"] if rows else -1, "keys": {}, "sets": []}}}}
+        return {
+            "project": {"run": {"historyKeys": {"lastStep": rows[-1]["_step"] if rows else -1, "keys": {}, "sets": []}}}
+        }
 
     def on_RunParquetHistory(self, v: dict[str, Any]) -> Any:
         return {"project": {"run": {"parquetHistory": {"parquetUrls": []}}}}

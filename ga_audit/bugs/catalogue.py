@@ -151,7 +151,9 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     `possible`: nothing is decided, and the release is affected.
     """
     found = _found(findings)
-    releases = {name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)}
+    releases = {
+        name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)
+    }
     matches: list[BugMatch] = []
     for bug in load():
         held = sorted(releases.get(bug.package, ()))
@@ -173,7 +175,9 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
         elif held and verdict is Verdict.SCALED and any(_fits(r.signature, found, strict=True) for r in bug.affected):
             ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
             matches.append(
-                _match(bug, "outside-range", f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}")
+                _match(
+                    bug, "outside-range", f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}"
+                )
             )
     order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
     # a bug of one release explains better than one of every release

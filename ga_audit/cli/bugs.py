@@ -21,7 +21,9 @@ _QUANTITIES = (("loss", "logged loss"), ("grad_norm", "logged grad_norm"), ("gra
 @click.argument("ids", nargs=-1, metavar="[GAnnn]...")
 @click.option("--package", "packages", multiple=True, metavar="NAME==RELEASE", help="Known bugs of a release.")
 @click.option("--installed", is_flag=True, help="Known bugs of what is installed in this environment.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", help="Form of the output.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", help="Form of the output."
+)
 @errors_to_status
 def command(ids: tuple[str, ...], packages: tuple[str, ...], installed: bool, form: str) -> None:
     """List known bugs of trainers that mis-scale loss, grad_norm or the gradient.
@@ -86,7 +88,9 @@ def _render(found: list[tuple[Bug, Affected | None]], form: str, *, full: bool) 
     for bug, row in found:
         merged.setdefault(bug.id, (bug, []))[1].extend([row] if row else bug.affected)
     if form == "json":
-        return json.dumps({"schema": "ga-audit-bugs/1", "bugs": [_as_json(b, rows) for b, rows in merged.values()]}, indent=2)
+        return json.dumps(
+            {"schema": "ga-audit-bugs/1", "bugs": [_as_json(b, rows) for b, rows in merged.values()]}, indent=2
+        )
     if form == "markdown":
         return "\n\n".join(_markdown(b, rows) for b, rows in merged.values())
     if not full:

@@ -23,7 +23,9 @@ def _formats() -> dict[str, str]:
     return {name.partition("_v")[0]: name for name in registry.names("ga_audit.render") if name != "html_page"}
 
 
-@click.command(name="inspect", epilog="Exit status: 0 healthy, 1 scaling found, 2 usage, 3 inconclusive or not audited.")
+@click.command(
+    name="inspect", epilog="Exit status: 0 healthy, 1 scaling found, 2 usage, 3 inconclusive or not audited."
+)
 @reading_options
 @click.option("--format", "form", type=click.Choice(list(_formats())), default="text", help="Form of the output.")
 @click.option("--explain", is_flag=True, help="Show the arithmetic of the verdict, to be checked by hand.")

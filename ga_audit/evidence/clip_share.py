@@ -9,7 +9,9 @@ When it is silent
     No gradient norm or no `max_grad_norm`, a norm that was logged after clipping.
 Calibration
     None: a count.
+
 References
+----------
     Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks" (clipping by norm).
 """
 
@@ -54,5 +56,9 @@ def shares(runs: Sequence[Run], findings: Sequence[Finding]) -> Iterator[ClipSha
         )
         corrected = norm / math.exp(log_factor)
         yield ClipShare(
-            run.name, limit.value, float(np.mean(norm > limit.value)), float(np.mean(corrected > limit.value)), len(norm)
+            run.name,
+            limit.value,
+            float(np.mean(norm > limit.value)),
+            float(np.mean(corrected > limit.value)),
+            len(norm),
         )

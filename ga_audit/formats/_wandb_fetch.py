@@ -200,7 +200,7 @@ def _requirements(run: Any) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = run.file("requirements.txt").download(root=folder, replace=True)
             return Path(file.name).read_text("utf-8", "replace")
-    except Exception:  # noqa: BLE001 (whatever the SDK raises, the run is read without it)
+    except Exception:
         return ""
 
 
@@ -262,4 +262,6 @@ def _explained(text: str, place: str, timeout: int) -> AuditError:
     ):  # fmt: skip
         if any(sign in low for sign in signs):
             return UnreadableLog(message, where=place, remedy=remedy)
-    return UnreadableLog(f"W&B: {text[:200]}", where=place, remedy="Try `wandb login`, or audit the local run directory.")
+    return UnreadableLog(
+        f"W&B: {text[:200]}", where=place, remedy="Try `wandb login`, or audit the local run directory."
+    )

@@ -36,7 +36,9 @@ def series_of(
             if name not in _INTERNAL and name != axis and not isinstance(value, dict | list):
                 if naming.role_of(name) is None and isinstance(value, str):
                     continue
-                found.add("train/train_loss" if name == "train_loss" and "train_runtime" in row else name, int(step), value)
+                found.add(
+                    "train/train_loss" if name == "train_loss" and "train_runtime" in row else name, int(step), value
+                )
     series, left = found.series(target)
     notes = []
     if without:

@@ -224,7 +224,8 @@ def _corrected(line: str, step: int, rewrite: Rewrite) -> str:
             continue
         # 'loss': 7.9071 | 'loss': '7.907' | loss:7.9 | loss 7.9 | loss=7.9 | lm loss: 2.50E+00
         pattern = re.compile(
-            rf"(?<![\w/])(['\"]?){re.escape(name)}\1(\s*[:=]\s*|\s+)(['\"]?)([-+]?\d[\d.]*(?:[eE][-+]?\d+)?)", re.IGNORECASE
+            rf"(?<![\w/])(['\"]?){re.escape(name)}\1(\s*[:=]\s*|\s+)(['\"]?)([-+]?\d[\d.]*(?:[eE][-+]?\d+)?)",
+            re.IGNORECASE,
         )
 
         def swap(match: re.Match[str], rescale: Any = rescale) -> str:

@@ -107,14 +107,19 @@ def _json_lines_one_by_one(data: bytes, target: Target) -> tuple[list[dict[str, 
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            notes.append(Note("broken-line", f"line is no JSON and is skipped: {error}"[:120], f"{target.path}:{number}"))
+            notes.append(
+                Note("broken-line", f"line is no JSON and is skipped: {error}"[:120], f"{target.path}:{number}")
+            )
             continue
         if isinstance(row, dict):
             rows.append(row)
     if not rows:
         raise UnreadableLog("holds no line of JSON", where=target.path, remedy="Give a JSON Lines log.")
     if len(notes) > 5:
-        notes = [*notes[:4], Note("broken-line", f"{len(notes) - 4} more lines are no JSON and are skipped", target.path)]
+        notes = [
+            *notes[:4],
+            Note("broken-line", f"{len(notes) - 4} more lines are no JSON and are skipped", target.path),
+        ]
     return rows, notes
 
 
@@ -159,7 +164,9 @@ def _csv_rows(data: bytes, target: Target) -> tuple[list[str], list[list[str]]]:
     except csv.Error as error:
         raise UnreadableLog(f"broken CSV: {error}", where=target.path, remedy="Export it again.") from None
     if len(rows) < 2:
-        raise UnreadableLog("has no row below the header", where=target.path, remedy="Give the log of a run that logged.")
+        raise UnreadableLog(
+            "has no row below the header", where=target.path, remedy="Give the log of a run that logged."
+        )
     return [name.strip() for name in rows[0]], rows[1:]
 
 
@@ -168,7 +175,9 @@ def _csv_runs(data: bytes, target: Target) -> Iterator[Run]:
     notes: list[Note] = []
     ragged = sum(len(row) != len(header) for row in rows)
     if ragged:
-        notes.append(Note("ragged-rows", f"{ragged} rows have more or fewer cells than the header", target.path, ragged))
+        notes.append(
+            Note("ragged-rows", f"{ragged} rows have more or fewer cells than the header", target.path, ragged)
+        )
     if tuple(header[:3]) == _TENSORBOARD:
         yield _tensorboard_download(target, rows, notes)
         return

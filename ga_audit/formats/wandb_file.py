@@ -6,6 +6,7 @@ CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
 
 from __future__ import annotations
 
+import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
-from ga_audit.formats._protobuf import fields
 from ga_audit.formats._points import need_series
+from ga_audit.formats._protobuf import fields
 from ga_audit.run import Note, Run, Source
 
 SINK = "wandb_file"
@@ -118,7 +119,9 @@ def _content(file: Path) -> _Content:
     if data.startswith(b"version https://git-lfs"):
         raise UnreadableLog("is a git-lfs pointer", where=str(file), remedy="Fetch the content with `git lfs pull`.")
     if not data.startswith(b":W&B"):
-        raise UnreadableLog("is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory.")
+        raise UnreadableLog(
+            "is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory."
+        )
     content = _Content()
     for payload in _payloads(data, content.notes, str(file)):
         try:
@@ -235,7 +238,7 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
         x_disable_machine_info=True, save_code=False,
     )  # fmt: skip
     with wandb.init(
-        mode="offline", dir=str(destination), project=content.run.get("project"), id=wandb.util.generate_id(),
+        mode="offline", dir=str(destination), project=content.run.get("project"), id=secrets.token_hex(4),
         name=f"{content.run.get('name') or origin} (corrected)", group=content.run.get("group") or None,
         job_type="ga-audit", config={**plain, "ga_audit": {**rewrite.provenance, "original_run": origin}}, settings=quiet,
     ) as run:  # fmt: skip

@@ -20,7 +20,9 @@ from ga_audit.run import Run, RunSettings, Source, Trust
 
 SETTINGS_ONLY = True
 _KEYS = [key.encode() for field in ("gradient_accumulation_steps", "micro_batch_size") for key in CONFIG_KEYS[field]]
-_NAMES = frozenset({"config.json", "args.json", "adapter_config.json", "ds_config.json", "hparams.yaml", "train_args.json"})
+_NAMES = frozenset(
+    {"config.json", "args.json", "adapter_config.json", "ds_config.json", "hparams.yaml", "train_args.json"}
+)
 _MAX_BYTES = 4 << 20
 _CARD_LINE = re.compile(r"^\s*-\s*([a-z_]+)\s*:\s*(\S.*?)\s*$")
 

@@ -1,6 +1,8 @@
-"""Text from logs made harmless: control characters for every output."""
+"""Text from logs made harmless: control characters, Markdown, and what must not be posted."""
 
 from __future__ import annotations
+
+import re
 
 
 def plain(text: str) -> str:
@@ -14,3 +16,50 @@ def short(text: str, width: int) -> str:
         return text
     half = (width - 1) // 2
     return f"{text[: width - 1 - half]}…{text[len(text) - half :]}"
+
+
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table, or a line of Markdown: nothing in it is markup."""
+    shown = plain(text).replace("\n", " ")
+    return _MARKUP.sub(r"\\\1", shown)
+
+
+def redact(text: str, *, names: tuple[str, ...] = ()) -> str:
+    """Secrets, people and machines out of a text that is to be posted.
+
+    Parameters
+    ----------
+    text : what is to be shown.
+    names : words that are secret in this case: a host's name, a W&B entity.
+    """
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) > 2:
+            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", "<redacted>", text)
+    return text
+
+
+_MARKUP = re.compile(r"([\\`*_\[\]<>|#~!])")
+_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\bwandb_v1_[A-Za-z0-9_]{20,}"), "<wandb key>"),
+    (re.compile(r"\bhf_[A-Za-z0-9]{20,}"), "<hf token>"),
+    (re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{20,}"), "<api key>"),
+    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}"), "<github token>"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "<aws key>"),
+    (re.compile(r"\bAIza[A-Za-z0-9_-]{30,}"), "<google key>"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"), "<token>"),
+    (
+        re.compile(r"(?i)((?:api[_-]?key|token|secret|password|passwd)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;]{6,}"),
+        r"\1<redacted>",
+    ),
+    (re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{40}(?![A-Za-z0-9])"), "<key>"),
+    (re.compile(r"(?:(?<=\W)|^)(?:/home|/Users|/mnt/home|/data/home)/[^/\s\"']+"), "~"),
+    (re.compile(r"(?:(?<=\W)|^)/root(?=/|\b)"), "~"),
+    (re.compile(r"(?i)\b[A-Z]:\\Users\\[^\\\s\"']+"), "~"),
+    (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"), "<e-mail>"),
+    (re.compile(r"(https?://)[^/\s:@]+:[^/\s@]+@"), r"\1"),
+    (re.compile(r"((?:https?://)?(?:api\.|www\.)?wandb\.ai/)[^/\s]+"), r"\1<entity>"),
+    (re.compile(r"(wandb://)[^/\s]+/"), r"\1<entity>/"),
+    (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "<address>"),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -39,7 +40,9 @@ def render(audit: Audit, *, explain: bool = False, color: bool = False, width: i
 def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) -> Iterator[str]:
     label = _LABEL[diagnosis.verdict]
     shown = click.style(label, fg=_COLOURS[diagnosis.verdict], bold=True) if color else label
-    first, *rest = _wrapped(diagnosis.headline, width, indent=len(label) + 2)
+    # a headline that begins with the verdict does not say it twice
+    said = re.sub(rf"^{label}(, |: )?", "", diagnosis.headline, flags=re.IGNORECASE)
+    first, *rest = _wrapped(said, width, indent=len(label) + 2)
     yield f"{shown}  {first.strip()}"
     yield from rest
     yield ""
@@ -116,7 +119,13 @@ def _row(diagnosis: Diagnosis, run: Run) -> list[str]:
     settings = run.settings
     series = run.get(Role.LOSS) or run.get(Role.GRAD_NORM)
     schedule = settings.gradient_accumulation_steps
-    ga = "?" if schedule is None else ("->".join(map(str, schedule.value.value)) if not schedule.value.is_constant else str(schedule.value.first))
+    ga = (
+        "?"
+        if schedule is None
+        else (
+            "->".join(map(str, schedule.value.value)) if not schedule.value.is_constant else str(schedule.value.first)
+        )
+    )
     return [
         plain(run.name),
         ga,

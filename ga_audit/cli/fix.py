@@ -1,0 +1,203 @@
+"""Write corrected copies of the logs, beside the originals, in the format they came in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.errors import AuditError, ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.correction import Plan
+    from ga_audit.finding import Audit, Hypothesis
+    from ga_audit.run import Role, Run
+
+
+@click.command(
+    name="fix", epilog="Exit status: 0 written, or nothing to correct; 2 usage; 3 no evidence, or not written."
+)
+@reading_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the output [PATH-ga-audit].")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--include-original", is_flag=True, help="Keep the logged values as original/NAME beside the corrected ones."
+)
+@click.option("--assume", metavar="loss=1,grad_norm=0", help="Exponents on GA that you know; no evidence is asked for.")
+@click.option("--bug", metavar="GAnnn", help="Assume what a known bug does (see `ga-audit bugs`).")
+@errors_to_status
+def command(
+    targets: tuple[str, ...],
+    ga: dict[str, int],
+    world_size: dict[str, int],
+    loss_key: str | None,
+    grad_norm_key: str | None,
+    stack: tuple[str, ...],
+    output: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+    include_original: bool,
+    assume: str | None,
+    bug: str | None,
+) -> None:
+    """Write logs with the curves that a right trainer would have logged.
+
+    Only runs that are found scaled are corrected, by the named power of GA or world size, loss and grad_norm apart.
+    Originals are never opened for writing.
+
+    \b
+    ga-audit fix runs/                       -> runs-ga-audit/
+    ga-audit fix runs/ --dry-run
+    ga-audit fix run.json --ga 8 --assume loss=1,grad_norm=0
+    """  # noqa: D301 (\b is Click's)
+    from ga_audit import pipeline
+
+    if assume and bug:
+        raise click.UsageError("--assume and --bug exclude each other")
+    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack)
+    runs, failures = pipeline.read_runs(targets, options)
+    own = [run for run in runs if run.corrected_by]
+    for failure in failures:
+        show_error(failure.error)
+    rest = [run for run in runs if not run.corrected_by]
+    if own and not as_json:
+        click.echo(f"already corrected, left alone: {', '.join(run.name for run in own)}")
+    if own and not rest:
+        leave(ExitCode.HEALTHY)
+    if assume or bug:
+        hypotheses = _assumed(assume) if assume else _of_bug(bug or "")
+        made = [p for run in rest if (p := _plan(run, hypotheses, assume or bug or "")) is not None]
+        audit = None
+    else:
+        audit = pipeline.audit_runs(rest)
+        made = _plans(audit)
+    _finish(targets, made, audit, rest, output, force=force, dry_run=dry_run, as_json=as_json, keep=include_original,
+            failed=bool(failures))  # fmt: skip
+
+
+def _plan(run: Run, hypotheses: dict[Role, Hypothesis], reason: str) -> Plan | None:
+    from ga_audit.correction import plan
+
+    return plan(run, hypotheses, f"assumed by the user: {reason}")
+
+
+def _plans(audit: Audit) -> list[Plan]:
+    from ga_audit.correction import plans
+
+    return [p for diagnosis in audit.diagnoses for p in plans(diagnosis)]
+
+
+def _assumed(text: str) -> dict[Role, Hypothesis]:
+    from ga_audit.finding import Hypothesis
+    from ga_audit.run import Role
+
+    found: dict[Role, Hypothesis] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            role, exponent = Role(name.strip()), int(number)
+        except ValueError:
+            raise click.BadParameter(f"{part!r} is not loss=N or grad_norm=N", param_hint="--assume") from None
+        if role not in (Role.LOSS, Role.GRAD_NORM):
+            raise click.BadParameter(f"{part!r}: only loss and grad_norm are corrected", param_hint="--assume")
+        found[role] = Hypothesis(f"assumed GA^{exponent}", exponent, 0)
+    return found
+
+
+def _of_bug(name: str) -> dict[Role, Hypothesis]:
+    from ga_audit.bugs import catalogue
+    from ga_audit.finding import Hypothesis
+    from ga_audit.run import Role
+
+    bug = next((b for b in catalogue.load() if b.id == name.upper()), None)
+    if bug is None:
+        raise AuditError(f"no bug {name}", remedy="`ga-audit bugs` lists them.")
+    signatures = {(row.signature.loss, row.signature.grad_norm) for row in bug.affected}
+    if len(signatures) > 1:
+        raise AuditError(
+            f"{bug.id} does different things under different conditions",
+            remedy=f"See `ga-audit bugs {bug.id}`, then --assume.",
+        )
+    loss, norm = signatures.pop()
+    pairs = ((Role.LOSS, loss), (Role.GRAD_NORM, norm))
+    return {role: Hypothesis(bug.id, *exponents) for role, exponents in pairs if exponents and any(exponents)}
+
+
+def _finish(
+    targets: Sequence[str], made: list[Plan], audit: Audit | None, runs: Sequence[Run], output: Path | None, *,
+    force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool,
+) -> None:  # fmt: skip
+    from ga_audit import correction
+
+    rows = [row for p in made for row in correction.table(p)]
+    changed = {p.run.id for p in made}
+    alone = [run.name for run in runs if run.id not in changed]
+    undecided = audit is not None and any(d.verdict.value == "inconclusive" for d in audit.diagnoses)
+    result: dict[str, Any] = {"changes": rows, "left_alone": alone, "written": [], "output": None}
+    if not as_json:
+        click.echo(_table(rows))
+        if alone:
+            click.echo(f"left alone: {', '.join(alone)}")
+        if audit is not None:
+            for diagnosis in audit.diagnoses:
+                click.echo(diagnosis.headline)
+    if made and not dry_run:
+        top = output or Path(_default_output(targets))
+        files = _write(made, audit, top, force=force, keep=keep)
+        result |= {"written": files, "output": str(top)}
+        if not as_json:
+            click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md says what was done)")
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    if not runs or failed or (undecided and not made):
+        if undecided and not made and not as_json:
+            click.echo(
+                "Nothing written: say what you know with --assume or --bug, or see `ga-audit inspect`.", err=True
+            )
+        leave(ExitCode.UNDECIDED)
+    leave(ExitCode.HEALTHY)
+
+
+def _default_output(targets: Sequence[str]) -> str:
+    first = targets[0].rstrip("/")
+    if first in {"-", ".", ""}:
+        return "ga-audit-fixed"
+    return f"{first}-ga-audit"
+
+
+def _write(made: list[Plan], audit: Audit | None, top: Path, *, force: bool, keep: bool) -> list[str]:
+    from ga_audit import correction, registry
+    from ga_audit.safe_output import inside, new_directory
+
+    written: dict[str, list[Path]] = {}
+    with new_directory(top, force=force) as part:
+        for p in made:
+            folder = inside(part, p.run.name)
+            folder.mkdir(parents=True, exist_ok=True)
+            written[p.run.id] = correction.write(p, folder, include_original=keep)
+        files = [str(f.relative_to(part)) for each in written.values() for f in each]
+        (part / "ga-audit.json").write_text(correction.manifest(written, made, part) + "\n", "utf-8")
+        rows = [row for p in made for row in correction.table(p)]
+        text = registry.load("ga_audit.render", "markdown").corrections(rows, audit, [p.reason for p in made])
+        (part / "DIAGNOSIS.md").write_text(text, "utf-8")
+    return [*files, "ga-audit.json", "DIAGNOSIS.md"]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return "nothing to correct"
+    lines = [["run", "series", "factor", "first", "", "last", ""]]
+    for row in rows:
+        factor = ", ".join(f"{f:g}" for f in row["factor"])
+        values = [f"{v:.4g}" if v is not None else "nan" for v in
+                  (row["first_logged"], row["first_corrected"], row["last_logged"], row["last_corrected"])]  # fmt: skip
+        lines.append([row["run"], row["series"], factor, values[0], f"-> {values[1]}", values[2], f"-> {values[3]}"])
+    widths = [max(len(line[i]) for line in lines) for i in range(7)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,0 +1,217 @@
+"""What a right trainer would have logged: factors per run, series and segment; the corrected runs in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ga_audit import __version__, registry
+from ga_audit.errors import AuditError
+from ga_audit.finding import Diagnosis, Finding, Hypothesis
+from ga_audit.formats import Rescale, Rewrite
+from ga_audit.run import FloatArray, IntArray, Role, Run, Series, Source
+
+# figures that follow from the loss and are wrong with it; an accuracy or an eval loss is not
+_FOLLOWS = {
+    Role.LOSS: Role.LOSS, Role.SUMMARY_LOSS: Role.LOSS, Role.PERPLEXITY: Role.LOSS, Role.GRAD_NORM: Role.GRAD_NORM,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The corrections of one run."""
+
+    run: Run
+    rescales: Mapping[str, tuple[Rescale, ...]]  # source path -> corrections of the series read from it
+    reason: str  # the finding, or what the user assumed
+
+    def of(self, source: Source) -> tuple[Rescale, ...]:
+        """Corrections that concern one log of the run."""
+        return self.rescales.get(source.path, ())
+
+
+def plan(run: Run, hypotheses: Mapping[Role, Hypothesis], reason: str) -> Plan | None:
+    """The corrections that hypotheses about loss and grad_norm give a run; None where nothing changes.
+
+    Parameters
+    ----------
+    run : the run as logged.
+    hypotheses : by role, LOSS and GRAD_NORM; a missing one stays as logged.
+    reason : goes into the provenance.
+    """
+    rescales: dict[str, list[Rescale]] = {}
+    for series in run.series:
+        hypothesis = hypotheses.get(_FOLLOWS.get(series.role, series.role))
+        if series.role not in _FOLLOWS or hypothesis is None:
+            continue
+        from_step, factor = _factors(run, series, hypothesis)
+        if np.all(factor == 1):
+            continue
+        root = series.role is Role.PERPLEXITY
+        source = _source_of(run, series)
+        rescales.setdefault(source, []).append(Rescale(series.name, series.role, from_step, factor, root))
+    return Plan(run, {k: tuple(v) for k, v in rescales.items()}, reason) if rescales else None
+
+
+def _source_of(run: Run, series: Series) -> str:
+    """The source that a series belongs to: a run directory's series name the file inside it."""
+    for source in run.sources:
+        if series.source == source.path or Path(series.source).parent == Path(source.path):
+            return source.path
+    return run.sources[0].path if run.sources else series.source
+
+
+def _factors(run: Run, series: Series, hypothesis: Hypothesis) -> tuple[IntArray, FloatArray]:
+    """Piecewise factor over optimizer steps: the named integer power of GA in force, never the estimate."""
+    schedule = run.settings.gradient_accumulation_steps
+    if hypothesis.only is not None and run.id not in hypothesis.only:
+        return np.zeros(1, np.int64), np.ones(1)
+    if schedule is None and hypothesis.ga:
+        raise AuditError(
+            "gradient_accumulation_steps is unknown", where=run.name, remedy=f"Give it: --ga '{run.name}=N'."
+        )
+    world = run.settings.world_size.value if run.settings.world_size else 1
+    constant = float(world) ** hypothesis.world
+    if schedule is None or not hypothesis.ga:
+        return np.zeros(1, np.int64), np.array([constant])
+    ga = schedule.value.value.astype(float)
+    factor = ga**hypothesis.ga * constant
+    if series.role is Role.SUMMARY_LOSS and not schedule.value.is_constant:
+        # a mean over segments of different GA: no single factor is right, so it stays as logged
+        return np.zeros(1, np.int64), np.ones(1)
+    return schedule.value.from_step, factor
+
+
+def plans(diagnosis: Diagnosis) -> list[Plan]:
+    """The plan of each run that the findings concern."""
+    found = []
+    for run in diagnosis.runs:
+        about = {f.role: f for f in diagnosis.findings if run.id in f.runs}
+        made = plan(run, {role: f.hypothesis for role, f in about.items()}, _reason(about.values()))
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def _reason(findings: Sequence[Finding] | Any) -> str:
+    return "; ".join(f"{f.id} (probability {f.probability:.3f})" for f in findings)
+
+
+def correct(runs: Sequence[Run], diagnosis: Diagnosis) -> tuple[Run, ...]:
+    """The runs with the values that a right trainer would have logged; runs without a finding are returned as they are."""
+    by_id = {made.run.id: made for made in plans(diagnosis)}
+    return tuple(corrected_run(by_id[run.id]) if run.id in by_id else run for run in runs)
+
+
+def corrected_run(made: Plan) -> Run:
+    """One run in memory with its corrections applied."""
+    series = []
+    for s in made.run.series:
+        rescale = next((r for r in made.rescales.get(_source_of(made.run, s), ()) if r.name == s.name), None)
+        series.append(s if rescale is None else replace(s, value=rescale.apply(s.step, s.value)))
+    return replace(made.run, series=tuple(series), corrected_by=f"ga-audit {__version__}")
+
+
+# --- writing -----------------------------------------------------------------------------------------------------------
+
+
+def write(made: Plan, destination: Path, *, include_original: bool = False) -> list[Path]:
+    """Corrected copies of every log of a run that changes, each in its own format, below `destination`.
+
+    Raises
+    ------
+    AuditError
+        the log cannot be written in its format.
+    """
+    written: list[Path] = []
+    changing = [source for source in made.run.sources if made.of(source)]
+    for source in changing:
+        module = registry.load("ga_audit.formats", source.format)
+        if not hasattr(module, "write"):
+            raise AuditError(
+                f"logs of the kind {source.format} cannot be written", where=source.path,
+                remedy="Correct a trainer_state.json, JSON, CSV, console, TensorBoard or W&B log of the run.",
+            )  # fmt: skip
+        folder = destination if len(changing) == 1 else destination / source.format
+        folder.mkdir(parents=True, exist_ok=True)
+        rewrite = Rewrite(made.of(source), provenance(made, source), include_original)
+        written += module.write(source, rewrite, folder)
+    return written
+
+
+def provenance(made: Plan, source: Source) -> dict[str, Any]:
+    """What is written into a corrected log: by what, from what, by which factors, why."""
+    return {
+        "version": f"ga-audit {__version__}",
+        "source": Path(source.path).name,
+        "sha256": digest(Path(source.path)),
+        "reason": made.reason,
+        "corrections": [
+            {
+                "series": r.name, "operation": "root" if r.root else "divide",
+                "segments": [
+                    {"from_step": int(at), "factor": float(f)} for at, f in zip(r.from_step, r.factor, strict=True)
+                ],
+            }
+            for r in made.of(source)
+        ],
+    }  # fmt: skip
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a directory's files."""
+    sha = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            sha.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as f:
+            while block := f.read(1 << 20):
+                sha.update(block)
+    return sha.hexdigest()
+
+
+def table(made: Plan) -> list[dict[str, Any]]:
+    """A row for each series that changes: first and last value, logged and corrected."""
+    rows = []
+    after = {(s.name, s.source): s for s in corrected_run(made).series}
+    for s in made.run.series:
+        new = after[(s.name, s.source)]
+        if new is s or not len(s):
+            continue
+        factors = s.value / new.value if s.role is not Role.PERPLEXITY else np.log(s.value) / np.log(new.value)
+        finite = factors[np.isfinite(factors)]
+        rows.append({
+            "run": made.run.name, "series": s.name, "points": len(s),
+            "factor": sorted({round(float(f), 9) for f in finite}),
+            "first_logged": _finite(s.value[0]), "first_corrected": _finite(new.value[0]),
+            "last_logged": _finite(s.value[-1]), "last_corrected": _finite(new.value[-1]),
+        })  # fmt: skip
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def manifest(written: Mapping[str, Sequence[Path]], made: Sequence[Plan], top: Path) -> str:
+    """`ga-audit.json`: tool version, hashes of the inputs, factor of each series and segment, evidence."""
+    return json.dumps({
+        "schema": "ga-audit-fix/1",
+        "version": __version__,
+        "runs": [
+            {
+                "run": p.run.name, "reason": p.reason,
+                "files": [str(f.relative_to(top)) for f in written.get(p.run.id, ())],
+                "logs": [provenance(p, s) for s in p.run.sources if p.of(s)],
+            }
+            for p in made
+        ],
+    }, indent=2)  # fmt: skip

@@ -1,0 +1,128 @@
+"""Markdown: for an issue, a pull request, a notebook."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ga_audit.finding import Audit, Diagnosis, Verdict
+from ga_audit.render._safe import cell
+from ga_audit.run import Role, Run
+
+SUFFIX = ".md"
+_MAX_ROWS = 60
+
+
+def render(audit: Audit, **_: object) -> str:
+    """The audit as Markdown; everything from a log is escaped."""
+    parts = ["\n".join(diagnosis_lines(d)) for d in audit.diagnoses]
+    parts += [f"Could not read {cell(str(f.error))}" for f in audit.failures]
+    parts += [f"Note: {cell(n.message)}" for n in audit.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def diagnosis_lines(d: Diagnosis) -> Iterator[str]:
+    """One diagnosis, a line at a time."""
+    yield f"**{d.verdict.value.upper()}**: {cell(d.headline)}"
+    yield ""
+    yield from run_table(d)
+    exponents = [p for p in d.evidence if p.estimate is not None]
+    if exponents:
+        yield ""
+        yield "| quantity | exponent | 95% interval | on | runs, points | aligned on |"
+        yield "|---|---|---|---|---|---|"
+        for p in exponents:
+            e = p.estimate
+            assert e is not None
+            yield (
+                f"| {p.role.value} | {e.value + 0.0:.3f} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
+                f"| {e.n_runs}, {e.n_points} | {e.axis.value} |"
+            )
+    yield from _list("Evidence", d.reasons)
+    yield from _list("Known bug", [f"{b.bug} ({b.fit}): {b.title}. {b.why} {b.fix}" for b in d.bugs[:3]])
+    if d.verdict is Verdict.SCALED:
+        yield from _list("Do I have to retrain?", [d.retrain])
+    yield from _list("Next", d.next_steps, code=True)
+
+
+def run_table(d: Diagnosis) -> Iterator[str]:
+    """The runs with GA, batch, world size and the factor found."""
+    yield "| run | GA | micro-batch | world size | loss, first to last | loss is | grad_norm is |"
+    yield "|---|---|---|---|---|---|---|"
+    for run in d.runs[:_MAX_ROWS]:
+        s = run.settings
+        cells = [
+            cell(run.name),
+            str(s.gradient_accumulation_steps.value) if s.gradient_accumulation_steps else "?",
+            str(s.micro_batch_size.value) if s.micro_batch_size else "?",
+            str(s.world_size.value) if s.world_size else "?",
+            _span(run),
+            _factor(d, run, Role.LOSS),
+            _factor(d, run, Role.GRAD_NORM),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    if len(d.runs) > _MAX_ROWS:
+        yield f"| ... and {len(d.runs) - _MAX_ROWS} more | | | | | | |"
+
+
+def _span(run: Run) -> str:
+    series = run.get(Role.LOSS)
+    return "" if series is None or not len(series) else f"{series.value[0]:.4g} to {series.value[-1]:.4g}"
+
+
+def _factor(d: Diagnosis, run: Run, role: Role) -> str:
+    if not any(f.role is role for f in d.findings):
+        return "right" if d.verdict is Verdict.HEALTHY and run.get(role) is not None else ""
+    return f"{math.exp(d.log_factor(run, role)):g}x"
+
+
+def _list(title: str, lines: Iterable[str], *, code: bool = False) -> Iterator[str]:
+    lines = list(lines)
+    if not lines:
+        return
+    yield ""
+    yield f"**{title}**"
+    yield ""
+    for line in lines:
+        # our own sentences may hold commands between backticks; text from logs is escaped around them
+        pieces = line.split("`") if code else [line]
+        yield "- " + "".join(f"`{p.replace('`', '')}`" if i % 2 else cell(p) for i, p in enumerate(pieces))
+
+
+def corrections(rows: Sequence[dict[str, Any]], audit: Audit | None, reasons: Sequence[str]) -> str:
+    """`DIAGNOSIS.md`: what was changed, why, and what a correction does not do."""
+    lines = ["# What ga-audit corrected here", ""]
+    lines += ["| run | series | divided by | first value | last value |", "|---|---|---|---|---|"]
+    for row in rows:
+        factor = ", ".join(f"{f:g}" for f in row["factor"])
+        first = f"{_shown(row['first_logged'])} to {_shown(row['first_corrected'])}"
+        last = f"{_shown(row['last_logged'])} to {_shown(row['last_corrected'])}"
+        lines.append(f"| {cell(row['run'])} | {cell(row['series'])} | {factor} | {first} | {last} |")
+    lines += [
+        "",
+        "Nothing else is changed: eval loss, learning rate and all other records are as they were logged.",
+        "",
+    ]
+    lines += [f"Reason: {cell(reason)}" for reason in dict.fromkeys(reasons)]
+    if any("grad" in row["series"] for row in rows):
+        lines += [
+            "",
+            "The corrected grad_norm is what a mean over the micro-batches would have given *at those parameters*. It is "
+            "not a repaired run: where clipping or an optimizer without scale invariance acted on the wrong gradient, the "
+            "parameters themselves went another way.",
+        ]
+    if audit is not None:
+        for d in audit.diagnoses:
+            lines += ["", "## Diagnosis", "", *diagnosis_lines(d)]
+            if d.clipping:
+                lines += ["", "**Steps above max_grad_norm**", ""]
+                lines += [
+                    f"- {cell(c.run)}: {c.as_logged:.0%} as logged, {c.as_corrected:.0%} as corrected"
+                    for c in d.clipping
+                ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.5g}"
