@@ -86,8 +86,8 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan) -> Row
         found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
     except AuditError as error:
         return Row(request.package, release, variant, failure=error.message)
-    numbers = [None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient)]
-    return Row(request.package, release, variant, *numbers, verdict=found.verdict)
+    loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
+    return Row(request.package, release, variant, loss, norm, gradient, found.verdict)
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:

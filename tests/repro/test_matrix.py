@@ -122,7 +122,8 @@ def test_more_ranks_go_through_torchrun(tmp_path):
 
 
 def test_cells_run_together_are_separate_processes(tmp_path):
-    body = "import bisect; bisect.bisect_left; assert ga != '2'; assert not hasattr(sys, 'seen'); sys.seen = 1; pathlib.Path(out, 'ok').touch()"
+    body = "import bisect; bisect.bisect_left\n"  # the standard one, not ours
+    body += "assert ga != '2'; assert not hasattr(sys, 'seen'); sys.seen = 1; pathlib.Path(out, 'ok').touch()"
     plan = _plan(tmp_path, body)
     script = str(tmp_path / "train.py")
     cells = plan.cells
