@@ -44,7 +44,7 @@ class Told:
 
 def in_words(h: Hypothesis) -> str:
     """`summed over gradient_accumulation_steps`, for a sentence."""
-    drivers = {
+    drivers: dict[tuple[float, float], str] = {
         (1, 0): "summed over gradient_accumulation_steps instead of averaged",
         (-1, 0): "divided by gradient_accumulation_steps once too often",
         (-2, 0): "divided by gradient_accumulation_steps twice too often",

@@ -1,8 +1,9 @@
 """Evidence -> posterior -> findings and verdict.
 
 The posterior over named hypotheses is the prior plus the sum of what each kind of evidence says (natural logs). Pieces
-of one kind on single runs share their bias (the same task, the same dropout), so they count once, as their mean. A verdict is spoken
-at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence within a margin.
+of one kind on single runs share their bias (the same task, the same dropout), so they count once, as their mean. A
+verdict is spoken at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence
+within a margin.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ from ga_audit.stats.constants import COUPLING, PRIOR, SPEAK
 ROLES = (Role.LOSS, Role.GRAD_NORM)
 
 # names of the priors in `stats.constants` by exponents (ga, world)
-_PRIOR_NAMES = {(0, 0): "healthy", (1, 0): "summed", (-1, 0): "divided", (0, 1): "world", (1, 1): "ga-world"}
+_PRIOR_NAMES: dict[tuple[float, float], str] = {
+    (0, 0): "healthy",
+    (1, 0): "summed",
+    (-1, 0): "divided",
+    (0, 1): "world",
+    (1, 1): "ga-world",
+}
 _RARE = 0.01  # prior of a named fault that the table of priors does not list (divided by GA squared, by world size)
 _SAME = 1e-6  # nats: two hypotheses that no piece of evidence tells apart
 _NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy loss from here on

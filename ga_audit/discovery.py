@@ -27,65 +27,15 @@ from ga_audit.run import Note, ReadFailure, Role, Run
 FORMATS = "ga_audit.formats"
 
 # Never opened on a walk: weights, media, code, archives. A file that the user names is always tried.
-_SKIP_SUFFIXES = frozenset(
-    [
-        ".safetensors",
-        ".pt",
-        ".pth",
-        ".ckpt",
-        ".npy",
-        ".npz",
-        ".h5",
-        ".onnx",
-        ".gguf",
-        ".parquet",
-        ".arrow",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".svg",
-        ".pdf",
-        ".mp4",
-        ".py",
-        ".pyc",
-        ".ipynb",
-        ".sh",
-        ".js",
-        ".css",
-        ".html",
-        ".zip",
-        ".gz",
-        ".tar",
-        ".so",
-        ".model",
-        ".lock",
-        ".pkl",
-        ".pickle",
-        ".exe",
-        ".whl",
-        ".ini",
-        ".cfg",
-        ".toml",
-    ]
-)
-_SKIP_NAMES = frozenset(
-    [
-        "tokenizer.json",
-        "vocab.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "tokenizer_config.json",
-        "generation_config.json",
-        "optimizer.bin",
-        "pytorch_model.bin",
-        "ga-audit.json",
-        "DIAGNOSIS.md",
-        "LICENSE",
-        "truth.json",
-    ]
-)
+_SKIP_SUFFIXES = frozenset({
+    ".safetensors", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".h5", ".onnx", ".gguf", ".parquet", ".arrow", ".png", ".jpg",
+    ".jpeg", ".gif", ".svg", ".pdf", ".mp4", ".py", ".pyc", ".ipynb", ".sh", ".js", ".css", ".html", ".zip", ".gz", ".tar",
+    ".so", ".model", ".lock", ".pkl", ".pickle", ".exe", ".whl", ".ini", ".cfg", ".toml",
+})  # fmt: skip
+_SKIP_NAMES = frozenset({
+    "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "tokenizer_config.json",
+    "generation_config.json", "optimizer.bin", "pytorch_model.bin", "ga-audit.json", "DIAGNOSIS.md", "LICENSE", "truth.json",
+})  # fmt: skip
 _SKIP_DIRS = frozenset({".git", "node_modules", "__pycache__", ".venv", "venv", ".ipynb_checkpoints", ".cache"})
 
 _CHECKPOINT = re.compile(r"(checkpoint|global_step|epoch|step)[-_]?\d+$")

@@ -125,9 +125,9 @@ def role_of(name: str, *, loss_key: str | None = None, grad_norm_key: str | None
     name : as logged.
     loss_key, grad_norm_key : the user's own names; where given, no other name has that role.
     """
-    for key, role in ((loss_key, Role.LOSS), (grad_norm_key, Role.GRAD_NORM)):
+    for key, given in ((loss_key, Role.LOSS), (grad_norm_key, Role.GRAD_NORM)):
         if key is not None and name == key:
-            return role
+            return given
     role = _by_table(name)
     if (role is Role.LOSS and loss_key is not None) or (role is Role.GRAD_NORM and grad_norm_key is not None):
         return None

@@ -39,9 +39,7 @@ def environment(release: str, top: Path) -> Path:
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", *PINS, f"transformers=={release}"], check=True
-        )
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PINS, f"transformers=={release}"], check=True)
     return python
 
 
@@ -65,7 +63,9 @@ def make(case: str, environments: Path, work: Path) -> dict:
         }  # fmt: skip
         folder = work / case
         folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+        done = subprocess.run(
+            command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True
+        )
         truths[ga] = json.loads((folder / out / "truth.json").read_text())
         keep(form, folder, out, kept, done.stdout)
     return summary(release, truths)
@@ -76,7 +76,9 @@ def keep(form: str, folder: Path, out: Path, kept: Path, printed: bytes) -> None
     target = kept / out
     if form == "console":
         kept.mkdir(parents=True, exist_ok=True)
-        lines = [line for line in printed.split(b"\n") if b"/site-packages/" not in line and b"warn" not in line.lower()]
+        lines = [
+            line for line in printed.split(b"\n") if b"/site-packages/" not in line and b"warn" not in line.lower()
+        ]
         (kept / f"{out}.log").write_bytes(b"\n".join(lines))
         return
     target.mkdir(parents=True)

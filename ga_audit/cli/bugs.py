@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -83,7 +84,7 @@ def _installed(bugs: tuple[Bug, ...]) -> list[tuple[str, str]]:
     return found
 
 
-def _render(found: list[tuple[Bug, Affected | None]], form: str, *, full: bool) -> str:
+def _render(found: Sequence[tuple[Bug, Affected | None]], form: str, *, full: bool) -> str:
     merged: dict[str, tuple[Bug, list[Affected]]] = {}
     for bug, row in found:
         merged.setdefault(bug.id, (bug, []))[1].extend([row] if row else bug.affected)

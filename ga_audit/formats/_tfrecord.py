@@ -19,7 +19,7 @@ _MAX_LENGTH = 1 << 31
 
 def masked_crc(data: bytes) -> int:
     """The CRC as TFRecord stores it: rotated and shifted, so that a CRC of data that holds CRCs stays a good one."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 

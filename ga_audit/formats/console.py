@@ -23,7 +23,7 @@ SINK = "console"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DICT = re.compile(r"\{[^{}]*\}")
 _LOSS_WORD = re.compile(rb"loss|grad_norm|gnorm", re.IGNORECASE)
-_PROVENANCE = "# corrected by ga-audit "
+_PROVENANCE = "# corrected by "
 
 
 def claim(target: Target) -> Claim:
@@ -60,7 +60,7 @@ def read(target: Target) -> Iterator[Run]:
     text = target.read_bytes().replace(b"\x00", b"").decode("utf-8", "replace")
     if not text.strip():
         raise UnreadableLog("the file is empty", where=target.path, remedy="Give the output of a run that has logged.")
-    made = text.partition("\n")[0].removeprefix(_PROVENANCE) if text.startswith(_PROVENANCE) else None
+    made = text.partition("\n")[0].removeprefix(_PROVENANCE).strip() if text.startswith(_PROVENANCE) else None
     parts = [part for part in _split(_lines(text)) if any(_is_training(line) for line in part.lines)]
     if not parts:
         raise UnreadableLog(
@@ -199,16 +199,16 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     text = original.read_bytes().decode("utf-8", "surrogateescape")
     target = Target(source.path, text=text.encode("utf-8", "surrogateescape"))
     parts = _split(_lines(text.replace("\x00", "")))
-    step_of_line: dict[tuple[int, str], int] = {}
+    step_of_line: dict[int, int] = {}
     for part in parts:
         config = settings.from_mapping(part.header, source="", trust=Trust.RECORDED)
         steps, _ = _steps(part, config)
         for line, step in zip(part.lines, steps, strict=True):
-            step_of_line[(line.number, "")] = step or 0
+            step_of_line[line.number] = step or 0
     out = []
-    for number, line in enumerate(text.split("\n"), 1):
-        step = step_of_line.get((number, ""))
-        out.append(line if step is None else _corrected(line, step, rewrite))
+    for number, row in enumerate(text.split("\n"), 1):
+        at = step_of_line.get(number)
+        out.append(row if at is None else _corrected(row, at, rewrite))
     version = rewrite.provenance.get("version", "")
     path = destination / target.name
     first = f"{_PROVENANCE}{version}\n"

@@ -96,7 +96,9 @@ def _count(value: Any) -> int | None:
 
 def _settings(state: dict[str, Any]) -> RunSettings:
     """What the state itself records; GA is not in it, `train_batch_size` is the size per device."""
-    known = {key: state[key] for key in ("logging_steps", "max_steps", "num_train_epochs") if key in state}
+    known: dict[str, Any] = {
+        key: state[key] for key in ("logging_steps", "max_steps", "num_train_epochs") if key in state
+    }
     found = settings.from_mapping(known, source="trainer_state", trust=Trust.RECORDED)
     size = _count(state.get("train_batch_size"))
     if size is None:

@@ -78,6 +78,7 @@ def _fields(pickled: bytes) -> dict[str, Any]:
         if isinstance(key, str) and value is not _UNKNOWN and value is not _MARK:
             found.setdefault(key, value)
 
+    argument: Any
     for opcode, argument, _ in pickletools.genops(pickled):
         name = opcode.name
         if name in _LITERALS:
