@@ -28,7 +28,7 @@ class LlamaWithoutKwargs(LlamaForCausalLM):
         """Mean loss over the micro-batch."""
         output = super().forward(input_ids=input_ids, attention_mask=attention_mask)
         if labels is not None:
-            output.loss = _task.token_mean_loss(output.logits, labels)
+            output["loss"] = _task.token_mean_loss(output.logits, labels)
         return output
 
 
@@ -39,7 +39,7 @@ class LlamaIgnoringKwargs(LlamaForCausalLM):
         """Mean loss over the micro-batch, whatever `num_items_in_batch` says."""
         output = super().forward(input_ids=input_ids, attention_mask=attention_mask)
         if labels is not None:
-            output.loss = _task.token_mean_loss(output.logits, labels)
+            output["loss"] = _task.token_mean_loss(output.logits, labels)
         return output
 
 
