@@ -68,6 +68,8 @@ def headline(told: Told, undecided: Mapping[Role, str]) -> str:
         return f"The logged loss and grad_norm are {in_words(loss)}{about}: the gradients themselves are affected."
     if loss is not None and norm is not None:
         return f"The logged loss is {in_words(loss)} and grad_norm is {in_words(norm)}{about}."
+    if norm is not None and (Role.LOSS in undecided or not any(p.role is Role.LOSS for p in told.evidence)):
+        return f"grad_norm is {in_words(norm)}{about}; these logs do not decide on the loss."
     if norm is not None:
         return f"The loss looks right, but grad_norm is {in_words(norm)}{about}: the dangerous kind."
     assert loss is not None

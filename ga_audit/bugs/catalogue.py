@@ -146,9 +146,9 @@ def of_release(package: str, release: str) -> Iterator[tuple[Bug, Affected]]:
 def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) -> tuple[BugMatch, ...]:
     """The known bugs held against what was found, best fit first.
 
-    `matches`: release, conditions that the logs settle, and signature agree. `outside-range`: the signature fits a bug of
+    `matches`: release, conditions that the logs settle, and signature agree; `possible`: they agree, and a condition of
+    many releases is not settled, or nothing is decided. `outside-range`: the signature fits a bug of
     a package of this stack, the release does not. `affected-but-healthy`: the release is affected and the log is healthy.
-    `possible`: nothing is decided, and the release is affected.
     """
     found = _found(findings)
     releases = {
@@ -157,13 +157,15 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     matches: list[BugMatch] = []
     for bug in load():
         held = sorted(releases.get(bug.package, ()))
-        rows = [row for row in bug.affected if any(row.holds(v) for v in held)]
-        rows = [row for row in rows if all(_condition(k, v, runs) is not False for k, v in row.when.items())]
+        covered = [row for row in bug.affected if any(row.holds(v) for v in held)]
+        rows = [row for row in covered if all(_condition(k, v, runs) is not False for k, v in row.when.items())]
         if rows and verdict is Verdict.SCALED:
             fitting = [row for row in rows if _fits(row.signature, found, strict=True)]
             if fitting:
                 row = min(fitting, key=lambda row: (len(_open(row, runs)), not row.releases.startswith("==")))
-                matches.append(_match(bug, "matches", _why(bug, held, row, runs)))
+                # a bug of many releases is named for certain only where the logs settle its conditions
+                sure = row.releases.startswith("==") or not _open(row, runs)
+                matches.append(_match(bug, "matches" if sure else "possible", _why(bug, held, row, runs)))
         elif rows and verdict is Verdict.HEALTHY:
             # of a bug that needs what the logs do not tell, a healthy log says nothing worth a line
             if any(not _open(row, runs) for row in rows):
@@ -172,7 +174,7 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
         elif rows:
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
             matches.append(_match(bug, "possible", why))
-        elif held and verdict is Verdict.SCALED and any(_fits(r.signature, found, strict=True) for r in bug.affected):
+        elif held and not covered and verdict is Verdict.SCALED and any(_fits(r.signature, found, strict=True) for r in bug.affected):
             ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
             matches.append(
                 _match(

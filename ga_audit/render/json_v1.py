@@ -96,7 +96,7 @@ def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
             for x in run.series
         ],
         "factor": {
-            role.value: _number(math.exp(d.log_factor(run, role))) for role in (Role.LOSS, Role.GRAD_NORM)
+            role.value: _number(round(math.exp(d.log_factor(run, role)), 9)) for role in (Role.LOSS, Role.GRAD_NORM)
             if any(f.role is role for f in d.findings)
         },
         "notes": [_note(n) for n in run.notes],

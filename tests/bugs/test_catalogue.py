@@ -1,0 +1,75 @@
+import tomllib
+from importlib import resources
+
+import pytest
+from conftest import twins
+
+from ga_audit import pipeline
+from ga_audit.bugs import catalogue
+
+FILES = sorted((f for f in (resources.files("ga_audit.bugs") / "data").iterdir()), key=lambda f: f.name)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.name)
+def test_every_entry_is_well_formed(file):
+    entry = tomllib.loads(file.read_text("utf-8"))
+    assert list(catalogue.problems(file.name.removesuffix(".toml"), entry)) == []
+
+
+@pytest.mark.parametrize("change", [
+    {"references": []}, {"references": [{"type": "evidence", "url": "https://x"}]}, {"verified": {"how": "guessed"}},
+    {"affected": [{"releases": "bad!", "signature": {"loss": {"ga": 1}}}]},
+    {"affected": [{"releases": ">1", "signature": {}}]},
+])  # fmt: skip
+def test_the_check_finds_what_is_wrong(change):
+    entry = tomllib.loads(FILES[0].read_text("utf-8"))
+    assert list(catalogue.problems("GA001", {**entry, **change}))
+    assert list(catalogue.problems("X1", entry))
+
+
+@pytest.mark.parametrize(
+    ("release", "bugs"),
+    [
+        ("4.45.2", set()),
+        ("4.47.0", {"GA001", "GA003", "GA005"}),
+        ("4.48.0", {"GA001", "GA009"}),
+        ("4.48.0.dev0", {"GA001"}),
+        ("not a release", set()),
+    ],
+)
+def test_look_up_by_release(release, bugs):
+    found = {bug.id for bug, _ in catalogue.of_release("transformers", release)}
+    assert bugs <= found
+    assert (not bugs) == (not found)
+
+
+def matches(runs):
+    (diagnosis,) = pipeline.diagnose(runs)
+    return {b.bug: b.fit for b in diagnosis.bugs}
+
+
+def test_a_finding_is_named_when_release_and_signature_agree():
+    found = matches(twins(1, packages={"transformers": "4.48.0"}))
+    assert next(iter(found.items())) == ("GA001", "matches")
+
+
+def test_the_signature_decides_between_bugs_of_one_release():
+    assert "GA001" not in {
+        b for b, f in matches(twins(0, 1, packages={"transformers": "4.47.0"})).items() if f == "matches"
+    }
+    assert matches(twins(0, 1, packages={"transformers": "4.47.0"}))["GA003"] == "matches"
+
+
+def test_a_release_outside_the_range_is_said_to_be():
+    assert matches(twins(0, -2, packages={"deepspeed": "0.18.4"})) == {"GA011": "outside-range"}
+
+
+def test_a_healthy_log_of_an_affected_release():
+    assert matches(twins(0, packages={"deepspeed": "0.18.3"})) == {"GA011": "affected-but-healthy"}
+
+
+def test_conditions_that_the_logs_contradict_rule_a_bug_out():
+    runs = twins(1, packages={"transformers": "4.51.3"}, other={"label_smoothing_factor": 0.0})
+    assert "GA009" not in matches(runs)
+    runs = twins(1, packages={"transformers": "4.51.3"}, other={"label_smoothing_factor": 0.1})
+    assert matches(runs)["GA009"] == "matches"

@@ -1,0 +1,45 @@
+from conftest import make_run, twins
+
+from ga_audit import pipeline
+
+
+def diagnosis_of(runs):
+    return next(iter(pipeline.diagnose(runs)))
+
+
+def test_logging_only_needs_no_retraining():
+    assert diagnosis_of(twins(1, 0)).retrain.startswith("No:")
+
+
+def test_a_loss_without_a_norm_leaves_the_question_open():
+    runs = [make_run(r.name, ga=r.settings.ga, loss=r.series[0].value, seed=42, learning_rate=1e-3, model="m",
+                     dataset="d", micro_batch_size=16 // r.settings.ga, world_size=1) for r in twins(1)]  # fmt: skip
+    diagnosis = diagnosis_of(runs)
+    assert diagnosis.reach.value == "unknown"
+    assert diagnosis.retrain.startswith("Not known")
+    assert any("ga-audit repro" in step for step in diagnosis.next_steps)
+
+
+def test_sgd_means_retrain_and_clipping_is_counted():
+    diagnosis = diagnosis_of(twins(1, 1, optimizer="sgd", max_grad_norm=4.0))
+    assert "sgd" in diagnosis.retrain
+    assert "retrain" in diagnosis.retrain
+    assert "Clipping was altered" in diagnosis.retrain
+
+
+def test_adam_without_a_change_in_clipping_needs_none():
+    assert "no need to retrain" in diagnosis_of(twins(1, 1, optimizer="adamw_torch", max_grad_norm=1000.0)).retrain
+
+
+def test_the_dangerous_kind_is_named():
+    assert "dangerous" in diagnosis_of(twins(0, 1)).headline
+
+
+def test_paths_in_commands_are_quoted():
+    import dataclasses
+
+    from ga_audit.run import Source
+
+    runs = [dataclasses.replace(r, sources=(Source("table", f"my runs; rm -rf/{r.name}.json"),)) for r in twins(1)]
+    step = next(s for s in diagnosis_of(runs).next_steps if "ga-audit fix" in s)
+    assert "'my runs; rm -rf'" in step
