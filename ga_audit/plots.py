@@ -178,7 +178,9 @@ def _curves(d: Diagnosis) -> Figure:
             evals = run.get(Role.EVAL_LOSS) if role is Role.LOSS else None
             if evals is not None:
                 for i in range(2):
-                    row[i].plot(evals.step, evals.value, linestyle="none", marker="x", color=look["color"], markersize=5)
+                    row[i].plot(
+                        evals.step, evals.value, linestyle="none", marker="x", color=look["color"], markersize=5
+                    )
         _plain_axis(row[0], f"{role.value} as logged", role.value)
         found = any(f.role is role for f in d.findings)
         _plain_axis(row[1], f"{role.value} {'corrected' if found else '(nothing to correct)'}", role.value)
@@ -191,7 +193,9 @@ def _curves(d: Diagnosis) -> Figure:
     handles, names = axes[0][0].get_legend_handles_labels()
     if handles:
         more = f"\n+{len(d.runs) - _MOST_NAMED} more" if len(d.runs) > _MOST_NAMED else ""
-        axes[0][0].legend(title=f"x: eval loss{more}" if any(r.get(Role.EVAL_LOSS) for r in d.runs) else (more.strip() or None))
+        axes[0][0].legend(
+            title=f"x: eval loss{more}" if any(r.get(Role.EVAL_LOSS) for r in d.runs) else (more.strip() or None)
+        )
     return figure
 
 
@@ -228,7 +232,9 @@ def _regression(d: Diagnosis) -> Figure:
         if estimate is not None:
             fan = np.geomspace(grid[0], grid[1], 50)
             low, high = estimate.interval.low, estimate.interval.high
-            ax.fill_between(fan, (fan / smallest) ** low, (fan / smallest) ** high, color=_COLOURS[0], alpha=0.2, linewidth=0)
+            ax.fill_between(
+                fan, (fan / smallest) ** low, (fan / smallest) ** high, color=_COLOURS[0], alpha=0.2, linewidth=0
+            )
             ax.plot(fan, (fan / smallest) ** estimate.value, color=_COLOURS[0])
             ax.set_title(f"{role.value}: exponent {estimate.value + 0.0:.3f} [{low:.3f}, {high:.3f}]", loc="left")
         ax.plot(x, y, "o", color=_COLOURS[1], markersize=6, zorder=3)
@@ -271,7 +277,9 @@ def _ratio(d: Diagnosis) -> Figure:
             ax.plot(step, value, **look, marker="o" if len(step) < 3 else None)
             drawn.append(value)
             if run.settings.ga and reference and reference.settings.ga:
-                ax.axhline(run.settings.ga / reference.settings.ga, color=look["color"], linewidth=0.8, linestyle=(0, (1, 2)))
+                ax.axhline(
+                    run.settings.ga / reference.settings.ga, color=look["color"], linewidth=0.8, linestyle=(0, (1, 2))
+                )
         if not drawn:
             _empty(ax, "no two runs share a step")
             continue
