@@ -54,10 +54,9 @@ def test_a_finding_is_named_when_release_and_signature_agree():
 
 
 def test_the_signature_decides_between_bugs_of_one_release():
-    assert "GA001" not in {
-        b for b, f in matches(twins(0, 1, packages={"transformers": "4.47.0"})).items() if f == "matches"
-    }
-    assert matches(twins(0, 1, packages={"transformers": "4.47.0"}))["GA003"] == "matches"
+    found = matches(twins(0, 1, packages={"transformers": "4.47.0"}))
+    assert "GA001" not in found
+    assert found["GA003"] == "possible"  # which kind of model it was, the logs do not say
 
 
 def test_a_release_outside_the_range_is_said_to_be():

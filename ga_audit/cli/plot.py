@@ -1,0 +1,55 @@
+"""Draw one plot of an audit into a PNG or SVG file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.errors import AuditError, ExitCode, RefusedToOverwrite
+
+_KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.KINDS; plots loads numpy
+
+
+@click.command(name="plot", epilog="Exit status: 0 written; 2 usage; 3 nothing to draw, or not written.")
+@reading_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="PNG, SVG or PDF file.")
+@click.option("--kind", type=click.Choice(_KINDS), default="curves", show_default=True, help="Which plot.")
+@click.option("--dark", is_flag=True, help="Light text on a dark ground.")
+@click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@errors_to_status
+def command(
+    targets: tuple[str, ...],
+    ga: dict[str, int],
+    world_size: dict[str, int],
+    loss_key: str | None,
+    grad_norm_key: str | None,
+    stack: tuple[str, ...],
+    output: Path,
+    kind: str,
+    dark: bool,
+    plot_style: str | None,
+    force: bool,
+) -> None:
+    """Draw one plot: curves, regression, ratio, clipping or evidence.
+
+    Of several groups of runs the first is drawn.
+    """
+    from ga_audit import pipeline, plots
+
+    if output.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise click.BadParameter("the file's name must end in .png, .svg or .pdf", param_hint="--output")
+    if output.exists() and not force:
+        raise RefusedToOverwrite("exists already", where=str(output), remedy="Give another -o, or --force to replace it.")
+    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack))
+    for failure in audit.failures:
+        show_error(failure.error)
+    if not audit.diagnoses:
+        raise AuditError("there is nothing to draw", remedy="See `ga-audit inspect --show-series` for what was read.")
+    figure = plots.draw(audit.diagnoses[0], kind, dark=dark, style=plot_style)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    plots.save(figure, output.with_suffix(""), (output.suffix,))
+    click.echo(f"written: {output}")
+    leave(ExitCode.HEALTHY)

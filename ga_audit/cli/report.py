@@ -1,0 +1,109 @@
+"""Make a report: plots, an issue text to paste, one HTML page, the numbers as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ga_audit import registry
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.errors import AuditError, ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.finding import Audit, Diagnosis
+
+_TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.issue has them; it loads more than Click
+
+
+@click.command(name="report", epilog="Exit status: 0 written; 2 usage; 3 nothing to report, or not written.")
+@reading_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report"), show_default=True, metavar="DIR",
+              help="Directory of the report.")  # fmt: skip
+@click.option("--template", type=click.Choice(_TEMPLATES), default="transformers", show_default=True,
+              help="Bug-report form that issue.md follows.")  # fmt: skip
+@click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories, hosts and entities.")
+@click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
+@click.option("--force", is_flag=True, help="Replace an existing report.")
+@errors_to_status
+def command(
+    targets: tuple[str, ...],
+    ga: dict[str, int],
+    world_size: dict[str, int],
+    loss_key: str | None,
+    grad_norm_key: str | None,
+    stack: tuple[str, ...],
+    output: Path,
+    template: str,
+    no_redact: bool,
+    plot_style: str | None,
+    force: bool,
+) -> None:
+    """Write everything that goes into a bug report.
+
+    issue.md to paste, report.html to share, diagnosis.json for machines, and each plot as PNG and SVG, light and dark.
+    Keys, user names, home directories, host names and W&B entities are taken out.
+    """
+    from ga_audit import pipeline
+
+    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack))
+    for failure in audit.failures:
+        show_error(failure.error)
+    if not audit.diagnoses:
+        raise AuditError("there is nothing to report", remedy="See `ga-audit inspect --show-series` for what was read.")
+    names = () if no_redact else registry.load("ga_audit.render", "issue").host_names()
+    files = write(audit, output, template=template, redacted=not no_redact, names=names, style=plot_style, force=force)
+    for diagnosis in audit.diagnoses:
+        click.echo(diagnosis.headline)
+    click.echo(f"written: {output} (issue.md, report.html, diagnosis.json, {len(files)} pictures)")
+    leave(ExitCode.HEALTHY)
+
+
+def write(
+    audit: Audit, output: Path, *, template: str, redacted: bool, names: tuple[str, ...], style: str | None, force: bool
+) -> list[str]:
+    """The report's files, whole or not at all; returns the names of the pictures."""
+    from ga_audit.render._safe import redact
+    from ga_audit.safe_output import new_directory
+
+    pictures: list[str] = []
+    embedded = []
+    with new_directory(output, force=force) as part:
+        for number, diagnosis in enumerate(audit.diagnoses, 1):
+            prefix = f"{number}-" if len(audit.diagnoses) > 1 else ""
+            embedded.append(_pictures(diagnosis, part, prefix, style, pictures, redacted, names))
+        issue = registry.load("ga_audit.render", "issue")
+        shown = [name for name in pictures if name.endswith(".png") and "dark" not in name]
+        options = {"redacted": redacted, "names": names}
+        (part / "issue.md").write_text(issue.render(audit, template=template, figures=shown, **options), "utf-8")
+        page = registry.load("ga_audit.render", "html_page").render(audit, figures=embedded, **options)
+        (part / "report.html").write_text(page, "utf-8")
+        numbers = registry.load("ga_audit.render", "json_v1").render(audit, explain=True)
+        (part / "diagnosis.json").write_text(redact(numbers, names=names) if redacted else numbers, "utf-8")
+    return pictures
+
+
+def _pictures(
+    diagnosis: Diagnosis, folder: Path, prefix: str, style: str | None, written: list[str], redacted: bool,
+    names: tuple[str, ...],
+) -> dict[str, tuple[bytes, bytes]]:  # fmt: skip
+    """Every plot in both variants as files; the SVGs for the page."""
+    import dataclasses
+
+    from ga_audit import plots
+    from ga_audit.render._safe import redact
+
+    if redacted:
+        runs = tuple(dataclasses.replace(run, name=redact(run.name, names=names)) for run in diagnosis.runs)
+        diagnosis = dataclasses.replace(diagnosis, runs=runs)
+    found = {}
+    for kind in plots.KINDS:
+        pair = []
+        for dark in (False, True):
+            figure = plots.draw(diagnosis, kind, dark=dark, style=style)
+            stem = folder / f"{prefix}{kind}{'-dark' if dark else ''}"
+            written += [path.name for path in plots.save(figure, stem)]
+            pair.append(stem.with_suffix(".svg").read_bytes())
+        found[kind] = (pair[0], pair[1])
+    return found
