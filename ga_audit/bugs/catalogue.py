@@ -174,7 +174,12 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
         elif rows:
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
             matches.append(_match(bug, "possible", why))
-        elif held and not covered and verdict is Verdict.SCALED and any(_fits(r.signature, found, strict=True) for r in bug.affected):
+        elif (
+            held
+            and not covered
+            and verdict is Verdict.SCALED
+            and any(_fits(r.signature, found, strict=True) for r in bug.affected)
+        ):
             ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
             matches.append(
                 _match(

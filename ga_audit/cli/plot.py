@@ -14,7 +14,9 @@ _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.K
 
 @click.command(name="plot", epilog="Exit status: 0 written; 2 usage; 3 nothing to draw, or not written.")
 @reading_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="PNG, SVG or PDF file.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="PNG, SVG or PDF file."
+)
 @click.option("--kind", type=click.Choice(_KINDS), default="curves", show_default=True, help="Which plot.")
 @click.option("--dark", is_flag=True, help="Light text on a dark ground.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
@@ -42,7 +44,9 @@ def command(
     if output.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise click.BadParameter("the file's name must end in .png, .svg or .pdf", param_hint="--output")
     if output.exists() and not force:
-        raise RefusedToOverwrite("exists already", where=str(output), remedy="Give another -o, or --force to replace it.")
+        raise RefusedToOverwrite(
+            "exists already", where=str(output), remedy="Give another -o, or --force to replace it."
+        )
     audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack))
     for failure in audit.failures:
         show_error(failure.error)

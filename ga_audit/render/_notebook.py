@@ -17,6 +17,4 @@ def markdown(diagnosis: Diagnosis) -> str:
 def html_fragment(diagnosis: Diagnosis) -> str:
     """Verdict and reasons as a few elements; everything escaped."""
     reasons = "".join(f"<li>{escape(plain(reason))}</li>" for reason in diagnosis.reasons)
-    return (
-        f"<p><strong>{diagnosis.verdict.value.upper()}</strong> {escape(plain(diagnosis.headline))}</p><ul>{reasons}</ul>"
-    )
+    return f"<p><strong>{diagnosis.verdict.value.upper()}</strong> {escape(plain(diagnosis.headline))}</p><ul>{reasons}</ul>"

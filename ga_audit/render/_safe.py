@@ -32,12 +32,28 @@ def redact(text: str, *, names: tuple[str, ...] = ()) -> str:
     text : what is to be shown.
     names : words that are secret in this case: a host's name, a W&B entity.
     """
-    for pattern, instead in _SECRETS:
+    for pattern, instead in (*_SECRETS, *_words(names)):
         text = pattern.sub(instead, text)
-    for name in sorted(names, key=len, reverse=True):
-        if len(name) > 2:
-            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", "<redacted>", text)
     return text
+
+
+def redact_escaped(text: str, *, names: tuple[str, ...] = ()) -> str:
+    """As `redact`, for Markdown that `cell` has escaped: a key is one also with backslashes in it."""
+    for pattern, instead in (*_SECRETS, *_words(names)):
+        at = [i for i, c in enumerate(text) if not (c == "\\" and _MARKUP.match(text, i + 1))]
+        clean = "".join(text[i] for i in at)
+        at.append(len(text))
+        parts, last = [], 0
+        for match in pattern.finditer(clean):
+            parts += [text[last : at[match.start()]], match.expand(instead)]
+            last = at[match.end()]
+        text = "".join(parts) + text[last:]
+    return text
+
+
+def _words(names: tuple[str, ...]) -> list[tuple[re.Pattern[str], str]]:
+    longest_first = sorted((name for name in names if len(name) > 2), key=len, reverse=True)
+    return [(re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])"), "<redacted>") for name in longest_first]
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~!])")

@@ -106,7 +106,12 @@ def _table(d: Diagnosis, kind: str) -> dict[str, Any]:
         return {"header": ["evidence", "quantity", "hypothesis", "nats"], "rows": rows[:_MOST_ROWS]}
     if kind == "regression":
         rows = [
-            [p.role.value, f"{p.estimate.value + 0.0:.4f}", f"{p.estimate.interval.low:.4f}", f"{p.estimate.interval.high:.4f}"]
+            [
+                p.role.value,
+                f"{p.estimate.value + 0.0:.4f}",
+                f"{p.estimate.interval.low:.4f}",
+                f"{p.estimate.interval.high:.4f}",
+            ]
             for p in d.evidence
             if p.estimate is not None
         ]

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator, Sequence
 
 from ga_audit.finding import Audit, Diagnosis, Verdict
-from ga_audit.render._safe import cell, redact
+from ga_audit.render._safe import cell, redact_escaped
 from ga_audit.render.markdown import diagnosis_lines
 from ga_audit.run import Role
 
@@ -14,7 +14,7 @@ SUFFIX = ".md"
 TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")
 # headings of the bug-report forms: system information, what happens, how to reproduce, what was expected
 _HEADINGS = {
-    "transformers": ("### System Info", "### Who can help?", "### Reproduction", "### Expected behavior"),
+    "transformers": ("### System Info", "### Information", "### Reproduction", "### Expected behavior"),
     "trl": ("### System Info", "### Current behavior", "### Reproduction", "### Expected behavior"),
     "axolotl": ("### Python Version, axolotl and packages", "### Current behaviour", "### Steps to reproduce",
                 "### Expected Behavior"),
@@ -42,7 +42,7 @@ def render(
     figures : file names of plots beside the text.
     """
     text = "\n".join(_lines(audit, template, figures)) + "\n"
-    return redact(text, names=names) if redacted else text
+    return redact_escaped(text, names=names) if redacted else text
 
 
 def _lines(audit: Audit, template: str, figures: Sequence[str]) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _lines(audit: Audit, template: str, figures: Sequence[str]) -> Iterator[str]
     diagnoses = sorted(audit.diagnoses, key=lambda d: order[d.verdict])
     yield f"# {title(diagnoses)}"
     yield ""
-    yield current if template != "transformers" else "### What happens"
+    yield current
     yield ""
     for d in diagnoses:
         yield from diagnosis_lines(d)
@@ -87,7 +87,9 @@ def title(diagnoses: Sequence[Diagnosis]) -> str:
         if d.findings:
             parts = [f"{f.role.value} is {f.hypothesis.name.replace('-', ' ').partition('@')[0]}" for f in d.findings]
             packages = _packages(d)
-            stack = next((f" ({name} {packages[name]})" for name in ("transformers", "trl", "axolotl") if name in packages), "")
+            stack = next(
+                (f" ({name} {packages[name]})" for name in ("transformers", "trl", "axolotl") if name in packages), ""
+            )
             return f"{', '.join(parts)}{stack}"
     return "Does loss or grad_norm scale with gradient accumulation?"
 
@@ -101,7 +103,9 @@ def _packages(d: Diagnosis) -> dict[str, str]:
 
 
 def _commands(diagnoses: Sequence[Diagnosis]) -> Iterator[str]:
-    commands = [part for d in diagnoses for step in d.next_steps for part in step.split("`")[1::2] if "ga-audit repro" in part]
+    commands = [
+        part for d in diagnoses for step in d.next_steps for part in step.split("`")[1::2] if "ga-audit repro" in part
+    ]
     gas = sorted({run.settings.ga for d in diagnoses for run in d.runs if run.settings.ga}) or [1, 8]
     yield "pip install 'ga-audit[repro]'"
     yield commands[0] if commands else f"ga-audit repro --engine transformers --ga {','.join(map(str, gas))}"
