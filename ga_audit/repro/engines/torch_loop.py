@@ -35,8 +35,11 @@ class Tiny(torch.nn.Module):
 def main() -> None:
     """Train one cell; write trainer_state.json and truth.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("ga", 1), ("world-size", 1), ("effective-batch-size", 16), ("steps", 20), ("seed", 42)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--ga", type=int, default=1)
+    parser.add_argument("--world-size", type=int, default=1)
+    parser.add_argument("--effective-batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
     parser.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
@@ -65,6 +68,12 @@ def main() -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "trainer_state.json").write_text(json.dumps({"global_step": args.steps, "log_history": history}))
+    # what a trainer records beside its log, so that the log can be audited like any other
+    (out / "args.json").write_text(json.dumps({
+        "gradient_accumulation_steps": args.ga, "per_device_train_batch_size": size // args.ga, "world_size": 1,
+        "seed": args.seed, "learning_rate": args.lr, "max_grad_norm": args.max_grad_norm, "optim": "adamw",
+        "model": "tiny", "dataset": "synthetic",
+    }))  # fmt: skip
     (out / "truth.json").write_text(json.dumps({
         "engine": "torch_loop", "fault": args.fault, "ga": args.ga, "world_size": 1, "effective_batch_size": size,
         "seed": args.seed, "steps": args.steps, "measured": measured, "logged": history,
