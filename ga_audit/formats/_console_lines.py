@@ -103,7 +103,7 @@ def _fairseq(text: str) -> Line | None:
         return None
     pairs = dict(re.findall(rf"(\w+)=({_NUMBER})", text))
     names = {"loss": "loss", "gnorm": "grad_norm", "lr": "learning_rate", "valid_loss": "val_loss"}
-    step = number_of(pairs.get("num_updates"))
+    step = number_of(pairs.get("num_updates", "").replace(",", ""))
     return _line({names[k]: v for k, v in pairs.items() if k in names}, int(step)) if step is not None else None
 
 

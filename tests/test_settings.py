@@ -1,0 +1,98 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ga_audit.run import Trust
+from ga_audit.settings import from_mapping, from_requirements, from_run_name, merge
+
+
+def read(mapping, trust=Trust.RECORDED):
+    return from_mapping(mapping, source="config", trust=trust)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "ga"),
+    [
+        ({"gradient_accumulation_steps": 8}, 8),
+        ({"gradient_accumulation_steps": {"value": "8"}}, 8),
+        ({"accumulate_grad_batches": 4}, 4),
+        ({"trainer": {"accumulate_grad_batches": 4}}, 4),
+        ({"update_freq": [16]}, 16),
+        ({"gradient_accumulation_steps": "auto"}, None),
+        ({"gradient_accumulation_steps": True}, None),
+        ({"gradient_accumulation_steps": 0}, None),
+        ({"gradient_accumulation_steps": 2.5}, None),
+        ({"global_batch_size": 64, "micro_batch_size": 2, "data_parallel_size": 4}, 8),
+        ({"global_batch_size": 63, "micro_batch_size": 2, "data_parallel_size": 4}, None),
+        ({"total_batch_size": 524288, "device_batch_size": 32, "max_seq_len": 2048, "world_size": 1}, 8),
+        ({"lr": 1}, None),
+    ],
+)
+def test_ga_in_the_words_of_trainers(mapping, ga):
+    assert read(mapping).ga == ga
+
+
+def test_a_derived_value_says_how():
+    found = read({"total_batch_size": 524288, "device_batch_size": 32, "max_seq_len": 2048})
+    assert (
+        found.gradient_accumulation_steps.source
+        == "derived: 524288 / (32 x 2048 x 1) from config, world size taken as 1"
+    )
+
+
+def test_top_level_goes_before_nested():
+    assert read({"model": {"seed": 1}, "seed": 2}).seed.value == 2
+
+
+def test_switches_and_packages():
+    found = read({"deepspeed": None, "peft_config": {"default": {"r": 8}}, "transformers_version": "4.46.1"})
+    assert found.other["deepspeed"].value is False
+    assert found.other["lora"].value is True
+    assert found.packages["transformers"].value == "4.46.1"
+    assert read({"deepspeed": "ds.json"}).other["deepspeed"].value is True
+
+
+def test_requirements():
+    text = "transformers==4.46.1\nTorch==2.5.0+cu121\nnumpy==1.0\n- PyTorch 2.4.0\nliger_kernel==0.3.1\nnot a line\n"
+    packages = from_requirements(text, source="requirements.txt", trust=Trust.RECORDED).packages
+    assert {k: v.value for k, v in packages.items()} == {
+        "transformers": "4.46.1", "torch": "2.4.0", "liger-kernel": "0.3.1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "ga", "batch"),
+    [
+        ("ga8", 8, None), ("run-bs1ga8", 8, 1), ("bsz4-grad_acc8", 8, 4), ("gas16", 16, None), ("grad_accum-4", 4, None),
+        ("bs16-ga1-lr3", 1, 16), ("mega8", None, None), ("gamma2", None, None), ("yoga4", None, None), ("a100-8", None, None),
+        ("lr1e-4", None, None), ("ga1-vs-ga8", None, None), ("llama-3.1-8b", None, None),
+    ],
+)  # fmt: skip
+def test_names_are_guesses_and_only_clear_ones(name, ga, batch):
+    found = from_run_name(name)
+    assert found.ga == ga
+    assert (found.micro_batch_size.value if found.micro_batch_size else None) == batch
+    assert ga is None or found.gradient_accumulation_steps.trust is Trust.GUESSED
+
+
+def test_the_higher_trust_wins_whatever_the_order_and_the_conflict_is_kept():
+    low, high = read({"gradient_accumulation_steps": 4}, Trust.SIBLING), read({"gradient_accumulation_steps": 8})
+    for found in (merge(low, high), merge(high, low)):
+        assert found.ga == 8
+        ((name, believed, other),) = found.conflicts
+        assert (name, believed.value.first, other.value.first) == ("gradient_accumulation_steps", 8, 4)
+
+
+def test_what_agrees_is_no_conflict():
+    assert merge(read({"seed": 1}), read({"seed": 1}, Trust.SIBLING)).conflicts == ()
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["gradient_accumulation_steps", "seed", "value", "deepspeed", "lr", "model", "x"]), inner, max_size=4),
+    max_leaves=12,
+).filter(lambda v: isinstance(v, dict)))  # fmt: skip
+def test_any_configuration_is_read_or_passed_over(mapping):
+    found = read(mapping)
+    assert found.ga is None or found.ga >= 1
