@@ -100,7 +100,14 @@ def _healthy_headline(told: Told, undecided: Mapping[Role, str]) -> str:
 
 
 def _first_silence(told: Told) -> str:
-    return told.silences[0].why if told.silences else "there is nothing to compare"
+    silences = _deciding(told)
+    return silences[0].why if silences else "there is nothing to compare"
+
+
+def _deciding(told: Told) -> list[Silence]:
+    """Silences that kept a verdict from being spoken, those about the loss first; the rest only adds to one."""
+    found = [s for s in told.silences if s.kind not in {"clip_share", "version_contrast"}]
+    return sorted(found, key=lambda s: s.role is not Role.LOSS)
 
 
 def reasons(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:
@@ -185,8 +192,9 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         if missing:
             options = " ".join(f"--ga {shlex.quote(name + '=N')}" for name in missing[:4])
             yield f"Say gradient_accumulation_steps (N): `ga-audit inspect {logs} {options}`"
-        for silence in told.silences:
-            yield silence.remedy
+        if undecided:
+            for silence in _deciding(told):
+                yield silence.remedy
         if len(told.group.runs) < 2 or undecided:
             yield (
                 "Add one short run (5 logged steps are enough) with another GA and everything else equal: the same "

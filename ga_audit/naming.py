@@ -30,7 +30,7 @@ _names(Role.GRAD_NORM, "grad_norm train/grad_norm train.grad_norm gradient_norm 
        "grad_norm_total total_grad_norm global_grad_norm train/global_grad_norm grad_2.0_norm_total grad_2_norm_total "
        "optim/total_grad_norm optim/grad_norm gradients/norm grad/norm train/grad_norm_step grad_norm_step "
        "train/total_norm total_norm metrics/train/grad_norm actor/grad_norm")  # fmt: skip
-_names(Role.LEARNING_RATE, "learning_rate train/learning_rate train.learning_rate lr train/lr learning-rate lr-adamw lr-adam lr-sgd "
+_names(Role.LEARNING_RATE, "learning_rate train/learning_rate train.learning_rate lr train/lr learning-rate lr-adam lr-sgd "
        "train/learning_rate_step optimizer/lr optim/lr metrics/train/learning_rate actor/lr")  # fmt: skip
 _names(Role.EPOCH, "epoch train/epoch train.epoch epochs metrics/train/epoch")
 _names(
@@ -73,7 +73,8 @@ CONFIG_KEYS: Mapping[str, tuple[str, ...]] = {
     "logging_steps": ("logging_steps", "log_every_n_steps", "log_interval", "steps_per_report"),
     "vocab_size": ("vocab_size", "padded_vocab_size"),
     "learning_rate": ("learning_rate", "lr", "base_lr", "max_lr"),
-    "max_grad_norm": ("max_grad_norm", "gradient_clip_val", "clip_grad_norm", "grad_clip", "gradient_clipping", "clip_grad", "max_norm"),
+    "max_grad_norm": ("max_grad_norm", "gradient_clip_val", "clip_grad_norm", "grad_clip", "gradient_clipping", "clip_grad",
+                      "max_norm"),
     "optimizer": ("optim", "optimizer", "optimizer_name", "optimizer_type"),
     "model": ("model_name_or_path", "_name_or_path", "base_model", "model_name", "model", "model_id", "checkpoint_dir"),
     "dataset": ("dataset", "dataset_name", "train_dataset", "datasets", "data_path", "dataset_id", "data"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ def thinned(step: IntArray, value: FloatArray, most: int = _MOST_POINTS) -> tupl
         return step, value
     edges = np.linspace(0, n, most // 2 + 1).astype(np.int64)
     keep = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         part = value[low:high]
         if np.all(np.isnan(part)):
             keep.append(low)
@@ -190,7 +190,7 @@ def _curves(d: Diagnosis) -> Figure:
         if found and row[0].get_yscale() == "log":
             row[1].set_yscale("log")
             row[1].set_ylim(low, high)
-    handles, names = axes[0][0].get_legend_handles_labels()
+    handles, _ = axes[0][0].get_legend_handles_labels()
     if handles:
         more = f"\n+{len(d.runs) - _MOST_NAMED} more" if len(d.runs) > _MOST_NAMED else ""
         axes[0][0].legend(

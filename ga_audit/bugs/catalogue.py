@@ -154,6 +154,8 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     releases = {
         name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)
     }
+    if not releases:
+        return ()
     matches: list[BugMatch] = []
     for bug in load():
         held = sorted(releases.get(bug.package, ()))

@@ -46,7 +46,9 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
         runs, silences = _ratios.usable(group, role, KIND)
         yield from silences
         if len(runs) < 2:
-            yield Silence(KIND, f"{len(runs)} run with a usable {role.value}: a ratio needs two", _VARY, role)
+            yield Silence(
+                KIND, f"only {len(runs) or 'no'} run has a usable {role.value}, and a ratio needs two", _VARY, role
+            )
             continue
         families = version_families(runs)
         for family in families:
@@ -117,5 +119,5 @@ def _summary(role: Role, ratios: _ratios.Ratios, exponent: object) -> str:
     driver = "GA" if exponent.axis.startswith("grad") else "world size"  # type: ignore[attr-defined]
     return (
         f"{role.value} of {last.name} is {ratio:.3g} times that of {first.name}; exponent on {driver} "
-        f"{median:.3f} [{a:.3f}, {b:.3f}] over {len(ratios.runs)} runs, {ratios.panel.points} points"
+        f"{round(median, 3) + 0.0:.3f} [{a:.3f}, {b:.3f}] over {len(ratios.runs)} runs, {ratios.panel.points} points"
     )

@@ -83,7 +83,7 @@ def _speak(group: Group, role: Role, runs: Sequence[Run], families: Sequence[Seq
     return Evidence(
         KIND, role, tuple(r.id for r in ratios.runs),
         {hypotheses[name]: x for name, x in fitted.log_likelihood.items()},
-        f"{role.value} of {exponent.axis} against the other releases: exponent on GA {exponent.median:.3f} "
+        f"{role.value} of {exponent.axis} against the other releases: exponent on GA {round(exponent.median, 3) + 0.0:.3f} "
         f"[{exponent.interval95[0]:.3f}, {exponent.interval95[1]:.3f}]",
         "; ".join(sorted({s.source for r in ratios.runs if (s := r.get(role))})),
         estimate=_ratios.estimate_of(exponent, ratios, "contrast of the releases' mean levels"),

@@ -60,7 +60,8 @@ class Rows:
         chosen = []
         for role, names in by_role.items():
             best, *others = sorted(names, key=naming.preference)
-            chosen.append(make_series(role, best, self.sink, self.source, self.points[best], window))
+            own = window if role in (Role.LOSS, Role.GRAD_NORM) else None
+            chosen.append(make_series(role, best, self.sink, self.source, self.points[best], own))
             for other in others:
                 message = f"{other!r} ({len(self.points[other])} points) is {role.value} too; {best!r} is used"
                 left.append(Note("second-name", message))
@@ -122,8 +123,10 @@ def make_series(
         unique, first_of_reversed = np.unique(step[::-1], return_index=True)
         kept = len(step) - 1 - first_of_reversed
         dropped = len(step) - len(unique)
+        # train, eval and summary rows repeat a step with the same epoch: nothing is lost, nothing is said
+        same = np.array_equal(value[kept][np.searchsorted(unique, step)], value, equal_nan=True)
         step, value = unique, value[kept]
-        if dropped:
+        if dropped and not same:
             how = "the log goes back (a resume)" if backwards else "the same step again"
             notes = (*notes, Note("repeated-steps", f"{name!r}: {dropped} repeated steps, {how}; the last value counts",
                                   count=dropped))  # fmt: skip

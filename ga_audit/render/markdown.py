@@ -36,7 +36,7 @@ def diagnosis_lines(d: Diagnosis) -> Iterator[str]:
             e = p.estimate
             assert e is not None
             yield (
-                f"| {p.role.value} | {e.value + 0.0:.3f} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
+                f"| {p.role.value} | {round(e.value, 3) + 0.0:.3f} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
                 f"| {e.n_runs}, {e.n_points} | {e.axis.value} |"
             )
     yield from _list("Evidence", d.reasons)

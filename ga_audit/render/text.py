@@ -42,6 +42,7 @@ def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) 
     shown = click.style(label, fg=_COLOURS[diagnosis.verdict], bold=True) if color else label
     # a headline that begins with the verdict does not say it twice
     said = re.sub(rf"^{label}(, |: )?", "", diagnosis.headline, flags=re.IGNORECASE)
+    said = said if said.startswith("because") else f"{said[0].upper()}{said[1:]}"
     first, *rest = _wrapped(said, width, indent=len(label) + 2)
     yield f"{shown}  {first.strip()}"
     yield from rest
@@ -179,7 +180,7 @@ def _number_row(diagnosis: Diagnosis, piece: Evidence) -> list[str]:
     return [
         piece.role.value,
         f"on {driver}",
-        f"{estimate.value + 0.0:.3f}",
+        f"{round(estimate.value, 3) + 0.0:.3f}",
         f"[{estimate.interval.low:.3f}, {estimate.interval.high:.3f}]",
         f"{estimate.n_runs} runs, {estimate.n_points} points, by {estimate.axis.value}",
         said,
