@@ -195,6 +195,13 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         if undecided:
             for silence in _deciding(told):
                 yield silence.remedy
+        for piece in told.evidence:
+            for run in piece.detail.get("would_settle", ()):
+                yield (
+                    f"To tell {' from '.join(run['tied'][:3])}, add one run with gradient_accumulation_steps "
+                    f"{run['gradient_accumulation_steps']} and world size {run['world_size']}, all else equal: "
+                    f"`ga-audit repro --ga {run['gradient_accumulation_steps']} --world-size {run['world_size']}`"
+                )
         if len(told.group.runs) < 2 or undecided:
             yield (
                 "Add one short run (5 logged steps are enough) with another GA and everything else equal: the same "

@@ -49,7 +49,7 @@ _NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy 
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """What is concluded about one quantity."""
 
     posterior: dict[Hypothesis, float]
@@ -69,8 +69,8 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
     """
     evidence = tuple(item for item in items if isinstance(item, Evidence))
     silences = tuple(item for item in items if isinstance(item, Silence))
-    loss = _read_role(Role.LOSS, group.runs, evidence, None)
-    norm = _read_role(Role.GRAD_NORM, group.runs, evidence, loss)
+    loss = read_role(Role.LOSS, group.runs, evidence, None)
+    norm = read_role(Role.GRAD_NORM, group.runs, evidence, loss)
     readings = {Role.LOSS: loss, Role.GRAD_NORM: norm}
     verdict = _verdict(loss, norm)
     findings = tuple(_findings(group.runs, readings, evidence))
@@ -98,11 +98,20 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
     )
 
 
-def _read_role(role: Role, runs: Sequence[Run], evidence: Iterable[Evidence], loss: _Reading | None) -> _Reading:
+def read_role(role: Role, runs: Sequence[Run], evidence: Iterable[Evidence], loss: Reading | None) -> Reading:
+    """Posterior and verdict on one quantity.
+
+    Parameters
+    ----------
+    role : LOSS or GRAD_NORM.
+    runs : of one group.
+    evidence : of any role; pieces of other roles are passed over.
+    loss : the reading of the loss, to which that of grad_norm is coupled; None for the loss itself.
+    """
     pieces = [piece for piece in evidence if piece.role is role]
     hypotheses = _hypotheses(runs, pieces)
     if not pieces:
-        return _Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
+        return Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
     together = [_of_one_kind(kind, hypotheses, runs) for kind in _by_kind(pieces).values()]
     posterior = decision.posterior(_prior(hypotheses, loss), together)
     top = max(posterior, key=lambda h: posterior[h])
@@ -162,7 +171,7 @@ def _log_likelihood(piece: Evidence, h: Hypothesis, runs: Sequence[Run]) -> floa
     return piece.log_likelihood.get(OTHER, 0.0)
 
 
-def _prior(hypotheses: Sequence[Hypothesis], loss: _Reading | None) -> dict[Hypothesis, float]:
+def _prior(hypotheses: Sequence[Hypothesis], loss: Reading | None) -> dict[Hypothesis, float]:
     """Prior over hypotheses; for grad_norm, what its exponent is given that of the loss (`COUPLING`)."""
     base = {h: _base_prior(h) for h in hypotheses}
     # hypotheses about some of the runs share the mass of the one about all
@@ -211,11 +220,11 @@ def _decide(
     tied: tuple[Hypothesis, ...],
     pieces: Sequence[Evidence],
     runs: Sequence[Run],
-) -> _Reading:
+) -> Reading:
     """Speak at `SPEAK`; `healthy` needs equivalence too; weak evidence never convicts alone."""
 
-    def reading(verdict: Verdict, why: str = "") -> _Reading:
-        return _Reading(posterior, verdict, top, tied, why)
+    def reading(verdict: Verdict, why: str = "") -> Reading:
+        return Reading(posterior, verdict, top, tied, why)
 
     scaled_together = sum(posterior[h] for h in tied if h not in (HEALTHY, OTHER))
     if top == HEALTHY and posterior[top] >= SPEAK:
@@ -245,7 +254,7 @@ def _undecided(role: Role, posterior: Mapping[Hypothesis, float], top: Hypothesi
     return f"the evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
 
 
-def _verdict(loss: _Reading, norm: _Reading) -> Verdict:
+def _verdict(loss: Reading, norm: Reading) -> Verdict:
     if Verdict.SCALED in (loss.verdict, norm.verdict):
         return Verdict.SCALED
     if loss.verdict is Verdict.HEALTHY:
@@ -257,7 +266,7 @@ def _verdict(loss: _Reading, norm: _Reading) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _reach(verdict: Verdict, loss: _Reading, norm: _Reading) -> Reach:
+def _reach(verdict: Verdict, loss: Reading, norm: Reading) -> Reach:
     if norm.verdict is Verdict.SCALED:
         return Reach.GRADIENTS
     if loss.verdict is Verdict.SCALED and norm.verdict is Verdict.HEALTHY:
@@ -267,9 +276,7 @@ def _reach(verdict: Verdict, loss: _Reading, norm: _Reading) -> Reach:
     return Reach.UNKNOWN
 
 
-def _findings(
-    runs: Sequence[Run], readings: Mapping[Role, _Reading], evidence: Sequence[Evidence]
-) -> Iterable[Finding]:
+def _findings(runs: Sequence[Run], readings: Mapping[Role, Reading], evidence: Sequence[Evidence]) -> Iterable[Finding]:
     for role, reading in readings.items():
         if reading.verdict is not Verdict.SCALED:
             continue
@@ -285,7 +292,7 @@ def _findings(
         )
 
 
-def _notes(runs: Sequence[Run], readings: Mapping[Role, _Reading]) -> Iterable[Note]:
+def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading]) -> Iterable[Note]:
     if len(runs) > 1 and any(r.verdict is not None for r in readings.values()):
         message = "a factor that is the same in every run (5x too high at each GA) cannot be seen from ratios"
         yield Note("common-factor", message)
