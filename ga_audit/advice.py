@@ -192,7 +192,7 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         if missing:
             options = " ".join(f"--ga {shlex.quote(name + '=N')}" for name in missing[:4])
             yield f"Say gradient_accumulation_steps (N): `ga-audit inspect {logs} {options}`"
-        if undecided:
+        if undecided or len(told.group.runs) > 1:
             for silence in _deciding(told):
                 yield silence.remedy
         for piece in told.evidence:

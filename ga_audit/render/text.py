@@ -42,7 +42,7 @@ def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) 
     shown = click.style(label, fg=_COLOURS[diagnosis.verdict], bold=True) if color else label
     # a headline that begins with the verdict does not say it twice
     said = re.sub(rf"^{label}(, |: )?", "", diagnosis.headline, flags=re.IGNORECASE)
-    said = said if said.startswith("because") else f"{said[0].upper()}{said[1:]}"
+    said = said if said.startswith(("because", "grad_norm")) else f"{said[0].upper()}{said[1:]}"
     first, *rest = _wrapped(said, width, indent=len(label) + 2)
     yield f"{shown}  {first.strip()}"
     yield from rest

@@ -97,6 +97,62 @@ def test_a_file_of_no_use_says_file_and_remedy(tmp_path, content, name):
     assert "Traceback" not in text
 
 
+def pair(folder, one, eight, **more):
+    """Two JSON Lines logs of (step, loss) rows, audited as GA 1 and GA 8."""
+    for name, rows in (("one", one), ("eight", eight)):
+        lines = [json.dumps({"step": step, "loss": value, **more}) for step, value in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    return ga_audit("inspect", folder / "one.jsonl", folder / "eight.jsonl", "--ga", "one=1", "--ga", "eight=8")
+
+
+STEPS = range(1, 41)
+
+
+@pytest.mark.parametrize(
+    ("one", "eight", "status", "words"),
+    [
+        ([(s, float("nan")) for s in STEPS], [(s, float("nan")) for s in STEPS], 3, "no value above zero"),
+        ([(s, 2.0) for s in STEPS], [(s + 1000, 2.0) for s in STEPS], 3, "no range of steps"),
+        ([(s, (-1) ** s) for s in STEPS], [(s, 8 * (-1) ** s) for s in STEPS], 3, "zero or negative"),
+        ([(1, 2.715)], [(1, 2.715)], 0, "does not scale"),
+        ([(1, 1.357)], [(1, 10.848)], 1, "summed over gradient_accumulation_steps"),
+        # one log counts micro-batches: the same curve on another axis, and still a sum
+        ([(s, 3 - s / 50) for s in STEPS], [(8 * s, 8 * (3 - s / 50)) for s in STEPS], 1, "8x"),
+    ],
+    ids=["nan", "nothing in common", "negative", "one point each, equal", "one point each, summed", "mixed units"],
+)
+def test_hard_pairs(tmp_path, one, eight, status, words):
+    done = pair(tmp_path, one, eight)
+    assert done.returncode == status, done.stdout
+    assert words in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_runs_without_ga_are_told_the_option_to_paste(tmp_path):
+    for name in ("alpha", "beta"):
+        (tmp_path / f"{name}.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 2, "loss": 1}\n')
+    done = ga_audit("inspect", tmp_path)
+    assert done.returncode == 3
+    assert "--ga" in done.stdout
+    assert "alpha=N" in done.stdout
+
+
+def test_processes_with_a_run_folder_each(tmp_path):
+    source = next((SAMPLES / "wandb-4.48.0" / "ga8").rglob("offline-run-*"))
+    for rank in range(3):
+        target = tmp_path / "wandb" / f"offline-run-2026010{rank + 1}_000000-rank{rank}"
+        shutil.copytree(source, target)
+        log = next(target.glob("*.wandb"))
+        log.rename(log.with_name(f"run-rank{rank}.wandb"))
+        if rank:  # ranks that never log
+            (target / f"run-rank{rank}.wandb").write_bytes(b":W&B\xe1\xbe\x00")
+    done, result = audit_json(tmp_path)
+    assert len(result["diagnoses"]) == 1
+    assert [run["gradient_accumulation_steps"]["value"] for run in result["diagnoses"][0]["runs"]] == [8]
+    assert len(result["failures"]) == 2
+    assert all("logged nothing" in f["message"] for f in result["failures"])
+
+
 def test_missing_path():
     done = ga_audit("inspect", "no/such/place.json")
     assert done.returncode == 3
