@@ -7,11 +7,9 @@ read both ways: from a finding to the bug that explains it, and from a stack to 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
@@ -74,6 +72,9 @@ class Bug:
 @cache
 def load() -> tuple[Bug, ...]:
     """Every entry, by id."""
+    import tomllib
+    from importlib import resources
+
     folder = resources.files("ga_audit.bugs") / "data"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return tuple(_bug(f.name.removesuffix(".toml"), tomllib.loads(f.read_text("utf-8"))) for f in files)

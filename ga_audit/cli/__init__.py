@@ -7,6 +7,7 @@ for each stands here, as the first line of its module's docstring, read from the
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 import click
@@ -51,4 +52,6 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    # our matrices are small: threads of the linear algebra would spin and gain nothing
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cli(prog_name="ga-audit")

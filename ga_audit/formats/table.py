@@ -6,8 +6,6 @@ W&B's chart export (one column a run) and history export, TensorBoard's download
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -152,6 +150,9 @@ def _dialect(text: str) -> str:
 
 
 def _csv_rows(data: bytes, target: Target) -> tuple[list[str], list[list[str]]]:
+    import csv
+    import io
+
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -305,6 +306,8 @@ def _correct(row: dict[str, Any], rewrite: Rewrite, *, first: bool) -> bool:
 
 
 def _write_csv(data: bytes, target: Target, rewrite: Rewrite, path: Path) -> None:
+    import csv
+
     header, rows = _csv_rows(data, target)
     columns = {name: i for i, name in enumerate(header)}
     at = _step_column(columns)

@@ -7,9 +7,6 @@ unknown, gives the plain fields.
 
 from __future__ import annotations
 
-import io
-import pickletools
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,11 +45,13 @@ def read(target: Target) -> Iterator[Run]:
 
 def arguments(data: bytes, where: str) -> dict[str, Any]:
     """Plain fields (text, numbers, switches, None) of a pickled TrainingArguments."""
+    from zipfile import BadZipFile
+
     if data.startswith(b"version https://git-lfs"):
         raise UnreadableLog("is a git-lfs pointer", where=where, remedy="Fetch the content with `git lfs pull`.")
     try:
         return _fields(_pickle_of(data))
-    except (ValueError, zipfile.BadZipFile, KeyError, IndexError, EOFError, NotImplementedError, OSError) as error:
+    except (ValueError, BadZipFile, KeyError, IndexError, EOFError, NotImplementedError, OSError) as error:
         raise UnreadableLog(
             f"is damaged or no torch file: {error}", where=where, remedy="Give --ga NAME=N instead."
         ) from None
@@ -60,6 +59,9 @@ def arguments(data: bytes, where: str) -> dict[str, Any]:
 
 def _pickle_of(data: bytes) -> bytes:
     """The pickle inside torch's zip, or the bytes themselves (torch before 1.6, plain pickle)."""
+    import io
+    import zipfile
+
     if data[:2] != b"PK":
         return data[:_MAX_BYTES]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -70,6 +72,8 @@ def _pickle_of(data: bytes) -> bytes:
 
 
 def _fields(pickled: bytes) -> dict[str, Any]:
+    import pickletools
+
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     found: dict[str, Any] = {}

@@ -6,7 +6,6 @@ CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
 
 from __future__ import annotations
 
-import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -224,6 +223,8 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
 
     Written by the SDK itself, with a fresh id, the original steps and times, config, name, and job type `ga-audit`.
     """
+    import secrets
+
     import wandb
 
     folder = Path(source.path)

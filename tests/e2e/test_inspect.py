@@ -146,7 +146,7 @@ def test_processes_with_a_run_folder_each(tmp_path):
         log.rename(log.with_name(f"run-rank{rank}.wandb"))
         if rank:  # ranks that never log
             (target / f"run-rank{rank}.wandb").write_bytes(b":W&B\xe1\xbe\x00")
-    done, result = audit_json(tmp_path)
+    _, result = audit_json(tmp_path)
     assert len(result["diagnoses"]) == 1
     assert [run["gradient_accumulation_steps"]["value"] for run in result["diagnoses"][0]["runs"]] == [8]
     assert len(result["failures"]) == 2
