@@ -7,6 +7,7 @@ log can be written in the same format. Formats that yield settings and no series
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -82,6 +83,11 @@ class Rescale:
     def apply(self, step: IntArray, value: FloatArray) -> FloatArray:
         """Corrected values (n,) of logged values (n,) at optimizer steps (n,)."""
         factor = self.factor[np.maximum(np.searchsorted(self.from_step, step, side="right") - 1, 0)]
+        return value ** (1.0 / factor) if self.root else value / factor
+
+    def at(self, step: int, value: float) -> float:
+        """One corrected value, without the cost of arrays."""
+        factor = float(self.factor[max(bisect_right(self.from_step, step) - 1, 0)])
         return value ** (1.0 / factor) if self.root else value / factor
 
 

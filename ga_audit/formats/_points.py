@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,25 +22,44 @@ STEP_KEYS = (
 )  # fmt: skip
 
 
+NO_STEP = -(1 << 63)  # a point whose row has no step
+
+
+@dataclass(slots=True)
+class Points:
+    """The points of one name, as they come; 16 bytes each."""
+
+    step: array[int] = field(default_factory=lambda: array("q"))
+    value: array[float] = field(default_factory=lambda: array("d"))
+
+    def append(self, step: int | None, value: float) -> None:
+        """Keep a point; steps beyond 64 bits are no steps."""
+        self.step.append(step if step is not None and -(1 << 62) < step < 1 << 62 else NO_STEP)
+        self.value.append(value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
 @dataclass(slots=True)
 class Rows:
-    """Points by series name, as they come: (step or None, value)."""
+    """Points by series name."""
 
     sink: str
     source: str
-    points: dict[str, list[tuple[int | None, float]]] = field(default_factory=lambda: defaultdict(list))
+    points: dict[str, Points] = field(default_factory=lambda: defaultdict(Points))
     unread: Counter[str] = field(default_factory=Counter)  # values that are no numbers, by name
 
     def add(self, name: str, step: int | None, value: Any) -> None:
         """Keep one value if it is a number (also as text: newer Trainers print strings)."""
         if type(value) is float:
-            self.points[name].append((step, value))
+            self.points[name].append(step, value)
             return
         number = number_of(value)
         if number is None:
             self.unread[name] += 1
         else:
-            self.points[name].append((step, number))
+            self.points[name].append(step, number)
 
     def series(self, target: Target, window: int | None = None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
         """The series that have a role, and notes on those that have none.
@@ -103,7 +123,7 @@ def make_series(
     name: str,
     sink: str,
     source: str,
-    points: Iterable[tuple[int | None, float]],
+    points: Points,
     window: int | None = None,
     notes: tuple[Note, ...] = (),
 ) -> Series:
@@ -112,12 +132,11 @@ def make_series(
     A step that comes twice (a resume, a restart) keeps its last value, and a note says how often. Points without a step
     are numbered in order.
     """
-    pairs = list(points)
-    if any(step is None for step, _ in pairs):
+    step = np.array(points.step, np.int64)
+    value = np.array(points.value, np.float64)
+    if np.any(step == NO_STEP):
         notes = (*notes, Note("no-step", f"{name!r} has no step: points are numbered in order"))
-        pairs = [((i + 1) * (window or 1), value) for i, (_, value) in enumerate(pairs)]
-    step = np.array([s for s, _ in pairs], np.int64)
-    value = np.array([v for _, v in pairs], np.float64)
+        step = np.arange(1, len(value) + 1, dtype=np.int64) * (window or 1)
     if len(step) > 1 and not np.all(step[1:] > step[:-1]):
         backwards = int(np.sum(step[1:] < step[:-1]))
         unique, first_of_reversed = np.unique(step[::-1], return_index=True)

@@ -5,9 +5,12 @@ A record is: length (u64), masked CRC of the length (u32), payload, masked CRC o
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import google_crc32c
 
@@ -39,7 +42,18 @@ class Damage:
     first: int | None = None  # byte of the first damage
 
 
-def records(data: bytes, damage: Damage) -> Iterator[tuple[int, int, bytes]]:
+@contextmanager
+def mapped(file: Path) -> Iterator[bytes | mmap.mmap]:
+    """A file's bytes without reading them all into memory."""
+    with file.open("rb") as f:
+        if not file.stat().st_size:
+            yield b""  # nothing can be mapped
+            return
+        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+def records(data: bytes | mmap.mmap, damage: Damage) -> Iterator[tuple[int, int, bytes]]:
     """(start, end, payload) of every good record; what is wrong is counted in `damage`, and reading goes on."""
     at, size = 0, len(data)
     while at < size:
@@ -69,7 +83,7 @@ def records(data: bytes, damage: Damage) -> Iterator[tuple[int, int, bytes]]:
         at = end
 
 
-def _resync(data: bytes, at: int) -> int | None:
+def _resync(data: bytes | mmap.mmap, at: int) -> int | None:
     """The next byte at which a length and its CRC agree: lengths below 16 MiB have five zero bytes at their end."""
     while True:
         zeros = data.find(b"\x00\x00\x00\x00\x00", at + 1)
