@@ -79,8 +79,9 @@ def write(
         (part / "issue.md").write_text(issue.render(audit, template=template, figures=shown, **options), "utf-8")
         page = registry.load("ga_audit.render", "html_page").render(audit, figures=embedded, **options)
         (part / "report.html").write_text(page, "utf-8")
-        numbers = registry.load("ga_audit.render", "json_v1").render(audit, explain=True)
-        (part / "diagnosis.json").write_text(redact(numbers, names=names) if redacted else numbers, "utf-8")
+        json_v1 = registry.load("ga_audit.render", "json_v1")
+        safe = (lambda text: redact(text, names=names)) if redacted else None
+        (part / "diagnosis.json").write_text(json_v1.render(audit, explain=True, shown=safe), "utf-8")
     return pictures
 
 

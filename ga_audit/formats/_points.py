@@ -22,6 +22,7 @@ STEP_KEYS = (
 )  # fmt: skip
 
 
+MOST_STEPS = float(1 << 53)  # beyond, a number is no count of steps
 NO_STEP = -(1 << 63)  # a point whose row has no step
 
 
@@ -109,7 +110,7 @@ def step_of(row: Mapping[str, Any], keys: Sequence[str] = STEP_KEYS) -> int | No
     """The optimizer step of a row, or None."""
     for key in keys:
         number = number_of(row.get(key))
-        if number is not None and math.isfinite(number):
+        if number is not None and abs(number) < MOST_STEPS:
             return int(number)
     # ms-swift: "global_step/max_steps": "1/2046"
     both = row.get("global_step/max_steps")

@@ -48,7 +48,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         result |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return result, at
+            return result & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
 
 

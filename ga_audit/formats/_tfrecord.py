@@ -89,9 +89,12 @@ def _resync(data: bytes | mmap.mmap, at: int) -> int | None:
         zeros = data.find(b"\x00\x00\x00\x00\x00", at + 1)
         if zeros < 0:
             return None
+        end = zeros + 5
+        while data[end : end + 4096] == bytes(4096):
+            end += 4096  # a preallocated tail: no length lies inside a run of zeros
         for start in range(max(zeros - 3, at), zeros + 1):
             if start + 12 <= len(data):
                 length, check = _HEADER.unpack_from(data, start)
                 if 0 < length <= _MAX_LENGTH and masked_crc(data[start : start + 8]) == check:
                     return start
-        at = zeros
+        at = max(zeros, end - 13)

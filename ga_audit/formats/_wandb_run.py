@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ga_audit import naming, settings
 from ga_audit.formats import Target
-from ga_audit.formats._points import Rows, number_of
+from ga_audit.formats._points import MOST_STEPS, Rows, number_of
 from ga_audit.run import Note, RunSettings, Series, Trust
 
-X_AXIS = ("train/global_step", "trainer/global_step", "global_step")
+X_AXIS = ("train/global_step", "trainer/global_step", "global_step", "iter", "iteration")
 _INTERNAL = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 
 
@@ -29,7 +28,7 @@ def series_of(
     without = 0
     for row in held:
         step = number_of(row.get(axis)) if axis else number_of(row.get("_step"))
-        if step is None or not math.isfinite(step):
+        if step is None or not abs(step) < MOST_STEPS:
             without += 1
             continue
         for name, value in row.items():

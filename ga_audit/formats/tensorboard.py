@@ -255,7 +255,8 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     """Corrected copies of the event files: records that hold no rescaled tag are copied byte for byte."""
     target = Target(source.path)
     written = []
-    for number, file in enumerate(_files(target)):
+    told = False  # once, after the first good record of any file
+    for file in _files(target):
         path = destination / file.name
         damage = Damage()
         with mapped(file) as data, path.open("wb") as f:
@@ -263,11 +264,15 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
             known: dict[bytes, Rescale | None] = {}
             for start, end, payload in records(data, damage):
                 f.write(data[at:start])  # what cannot be read is passed on as it is
-                new = _corrected_known(payload, rewrite, known)
+                try:
+                    new = _corrected_known(payload, rewrite, known)
+                except ValueError:  # no event after all: passed on as it is
+                    new = None
                 f.write(data[start:end] if new is None else frame(new))
                 at = end
-                if number == 0 and start == 0:
+                if not told:
                     f.write(frame(_provenance_event(payload, rewrite)))
+                    told = True
             f.write(data[at:])
         written.append(path)
     return written

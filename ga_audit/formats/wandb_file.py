@@ -15,7 +15,7 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
-from ga_audit.formats._points import need_series
+from ga_audit.formats._points import need_series, step_of
 from ga_audit.formats._protobuf import fields
 from ga_audit.run import Note, Run, Source
 
@@ -47,6 +47,7 @@ class _Content:
     rows: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     run: dict[str, str] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
     finished: bool = False
     notes: list[Note] = field(default_factory=list)
 
@@ -204,13 +205,15 @@ def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
 
 
 def _run_record(message: bytes, content: _Content) -> None:
-    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8."""
-    names = {1: "id", 3: "project", 6: "group", 7: "job_type", 8: "name"}
+    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, ..."""
+    names = {1: "id", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
     for number, value in fields(message):
         if not isinstance(value, bytes):
             continue
         if number in names:
             content.run[names[number]] = value.decode("utf-8", "replace")
+        elif number == 10:
+            content.tags.append(value.decode("utf-8", "replace"))
         elif number == 4:
             content.config.update(_items(value, 1))
 
@@ -236,25 +239,31 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     origin = content.run.get("id", file.stem.removeprefix("run-"))
     quiet = wandb.Settings(
         console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
-        x_disable_machine_info=True, save_code=False,
+        x_disable_machine_info=True, save_code=False, x_save_requirements=False, host="ga-audit",
     )  # fmt: skip
     with wandb.init(
         mode="offline", dir=str(destination), project=content.run.get("project"), id=secrets.token_hex(4),
         name=f"{content.run.get('name') or origin} (corrected)", group=content.run.get("group") or None,
-        job_type="ga-audit", config={**plain, "ga_audit": {**rewrite.provenance, "original_run": origin}}, settings=quiet,
+        tags=content.tags or None, notes=content.run.get("notes") or None, job_type="ga-audit",
+        config={**plain, "ga_audit": {**rewrite.provenance, "original_run": origin}}, settings=quiet,
     ) as run:  # fmt: skip
         if any("train/global_step" in row for row in content.rows):
             run.define_metric("train/global_step")
             run.define_metric("*", step_metric="train/global_step", step_sync=True)
         for row in content.rows:
             run.log(_corrected(row, rewrite), step=int(row["_step"]) if "_step" in row else None)
+        written = Path(run.dir)
+    # the packages are those of the training, not of this environment; the SDK's own logs name this machine
+    if packages := _text(file.parent / "files" / "requirements.txt"):
+        written.mkdir(parents=True, exist_ok=True)
+        (written / "requirements.txt").write_text(packages, "utf-8")
+    for log in destination.rglob("debug*.log"):
+        log.unlink()
     return sorted(p for p in destination.rglob("*") if p.is_file())
 
 
 def _corrected(row: dict[str, Any], rewrite: Rewrite) -> dict[str, Any]:
-    import numpy as np
-
-    axis = next((row[key] for key in _wandb_run.X_AXIS if key in row), row.get("_step", 0))
+    step = step_of(row, (*_wandb_run.X_AXIS, "_step")) or 0
     out = {}
     for name, value in row.items():
         if name in {"_step", "_runtime", "_wandb"}:
@@ -265,5 +274,5 @@ def _corrected(row: dict[str, Any], rewrite: Rewrite) -> dict[str, Any]:
             continue
         if rewrite.include_original:
             out[f"original/{name}"] = value
-        out[name] = float(rescale.apply(np.array([int(axis or 0)]), np.array([float(value)]))[0])
+        out[name] = rescale.at(step, float(value))
     return out

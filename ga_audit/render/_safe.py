@@ -70,7 +70,10 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\1<redacted>",
     ),
     (re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{40}(?![A-Za-z0-9])"), "<key>"),
-    (re.compile(r"(?:(?<=\W)|^)(?:/home|/Users|/mnt/home|/data/home)/[^/\s\"']+"), "~"),
+    (re.compile(r"(/(?:home|Users|scratch|gscratch))/[^/\s\"']+"), r"\1/<user>"),
+    (re.compile(r"(events\.out\.tfevents\.\d+\.)[^/\s\"'`|]*?(?=\.\d+\.\d+|[/\s\"'`|]|$)"), r"\1<host>"),
+    # 40 mixed characters alone: a secret as AWS gives them
+    (re.compile(r"(?<![\w/+.-])(?=\S*[A-Z])(?=\S*[a-z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![\w/+.=-])"), "<secret>"),
     (re.compile(r"(?:(?<=\W)|^)/root(?=/|\b)"), "~"),
     (re.compile(r"(?i)\b[A-Z]:\\Users\\[^\\\s\"']+"), "~"),
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"), "<e-mail>"),

@@ -55,6 +55,9 @@ def _lines(audit: Audit, template: str, figures: Sequence[str]) -> Iterator[str]
     yield ""
     for d in diagnoses:
         yield from diagnosis_lines(d)
+        if d.findings and not d.bugs:
+            yield ""
+            yield "No known bug of ga-audit's catalogue matches this stack and signature."
         yield ""
     for name in figures:
         yield f"![{name.rpartition('.')[0]}]({name})"

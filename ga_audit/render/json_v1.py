@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis
@@ -14,9 +14,25 @@ SUFFIX = ".json"
 SCHEMA = "ga-audit/1"
 
 
-def render(audit: Audit, *, explain: bool = False, **_: object) -> str:
-    """The audit as JSON; `explain` adds the arithmetic of each piece of evidence."""
-    return json.dumps(as_json(audit, explain=explain), indent=2, ensure_ascii=False, allow_nan=False)
+def render(audit: Audit, *, explain: bool = False, shown: Callable[[str], str] | None = None, **_: object) -> str:
+    """The audit as JSON; `explain` adds the arithmetic of each piece of evidence, `shown` is applied to every text."""
+    content: Any = as_json(audit, explain=explain)
+    if shown is not None:
+        content = _each_text(content, shown)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _each_text(value: Any, shown: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, list):
+        return [_each_text(v, shown) for v in value]
+    if isinstance(value, dict):
+        return {(k if k in _OUR_KEYS else shown(k)): _each_text(v, shown) for k, v in value.items()}
+    return value
+
+
+_OUR_KEYS = frozenset({"schema", "loss", "grad_norm"})
 
 
 def as_json(audit: Audit, *, explain: bool = False) -> dict[str, Any]:

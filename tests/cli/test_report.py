@@ -45,3 +45,26 @@ def test_a_wrong_style_leaves_nothing_behind(tmp_path):
     done = run(SAMPLES / "wandb-4.48.0", "-o", tmp_path / "r", "--plot-style", "nonesuch")
     assert done.exit_code == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_secrets_planted_in_names_paths_and_settings_are_in_no_output(tmp_path):
+    secrets = ["hf_abcdefghijklmnopqrstuvwxyz0123", "alice", "0123456789abcdef0123456789abcdef01234567"]
+    home = tmp_path / "home" / "alice"
+    home.mkdir(parents=True)
+    for ga in (1, 8):
+        folder = home / f"ga{ga}-hf_abcdefghijklmnopqrstuvwxyz0123"
+        folder.mkdir()
+        rows = [{"step": s, "loss": ga * (3 - s / 50), "grad_norm": 1.0 + s / 99} for s in range(1, 30)]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+        (folder / "train.yaml").write_text(
+            f"gradient_accumulation_steps: {ga}\nbase_model: /home/alice/0123456789abcdef0123456789abcdef01234567\n"
+            f"dataset: 'token=abcdef\"x'\n"
+        )
+    done = run(home, "-o", tmp_path / "r")
+    assert done.exit_code == 0, done.output
+    json.loads((tmp_path / "r" / "diagnosis.json").read_text())
+    for file in (tmp_path / "r").iterdir():
+        if file.suffix != ".png":
+            text = file.read_text().replace("\\", "")
+            found = [secret for secret in secrets if secret in text]
+            assert not found, (file.name, found)

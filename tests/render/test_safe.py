@@ -14,6 +14,7 @@ SECRETS = [
     "api_key=verysecretvalue",
     "https://user:password1@host.example/x",
     "10.1.2.3",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 ]
 
 
@@ -26,12 +27,24 @@ def test_secrets_go(secret):
 
 
 @pytest.mark.parametrize(
-    "path", ["/home/someone/runs/a.json", "/Users/someone/runs/a.json", "/data/home/someone/runs/a.json"]
+    "path",
+    [
+        "/home/someone/runs/a.json",
+        "/Users/someone/runs/a.json",
+        "/data/home/someone/runs/a.json",
+        "/scratch/someone/runs/a.json",
+    ],
 )
 def test_homes_go_and_the_rest_of_the_path_stays(path):
     out = redact(f"read {path}")
     assert "someone" not in out
     assert "runs/a.json" in out
+
+
+def test_the_host_in_the_name_of_an_event_file_goes():
+    out = redact("runs/events.out.tfevents.1795465968.gpu-box-7.corp.123.0")
+    assert "gpu-box-7" not in out
+    assert "1795465968" in out
 
 
 def test_entities_and_hosts_go():
