@@ -17,6 +17,7 @@ from ga_audit.errors import AuditError
 from ga_audit.finding import Diagnosis, Finding, Hypothesis
 from ga_audit.formats import Rescale, Rewrite
 from ga_audit.run import FloatArray, IntArray, Role, Run, Series, Source
+from ga_audit.stats.epochs import Epochs, dip, first_of_window, fit
 
 # figures that follow from the loss and are wrong with it; an accuracy or an eval loss is not
 _FOLLOWS = {
@@ -83,10 +84,49 @@ def _factors(run: Run, series: Series, hypothesis: Hypothesis) -> tuple[IntArray
         return np.zeros(1, np.int64), np.array([constant])
     ga = schedule.value.value.astype(float)
     factor = ga**hypothesis.ga * constant
-    if series.role is Role.SUMMARY_LOSS and not schedule.value.is_constant:
-        # a mean over segments of different GA: no single factor is right, so it stays as logged
-        return np.zeros(1, np.int64), np.ones(1)
-    return schedule.value.from_step, factor
+    if not schedule.value.is_constant:
+        if series.role is Role.SUMMARY_LOSS:
+            # a mean over segments of different GA: no single factor is right, so it stays as logged
+            return np.zeros(1, np.int64), np.ones(1)
+        return schedule.value.from_step, factor
+    share = _share_of_micro_batches(run, series)
+    return (schedule.value.from_step, factor) if share is None else _pieces(series.step, factor[0] * share)
+
+
+def _share_of_micro_batches(run: Run, series: Series) -> FloatArray | None:
+    """(n,) micro-batches that went into each point over GA; None where epochs end with a full step or the log is silent.
+
+    A sum over the last micro-batches of an epoch is a sum over few: where the epochs say so and the loss shows it, such a
+    step has a factor of its own.
+    """
+    short = short_steps(run)
+    if short is None:
+        return None
+    before = first_of_window(series.step, series.window)
+    if series.role is Role.SUMMARY_LOSS:
+        before = np.zeros_like(series.step)  # the mean of the whole run
+    elif series.role is Role.GRAD_NORM:
+        before = series.step - 1  # the norm of one step, whatever the window of the loss
+    share = short.mean_count(before, series.step) / short.gradient_accumulation_steps
+    return None if np.all(share == 1) else share
+
+
+def _pieces(step: IntArray, factor: FloatArray) -> tuple[IntArray, FloatArray]:
+    """The same factors, a piece for each stretch of equal ones."""
+    starts = np.flatnonzero(np.concatenate([[True], factor[1:] != factor[:-1]]))
+    return step[starts], factor[starts]
+
+
+def short_steps(run: Run) -> Epochs | None:
+    """The steps with fewer than GA micro-batches, where the epochs tell them and the logged loss dips there."""
+    schedule, epoch, loss = run.settings.gradient_accumulation_steps, run.get(Role.EPOCH), run.get(Role.LOSS)
+    if schedule is None or not schedule.value.is_constant or epoch is None or loss is None:
+        return None
+    epochs = fit(epoch.step, epoch.value, schedule.value.first)
+    if epochs is None:
+        return None
+    depth = dip(loss.step, loss.value, epochs, loss.window)
+    return epochs if depth is not None and depth.seen else None
 
 
 def plans(diagnosis: Diagnosis) -> list[Plan]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from ga_audit import __version__, registry
 from ga_audit.diagnosis import diagnose_group
@@ -14,6 +15,7 @@ from ga_audit.finding import Audit, Diagnosis, Evidence, Silence
 from ga_audit.grouping import Group, group
 from ga_audit.run import Note, ReadFailure, Run, RunSettings, Schedule, Setting, Trust
 
+T = TypeVar("T")
 EVIDENCE = "ga_audit.evidence"
 
 
@@ -21,7 +23,7 @@ EVIDENCE = "ga_audit.evidence"
 class Options:
     """What the user says about the runs; maps go from a glob on the run's name to a value."""
 
-    ga: Mapping[str, int] = field(default_factory=dict)
+    ga: Mapping[str, int | Schedule] = field(default_factory=dict)
     world_size: Mapping[str, int] = field(default_factory=dict)
     loss_key: str | None = None
     grad_norm_key: str | None = None
@@ -55,7 +57,8 @@ def _with_given(run: Run, options: Options) -> Run:
     """The run with what the user gave on the command line, which wins over what was read."""
     given: dict[str, object] = {}
     if (ga := _for_run(options.ga, run)) is not None:
-        given["gradient_accumulation_steps"] = Setting(Schedule.constant(ga), "given: --ga", Trust.GIVEN)
+        schedule = ga if isinstance(ga, Schedule) else Schedule.constant(ga)
+        given["gradient_accumulation_steps"] = Setting(schedule, "given: --ga", Trust.GIVEN)
     if (world := _for_run(options.world_size, run)) is not None:
         given["world_size"] = Setting(world, "given: --world-size", Trust.GIVEN)
     if options.stack:
@@ -74,7 +77,7 @@ def _with_given(run: Run, options: Options) -> Run:
     return replace(run, settings=settings, notes=notes)
 
 
-def _for_run(values: Mapping[str, int], run: Run) -> int | None:
+def _for_run(values: Mapping[str, T], run: Run) -> T | None:
     """The value whose glob fits the run's name (exact names before globs, later before earlier)."""
     if run.name in values:
         return values[run.name]

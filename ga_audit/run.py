@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -65,6 +66,27 @@ class Schedule:
     def constant(cls, value: int) -> Schedule:
         """The same value from the first step on."""
         return cls(np.zeros(1, np.int64), np.array([value], np.int64))
+
+    @classmethod
+    def parse(cls, text: str) -> Schedule:
+        """`8`, or `2,8@500`: 2 to begin with, 8 from optimizer step 500 on.
+
+        Raises
+        ------
+        ValueError
+            another form, a value below 1, or steps that do not ascend.
+        """
+        first, *later = text.split(",")
+        pairs = [(0, int(first))]
+        for part in later:
+            value, sign, step = part.partition("@")
+            if not sign:
+                raise ValueError(f"{part!r} is not N@STEP")
+            pairs.append((int(step), int(value)))
+        steps, values = zip(*pairs, strict=True)
+        if min(values) < 1 or any(a >= b for a, b in pairwise(steps)):
+            raise ValueError("values are positive and steps ascend")
+        return cls(np.array(steps, np.int64), np.array(values, np.int64))
 
     def at(self, step: IntArray) -> IntArray:
         """Value in force at each optimizer step (n,) -> (n,)."""
@@ -191,7 +213,7 @@ class Run:
 
     def views(self, role: Role) -> tuple[Series, ...]:
         """Every sink's series of a role, longest first."""
-        return tuple(sorted((s for s in self.series if s.role is role), key=lambda s: -len(s)))
+        return tuple(sorted((s for s in self.series if s.role == role), key=lambda s: -len(s)))
 
     def get(self, role: Role) -> Series | None:
         """The series of a role from the best sink (most points), or None."""

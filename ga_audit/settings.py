@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
+
+import numpy as np
 
 from ga_audit.naming import (
     CONFIG_KEYS,
@@ -53,7 +55,7 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, trust: Trust) -> Ru
     other: dict[str, Setting[Any]] = {}
     for name, keys in OTHER_KEYS.items():
         setting = _first(flat, keys, _plain, source, trust)
-        if setting is not None:
+        if setting is not None and (name, setting.value) != ("max_steps", -1):  # the Trainer's "not set"
             other[name] = setting
     for name in ("lora", "deepspeed"):
         setting = _switch(mapping, OTHER_KEYS[name], source, trust)
@@ -212,6 +214,31 @@ def from_run_name(name: str) -> RunSettings:
     if len(set(batch)) == 1 and int(batch[0]) >= 1:
         found["micro_batch_size"] = Setting(int(batch[0]), source, Trust.GUESSED)
     return RunSettings(**found)
+
+
+def in_order(parts: Sequence[tuple[int, RunSettings]]) -> RunSettings:
+    """Settings of one training that went on under another configuration: GA by segments, the first of all else.
+
+    Parameters
+    ----------
+    parts : (first optimizer step, settings) of each session, in the order of the sessions.
+    """
+    merged = merge(*(settings for _, settings in parts))
+    pieces: dict[int, Setting[Schedule]] = {}
+    for first, settings in parts:
+        ga = settings.gradient_accumulation_steps
+        if ga is not None:
+            # a session that goes back to an earlier step replaces what was after it
+            pieces = {step: piece for step, piece in pieces.items() if step < first}
+            pieces[first if pieces else 0] = ga
+    values = [piece.value.first for piece in pieces.values()]
+    if len(set(values)) < 2:
+        return merged
+    schedule = Schedule(np.array(list(pieces), np.int64), np.array(values, np.int64))
+    best = next(iter(pieces.values()))
+    conflicts = tuple(c for c in merged.conflicts if c[0] != "gradient_accumulation_steps")
+    ga = Setting(schedule, f"{best.source}, of each session", best.trust)
+    return replace(merged, gradient_accumulation_steps=ga, conflicts=conflicts)
 
 
 def merge(*parts: RunSettings) -> RunSettings:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from conftest import make_run
 
 from ga_audit.run import Role, Schedule
@@ -29,3 +30,15 @@ def test_best_view_is_the_longest():
     run = make_run(ga=1, loss=[1, 2, 3])
     assert len(run.get(Role.LOSS)) == 3
     assert run.get(Role.GRAD_NORM) is None
+
+
+def test_schedules_are_written_as_people_say_them():
+    schedule = Schedule.parse("2,8@500")
+    assert schedule.at(np.array([1, 499, 500, 900])).tolist() == [2, 2, 8, 8]
+    assert Schedule.parse("8") == Schedule.constant(8)
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "2,8", "2,8@", "2,8@0", "2,8@500,4@400", "-1", "2,0@5"])
+def test_other_words_are_no_schedule(text):
+    with pytest.raises(ValueError):
+        Schedule.parse(text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -54,4 +56,6 @@ def main() -> None:
     """Entry point of the console script."""
     # our matrices are small: threads of the linear algebra would spin and gain nothing
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # as for Ctrl-C: what is half written is taken away before the program ends
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     cli(prog_name="ga-audit")

@@ -14,8 +14,8 @@ from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.correction import Plan
-    from ga_audit.finding import Audit, Hypothesis
-    from ga_audit.run import Role, Run
+    from ga_audit.finding import Audit, Diagnosis, Hypothesis
+    from ga_audit.run import Role, Run, Schedule
 
 
 @click.command(
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, int],
+    ga: dict[str, Schedule],
     world_size: dict[str, int],
     loss_key: str | None,
     grad_norm_key: str | None,
@@ -148,6 +148,7 @@ def _finish(
         if audit is not None:
             for diagnosis in audit.diagnoses:
                 click.echo(diagnosis.headline)
+                _say_what_it_is_not(diagnosis)
     if made and not dry_run:
         top = output or Path(_default_output(targets))
         files = _write(made, audit, top, force=force, keep=keep)
@@ -163,6 +164,20 @@ def _finish(
             )
         leave(ExitCode.UNDECIDED)
     leave(ExitCode.HEALTHY)
+
+
+def _say_what_it_is_not(diagnosis: Diagnosis) -> None:
+    """A corrected log is not a repaired run, where the gradients were affected."""
+    if not any(finding.role.value == "grad_norm" for finding in diagnosis.findings):
+        return
+    click.echo("The corrected grad_norm is what a mean would have given at those parameters: not a repaired run.")
+    for share in diagnosis.clipping:
+        if share.as_logged != share.as_corrected:
+            logged, corrected = (round(x * share.n_points) for x in (share.as_logged, share.as_corrected))
+            click.echo(
+                f"  {share.run}: {logged} of {share.n_points} logged steps above max_grad_norm {share.max_grad_norm:g}, "
+                f"{corrected} as corrected"
+            )
 
 
 def _default_output(targets: Sequence[str]) -> str:
@@ -193,9 +208,11 @@ def _write(made: list[Plan], audit: Audit | None, top: Path, *, force: bool, kee
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing to correct"
+    from ga_audit.render.markdown import factors_text
+
     lines = [["run", "series", "factor", "first", "", "last", ""]]
     for row in rows:
-        factor = ", ".join(f"{f:g}" for f in row["factor"])
+        factor = factors_text(row["factor"])
         values = [f"{v:.4g}" if v is not None else "nan" for v in
                   (row["first_logged"], row["first_corrected"], row["last_logged"], row["last_corrected"])]  # fmt: skip
         lines.append([row["run"], row["series"], factor, values[0], f"-> {values[1]}", values[2], f"-> {values[3]}"])

@@ -15,7 +15,7 @@ from ga_audit.errors import ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.finding import Audit
-    from ga_audit.run import ReadFailure
+    from ga_audit.run import ReadFailure, Schedule
 
 
 def _formats() -> dict[str, str]:
@@ -34,7 +34,7 @@ def _formats() -> dict[str, str]:
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, int],
+    ga: dict[str, Schedule],
     world_size: dict[str, int],
     loss_key: str | None,
     grad_norm_key: str | None,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from ga_audit.errors import AuditError, ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.run import Schedule
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,12 +67,29 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     return pairs
 
 
+def _schedules(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Schedule]:
+    """NAME=N or NAME=N,M@STEP options as a dict from glob to a schedule."""
+    if not values:
+        return {}
+    from ga_audit.run import Schedule
+
+    schedules = {}
+    for text in values:
+        name, _, schedule = text.rpartition("=")
+        try:
+            schedules[name or "*"] = Schedule.parse(schedule)
+        except (ValueError, OverflowError):
+            message = f"{text!r} is not NAME=N or N with N a positive whole number, nor NAME=N,M@STEP"
+            raise click.BadParameter(message, ctx, param) from None
+    return schedules
+
+
 def reading_options(function: F) -> F:
     """Options of every command that reads logs: targets, --ga, --world-size, --loss-key, --grad-norm-key, --stack."""
     for option in reversed((
         click.argument("targets", nargs=-1, required=True, metavar="PATH..."),
-        click.option("--ga", multiple=True, callback=_pairs, metavar="[NAME=]N",
-                     help="gradient_accumulation_steps of the runs that NAME (a glob) fits."),
+        click.option("--ga", multiple=True, callback=_schedules, metavar="[NAME=]N",
+                     help="gradient_accumulation_steps of the runs that NAME (a glob) fits; 2,8@500: 8 from step 500 on."),
         click.option("--world-size", multiple=True, callback=_pairs, metavar="[NAME=]N",
                      help="Data-parallel ranks of the runs that NAME (a glob) fits."),
         click.option("--loss-key", metavar="KEY", help="Name of the training loss in the logs."),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode, RefusedToOverwrite
+
+if TYPE_CHECKING:
+    from ga_audit.run import Schedule
 
 _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.KINDS; plots loads numpy
 
@@ -24,7 +28,7 @@ _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.K
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, int],
+    ga: dict[str, Schedule],
     world_size: dict[str, int],
     loss_key: str | None,
     grad_norm_key: str | None,

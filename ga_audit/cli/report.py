@@ -13,6 +13,7 @@ from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.finding import Audit, Diagnosis
+    from ga_audit.run import Schedule
 
 _TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.issue has them; it loads more than Click
 
@@ -29,7 +30,7 @@ _TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.iss
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, int],
+    ga: dict[str, Schedule],
     world_size: dict[str, int],
     loss_key: str | None,
     grad_norm_key: str | None,

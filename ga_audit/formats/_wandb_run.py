@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ga_audit import naming, settings
@@ -43,6 +43,13 @@ def series_of(
     if without:
         notes.append(Note("no-step", f"{without} rows have no {axis or '_step'} and are left out", count=without))
     return series, left, tuple(notes)
+
+
+def step_after(rows: Sequence[Mapping[str, Any]], before: int) -> int:
+    """The optimizer step of the first row after the first `before` rows, or a step beyond all where none follows."""
+    axis = next((key for key in X_AXIS if any(key in row for row in rows)), "_step")
+    found = (number_of(row.get(axis)) for row in rows[before:])
+    return next((int(step) for step in found if step is not None and abs(step) < MOST_STEPS), 1 << 53)
 
 
 def settings_of(config: Mapping[str, Any], requirements: str, metadata: Mapping[str, Any], where: str) -> RunSettings:

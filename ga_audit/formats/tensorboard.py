@@ -27,6 +27,7 @@ SINK = "tensorboard"
 _FILE = "events.out.tfevents."
 _VERSION = b"brain.Event:"
 PROVENANCE_TAG = "ga_audit/text_summary"
+_HPARAMS = "_hparams_/session_start_info"
 _TEXT_SETTINGS = ("args/text_summary", "model_config/text_summary")
 _DT_FLOAT, _DT_DOUBLE, _DT_INT32, _DT_INT64, _DT_STRING = 1, 2, 3, 9, 7
 
@@ -47,7 +48,10 @@ def claim(target: Target) -> Claim:
 @dataclass(slots=True)
 class _Content:
     rows: Rows
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)  # of the file that is being read
+    hparams: dict[str, Any] = field(default_factory=dict)
+    sessions: list[tuple[int, RunSettings]] = field(default_factory=list)  # first step, settings; one of each file
+    made: str | None = None
     notes: list[Note] = field(default_factory=list)
     events: int = 0
     # all bytes between an event's step and its value -> tag, for events of one simple value: a training loop writes the
@@ -67,10 +71,16 @@ def read(target: Target) -> Iterator[Run]:
     content = _Content(Rows(SINK, target.path))
     for file in files:
         if target.text is not None:
-            _read_file(target.text, str(file), content)
+            _session(target.text, str(file), content)
             continue
         with mapped(file) as data:
-            _read_file(data, str(file), content)
+            _session(data, str(file), content)
+    found = settings.in_order(content.sessions)
+    folder = target.file if target.is_dir else target.file.parent
+    if content.hparams and all(len(points) < 2 for points in content.rows.points.values()):
+        # SummaryWriter.add_hparams writes into a folder of its own, below that of the log
+        yield Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
+        return
     if not content.events:
         raise UnreadableLog(
             "holds no scalar", where=target.path,
@@ -78,11 +88,9 @@ def read(target: Target) -> Iterator[Run]:
         )  # fmt: skip
     series, left = content.rows.series(target)
     need_series(series, target.path, left)
-    found, made = _settings(content.texts)
-    folder = target.file if target.is_dir else target.file.parent
     yield Run(
         target.path, folder.name, str(folder), found, series, (Source(SINK, target.path),),
-        notes=tuple(content.notes), left_out=left, corrected_by=made,
+        notes=tuple(content.notes), left_out=left, corrected_by=content.made,
     )  # fmt: skip
 
 
@@ -90,6 +98,14 @@ def _files(target: Target) -> list[Path]:
     if not target.is_dir:
         return [target.file]
     return sorted((f for f in target.file.iterdir() if f.name.startswith(_FILE)), key=lambda f: f.name)
+
+
+def _session(data: bytes | mmap, where: str, content: _Content) -> None:
+    """One file: a session of the training, which goes on from a checkpoint where there are several."""
+    content.texts, content.hparams, before = {}, {}, {tag: len(p) for tag, p in content.rows.points.items()}
+    _read_file(data, where, content)
+    firsts = [p.step[before.get(tag, 0)] for tag, p in content.rows.points.items() if len(p) > before.get(tag, 0)]
+    content.sessions.append((int(min(firsts, default=0)), _settings(content)))
 
 
 def _read_file(data: bytes | mmap, where: str, content: _Content) -> None:
@@ -190,7 +206,9 @@ def _value(data: bytes, step: int, content: _Content) -> None:
             content.texts[tag] = scalar
             return
         number = scalar
-    if number is not None:
+    if tag == _HPARAMS:
+        _hparams(data, content)
+    elif number is not None:
         content.rows.add(tag, step, number)
         content.events += 1
 
@@ -223,17 +241,33 @@ def _tensor(data: bytes) -> float | str | None:
     return numbers[0] if len(numbers) == 1 else None
 
 
-def _settings(texts: dict[str, str]) -> tuple[RunSettings, str | None]:
+def _settings(content: _Content) -> RunSettings:
     parts = []
-    made = None
-    for tag, text in texts.items():
-        content = _json_in(text)
+    for tag, text in content.texts.items():
+        found = _json_in(text)
         if tag == PROVENANCE_TAG:
-            made = str(content.get("version", "ga-audit")) if content else "ga-audit"
-        elif content and (tag in _TEXT_SETTINGS or tag.endswith("/text_summary")):
+            content.made = str(found.get("version", "ga-audit")) if found else "ga-audit"
+        elif found and (tag in _TEXT_SETTINGS or tag.endswith("/text_summary")):
             name = tag.removesuffix("/text_summary")
-            parts.append(settings.from_mapping(content, source=f"events, text {name!r}", trust=Trust.RECORDED))
-    return settings.merge(*parts) if parts else RunSettings(), made
+            parts.append(settings.from_mapping(found, source=f"events, text {name!r}", trust=Trust.RECORDED))
+    if content.hparams:
+        parts.append(settings.from_mapping(content.hparams, source="events, hparams", trust=Trust.RECORDED))
+    return settings.merge(*parts) if parts else RunSettings()
+
+
+def _hparams(value: bytes, content: _Content) -> None:
+    """`_hparams_/session_start_info`, as `SummaryWriter.add_hparams` and Keras write it."""
+    from google.protobuf.json_format import MessageToDict
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    try:
+        plugin = Summary.Value.FromString(value).metadata.plugin_data.content
+        found = HParamsPluginData.FromString(plugin).session_start_info.hparams
+        content.hparams.update({name: MessageToDict(v) for name, v in found.items()})
+    except DecodeError:
+        return
 
 
 def _json_in(text: str) -> dict[str, Any] | None:
@@ -338,14 +372,23 @@ def _corrected_value(data: bytes, step: int, rewrite: Rewrite) -> bytes | None:
     for number, value, raw in _raw_fields(data):
         if number == 2 and isinstance(value, bytes) and len(value) == 4:
             logged = struct.unpack("<f", value)[0]
-            out += b"\x15" + struct.pack("<f", rescale.apply(np.array([step]), np.array([logged]))[0])
+            out += b"\x15" + struct.pack("<f", rescale.at(step, logged))
         elif number == 8 and isinstance(value, bytes) and isinstance(scalar := _tensor(value), float):
-            corrected = float(rescale.apply(np.array([step]), np.array([scalar]))[0])
-            # float tensor of rank 0: dtype, shape, float_val
-            out += _delimited(8, b"\x08\x01\x12\x00" + _delimited(5, struct.pack("<f", corrected)))
+            out += _delimited(8, _scalar_tensor(rescale.at(step, scalar), double=_is_double(value)))
         else:
             out += raw
     return bytes(out)
+
+
+def _is_double(tensor: bytes) -> bool:
+    return any(number == 1 and value == _DT_DOUBLE for number, value in fields(tensor))
+
+
+def _scalar_tensor(number: float, *, double: bool) -> bytes:
+    """A TensorProto of rank 0: dtype, an empty shape, float_val or double_val."""
+    if double:
+        return b"\x08\x02\x12\x00" + _delimited(6, struct.pack("<d", number))
+    return b"\x08\x01\x12\x00" + _delimited(5, struct.pack("<f", number))
 
 
 def _renamed(data: bytes) -> bytes:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ga_audit import settings
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
 from ga_audit.formats._points import need_series, step_of
 from ga_audit.formats._protobuf import fields
-from ga_audit.run import Note, Run, Source
+from ga_audit.run import Note, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
 OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
@@ -46,6 +47,7 @@ def _file_in(folder: Path) -> Path | None:
 class _Content:
     rows: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # rows before it, what it set
     run: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     finished: bool = False
@@ -78,12 +80,25 @@ def read(target: Target) -> Iterator[Run]:
     run_id = content.run.get("id") or file.stem.removeprefix("run-")
     if not content.finished:
         content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
+    found = _wandb_run.settings_of(config, requirements, metadata if isinstance(metadata, dict) else {}, ".wandb")
     yield Run(
-        str(file), content.run.get("name") or run_id, f"wandb:{run_id}",
-        _wandb_run.settings_of(config, requirements, metadata if isinstance(metadata, dict) else {}, ".wandb"),
-        series, (Source(SINK, str(file.parent)),), notes=(*content.notes, *notes), left_out=left,
+        str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
+        (Source(SINK, str(file.parent)),), notes=(*content.notes, *notes), left_out=left,
         corrected_by=_wandb_run.provenance(config),
     )  # fmt: skip
+
+
+def _with_changes(found: RunSettings, content: _Content) -> RunSettings:
+    """The settings, with GA by segments where the configuration was changed between rows."""
+    sessions = [
+        (_wandb_run.step_after(content.rows, before) if before else 0,
+         settings.from_mapping(change, source=".wandb: config", trust=Trust.RECORDED))
+        for before, change in content.changes
+    ]  # fmt: skip
+    ordered = settings.in_order(sessions).gradient_accumulation_steps
+    if ordered is None or ordered.value.is_constant:
+        return found
+    return replace(found, gradient_accumulation_steps=ordered)
 
 
 def _text(path: Path) -> str:
@@ -180,7 +195,7 @@ def _record(payload: bytes, content: _Content) -> None:
         if number == _HISTORY:
             content.rows.append(dict(_items(value, 1)))
         elif number == _CONFIG:
-            content.config.update(_items(value, 1))
+            _set_config(value, content)
         elif number == _RUN:
             _run_record(value, content)
         elif number == _EXIT:
@@ -215,7 +230,13 @@ def _run_record(message: bytes, content: _Content) -> None:
         elif number == 10:
             content.tags.append(value.decode("utf-8", "replace"))
         elif number == 4:
-            content.config.update(_items(value, 1))
+            _set_config(value, content)
+
+
+def _set_config(message: bytes, content: _Content) -> None:
+    found = dict(_items(message, 1))
+    content.config.update(found)
+    content.changes.append((len(content.rows), found))
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def corrections(rows: Sequence[dict[str, Any]], audit: Audit | None, reasons: Se
     lines = ["# What ga-audit corrected here", ""]
     lines += ["| run | series | divided by | first value | last value |", "|---|---|---|---|---|"]
     for row in rows:
-        factor = ", ".join(f"{f:g}" for f in row["factor"])
+        factor = factors_text(row["factor"])
         first = f"{_shown(row['first_logged'])} to {_shown(row['first_corrected'])}"
         last = f"{_shown(row['last_logged'])} to {_shown(row['last_corrected'])}"
         lines.append(f"| {cell(row['run'])} | {cell(row['series'])} | {factor} | {first} | {last} |")
@@ -122,6 +122,13 @@ def corrections(rows: Sequence[dict[str, Any]], audit: Audit | None, reasons: Se
                     for c in d.clipping
                 ]
     return "\n".join(lines) + "\n"
+
+
+def factors_text(factors: Sequence[float]) -> str:
+    """The factors of one series, the range where they are many."""
+    if len(factors) <= 4:
+        return ", ".join(f"{f:g}" for f in factors)
+    return f"{min(factors):g} to {max(factors):g}"
 
 
 def _shown(value: float | None) -> str:

@@ -154,3 +154,53 @@ def test_all_other_records_are_the_same_to_the_byte(tmp_path):
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert len(changed) == 40
     assert all(b"train/loss" in a and b"train/loss" in b for a, b in changed)
+
+
+@pytest.mark.torch
+def test_a_training_that_went_on_under_another_ga_has_both(tmp_path):
+    writer = pytest.importorskip("torch.utils.tensorboard").SummaryWriter
+    for ga, steps in ((2, range(1, 30)), (8, range(30, 60))):
+        with writer(str(tmp_path), filename_suffix=f".{ga}") as w:
+            w.add_text("args", json.dumps({"gradient_accumulation_steps": ga, "seed": 1}))
+            for step in steps:
+                w.add_scalar("train/loss", ga * 3.0, step)
+    schedule = read(tmp_path).settings.gradient_accumulation_steps.value
+    assert (schedule.from_step.tolist(), schedule.value.tolist()) == ([0, 30], [2, 8])
+    assert read(tmp_path).settings.conflicts == ()
+
+
+@pytest.mark.torch
+def test_hparams_lie_in_a_folder_of_their_own(tmp_path):
+    from ga_audit import pipeline
+
+    writer = pytest.importorskip("torch.utils.tensorboard").SummaryWriter
+    with writer(str(tmp_path / "run")) as w:
+        for step in range(1, 9):
+            w.add_scalar("train/loss", 3.0, step)
+        w.add_hparams({"gradient_accumulation_steps": 4, "lr": 1e-3, "optim": "sgd"}, {"hparam/loss": 3.0})
+    (run,), failures = pipeline.read_runs([str(tmp_path)])
+    assert failures == ()
+    assert (run.settings.ga, run.settings.optimizer.value, run.settings.learning_rate.value) == (4, "sgd", 1e-3)
+    assert "hparams" in run.settings.gradient_accumulation_steps.source
+
+
+@pytest.mark.torch
+def test_a_float64_tensor_stays_one(tmp_path):
+    torch = pytest.importorskip("torch")
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.util import tensor_util
+    from torch.utils.tensorboard import SummaryWriter
+
+    del torch
+    exact = 8 / 3
+    with SummaryWriter(str(tmp_path / "a")) as w:
+        for step in (1, 2, 3):
+            value = Summary.Value(tag="train/loss", tensor=tensor_util.make_tensor_proto(np.float64(exact)),
+                                  metadata=SummaryMetadata(data_class=1))  # fmt: skip
+            w.file_writer.add_summary(Summary(value=[value]), step)
+    run = read(tmp_path / "a")
+    rescale = Rescale("train/loss", Role.LOSS, np.zeros(1, np.int64), np.array([8.0]))
+    (tmp_path / "b").mkdir()
+    tensorboard.write(run.sources[0], Rewrite([rescale], {}), tmp_path / "b")
+    theirs = accumulated(tmp_path / "b").Tensors("train/loss")
+    assert [tensor_util.make_ndarray(e.tensor_proto).item() for e in theirs] == [exact / 8] * 3

@@ -140,3 +140,22 @@ def test_a_corrected_run_is_a_new_offline_run(tmp_path):
     assert [r["_timestamp"] for r in old.rows] == [r["_timestamp"] for r in fresh.rows]
     assert fresh.rows[0]["original/train/loss"] == old.rows[0]["train/loss"]
     assert fresh.run["job_type"] == "ga-audit"
+
+
+CHANGED = """
+import sys, wandb
+with wandb.init(mode="offline", dir=sys.argv[1], project="p", config={"gradient_accumulation_steps": 2, "seed": 1},
+                settings=wandb.Settings(console="off", silent=True)) as run:
+    for step in range(1, 21):
+        if step == 11:
+            run.config.update({"gradient_accumulation_steps": 8}, allow_val_change=True)
+        run.log({"train/loss": 3.0 * (2 if step < 11 else 8), "train/global_step": 10 * step})
+"""
+
+
+def test_a_configuration_that_was_changed_between_rows(tmp_path):
+    subprocess.run([sys.executable, "-c", CHANGED, str(tmp_path)], check=True, capture_output=True)
+    (file,) = tmp_path.rglob("*.wandb")
+    schedule = read(file).settings.gradient_accumulation_steps.value
+    assert (schedule.from_step.tolist(), schedule.value.tolist()) == ([0, 110], [2, 8])
+    assert read(SAMPLE.parent).settings.gradient_accumulation_steps.value.is_constant
