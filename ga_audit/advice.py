@@ -21,6 +21,7 @@ from ga_audit.run import Role
 
 _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
 _SCALE_FREE = ("adam", "lion", "lamb", "adafactor", "adagrad", "rmsprop", "muon", "sophia")
+_ALONE = ("known_release", "vocabulary_bound", "eval_gap")  # what a single run can still be given
 _CLIP_CHANGED = 0.05  # a share of clipped steps that moves by more than this has changed the training
 
 
@@ -61,7 +62,7 @@ def headline(told: Told, undecided: Mapping[Role, str]) -> str:
     if told.verdict is Verdict.HEALTHY:
         return _healthy_headline(told, undecided)
     if told.verdict is Verdict.INCONCLUSIVE:
-        why = "; ".join(undecided.values()) or _first_silence(told)
+        why = "; ".join(undecided.values()) or _nothing_to_scale(told) or _first_silence(told)
         return f"Inconclusive, because {why}."
     about = _about_some(told)
     if loss is not None and norm is not None and (loss.ga, loss.world) == (norm.ga, norm.world):
@@ -88,7 +89,7 @@ def _about_some(told: Told) -> str:
 
 def _healthy_headline(told: Told, undecided: Mapping[Role, str]) -> str:
     gas = sorted({run.settings.ga for run in told.group.runs if run.settings.ga})
-    spoken = {piece.role for piece in told.evidence if not piece.weak}
+    spoken = {piece.role for piece in told.evidence if not piece.weak or piece.equivalent}
     quantities = " and ".join(_WHAT[r] for r in _WHAT if r in spoken and r not in undecided) or "the log"
     over = f" (GA {', '.join(map(str, gas))})" if gas else ""
     sentence = f"Healthy: {quantities} {'do' if ' and ' in quantities else 'does'} not scale with GA{over}."
@@ -99,6 +100,18 @@ def _healthy_headline(told: Told, undecided: Mapping[Role, str]) -> str:
     return sentence
 
 
+def _nothing_to_scale(told: Told) -> str:
+    """Where one run has GA 1 and one rank, no sum over them changes anything."""
+    runs = told.group.runs
+    if (
+        len(runs) != 1
+        or runs[0].settings.ga != 1
+        or (runs[0].settings.world_size and runs[0].settings.world_size.value > 1)
+    ):
+        return ""
+    return "gradient_accumulation_steps is 1, where a sum and a mean are the same, and one run shows no other factor"
+
+
 def _first_silence(told: Told) -> str:
     silences = _deciding(told)
     return silences[0].why if silences else "there is nothing to compare"
@@ -106,7 +119,7 @@ def _first_silence(told: Told) -> str:
 
 def _deciding(told: Told) -> list[Silence]:
     """Silences that kept a verdict from being spoken, those about the loss first; the rest only adds to one."""
-    found = [s for s in told.silences if s.kind not in {"clip_share", "version_contrast"}]
+    found = [s for s in told.silences if s.kind == "ratio_regression"] or list(told.silences)
     return sorted(found, key=lambda s: s.role is not Role.LOSS)
 
 
@@ -135,8 +148,10 @@ def retrain(told: Told) -> str:
     if told.reach is Reach.LOG_ONLY:
         return "No: only the logged number is wrong, the gradients and so the training are right."
     if told.reach is Reach.UNKNOWN:
+        logged = any(run.get(Role.GRAD_NORM) for run in told.group.runs)
+        why = "grad_norm does not decide it" if logged else "the logs hold no grad_norm"
         return (
-            "Not known: the logs hold no usable grad_norm, and most releases that log a summed loss sum the gradient "
+            f"Not known: {why}, and most releases that log a summed loss sum the gradient "
             "too. `ga-audit repro` measures it on the installed stack."
         )
     return " ".join(_retrain_for_gradients(told))
@@ -192,9 +207,11 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         if missing:
             options = " ".join(f"--ga {shlex.quote(name + '=N')}" for name in missing[:4])
             yield f"Say gradient_accumulation_steps (N): `ga-audit inspect {logs} {options}`"
-        if undecided or len(told.group.runs) > 1:
-            for silence in _deciding(told):
-                yield silence.remedy
+        if len(told.group.runs) > 1:
+            yield from (silence.remedy for silence in _deciding(told) if silence.remedy)
+        else:
+            alone = [s for s in told.silences if s.kind in _ALONE and s.remedy and s.role is not Role.GRAD_NORM]
+            yield from (silence.remedy for silence in alone[:2])
         for piece in told.evidence:
             for run in piece.detail.get("would_settle", ()):
                 yield (
@@ -234,7 +251,7 @@ def _targets(told: Told) -> str:
 
 def _repro(told: Told) -> str:
     gas = sorted({run.settings.ga for run in told.group.runs if run.settings.ga})
-    wanted = gas if len(gas) > 1 else sorted({1, *(gas or [8])})
+    wanted = gas if len(gas) > 1 else sorted({1, max([*gas, 1]) if max([*gas, 1]) > 1 else 8})
     engines = {"transformers", "trl", "axolotl", "llamafactory", "ms-swift", "accelerate"}
     packages = {name for run in told.group.runs for name in run.settings.packages}
     engine = " --engine transformers" if packages & engines else ""

@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ga_audit import advice
 from ga_audit.bugs import catalogue
 from ga_audit.evidence import clip_share
@@ -44,6 +46,8 @@ _PRIOR_NAMES: dict[tuple[float, float], str] = {
     (1, 1): "ga-world",
 }
 _RARE = 0.01  # prior of a named fault that the table of priors does not list (divided by GA squared, by world size)
+_COMPARES = frozenset({"ratio_regression", "version_contrast", "ga_change"})  # kinds that see GA change
+_HF = frozenset({"transformers", "trl", "accelerate"})
 _SAME = 1e-6  # nats: two hypotheses that no piece of evidence tells apart
 _NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy loss from here on
 
@@ -94,7 +98,7 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
         retrain=advice.retrain(told),
         differing=tuple(group.settings_that_differ),
         next_steps=advice.next_steps(told, reasons),
-        notes=tuple(_notes(group.runs, readings)),
+        notes=tuple(_notes(group.runs, readings, findings)),
     )
 
 
@@ -231,7 +235,7 @@ def _decide(
         compared = [p for p in pieces if p.equivalent is not None]
         if any(p.equivalent is False for p in compared):
             return reading(Verdict.INCONCLUSIVE, f"the {role} interval is too wide to call the runs equivalent")
-        if all(p.weak for p in pieces):
+        if all(p.weak for p in pieces) and not any(p.equivalent for p in pieces):
             return reading(Verdict.INCONCLUSIVE, f"only weak evidence speaks about the {role}")
         return reading(Verdict.HEALTHY)
     if top not in (HEALTHY, OTHER) and (posterior[top] >= SPEAK or scaled_together >= SPEAK):
@@ -239,18 +243,43 @@ def _decide(
         strong = {p.kind for p in pieces if not p.weak and p.kind in speaking}
         if not strong and len(speaking) < 2:
             return reading(Verdict.INCONCLUSIVE, f"one weak piece of evidence alone does not convict the {role}")
+        if look_alike := _look_alike(speaking, runs):
+            return reading(Verdict.INCONCLUSIVE, look_alike)
         return reading(Verdict.SCALED)
-    return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied))
+    return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied, runs))
 
 
-def _undecided(role: Role, posterior: Mapping[Hypothesis, float], top: Hypothesis, tied: tuple[Hypothesis, ...]) -> str:
-    if len(tied) > 1:
+def _look_alike(speaking: set[str], runs: Sequence[Run]) -> str:
+    """Another sum of the same size, where nothing but one run's own level speaks and the trainer is not known.
+
+    Hand-written loops add up what they log, or sum over a batch; transformers' Trainer and what is built on it do neither.
+    """
+    if speaking & _COMPARES or any(_HF & run.settings.packages.keys() for run in runs):
+        return ""
+    names = ["logging_steps"] if "eval_gap" in speaking else ["logging_steps", "micro_batch_size"]
+    for name in names:
+        settings = [getattr(run.settings, name) for run in runs]
+        if all(s is not None and s.value == run.settings.ga for s, run in zip(settings, runs, strict=True)):
+            return f"{name} is {settings[0].value} too, and a sum over it would look the same"
+    return ""
+
+
+def _undecided(
+    role: Role,
+    posterior: Mapping[Hypothesis, float],
+    top: Hypothesis,
+    tied: tuple[Hypothesis, ...],
+    runs: Sequence[Run],
+) -> str:
+    if len(tied) > 1 and len(runs) > 1:
         names = " and ".join(h.name for h in sorted(tied, key=lambda h: -posterior[h]))
         return f"these runs cannot tell {names} apart in the {role}"
     if top == OTHER and posterior[top] >= SPEAK:
         return f"the {role} differs between the runs by something that no power of GA or world size explains"
     ranked = sorted(posterior.items(), key=lambda item: -item[1])[:2]
     names = ", ".join(f"{h.name} {p:.0%}" for h, p in ranked)
+    if len(runs) == 1:
+        return f"one run's own evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
     return f"the evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
 
 
@@ -292,9 +321,49 @@ def _findings(runs: Sequence[Run], readings: Mapping[Role, Reading], evidence: S
         )
 
 
-def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading]) -> Iterable[Note]:
+def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading], findings: Sequence[Finding]) -> Iterable[Note]:
+    for f in findings:
+        about = [run for run in runs if run.id in f.runs]
+        twins = [h.name for h in NAMED if h != f.hypothesis and _same_factors(h, f.hypothesis, about)]
+        if twins and (f.hypothesis.ga or f.hypothesis.world):
+            message = f"in the {f.role} {', '.join(twins)} would be the same factor in these runs"
+            yield Note("same-factor", message)
+    if not findings:
+        yield from _what_the_loss_cannot_show(runs, readings)
     if len(runs) > 1 and any(r.verdict is not None for r in readings.values()):
         message = "a factor that is the same in every run (5x too high at each GA) cannot be seen from ratios"
         yield Note("common-factor", message)
     if len(runs) > 1 and any(run.settings.world_size is None for run in runs):
         yield Note("world-size-assumed", "world_size is not in every log and is taken as equal in all runs")
+
+
+def _same_factors(one: Hypothesis, two: Hypothesis, runs: Sequence[Run]) -> bool:
+    return all(math.isclose(one.log_factor(run), two.log_factor(run), abs_tol=1e-9) for run in runs)
+
+
+def _what_the_loss_cannot_show(runs: Sequence[Run], readings: Mapping[Role, Reading]) -> Iterable[Note]:
+    """Bugs of these releases that leave the loss curve perfect and scale the gradient: only a look-up finds them."""
+    if readings[Role.GRAD_NORM].verdict is Verdict.HEALTHY or all((run.settings.ga or 1) == 1 for run in runs):
+        return
+    seen: set[str] = set()
+    for run in runs:
+        for package, release in run.settings.packages.items():
+            for bug, row in catalogue.of_release(package, release.value):
+                gradient = row.signature.gradient
+                silent = row.signature.loss == (0.0, 0.0) and gradient not in (None, (0.0, 0.0))
+                if not silent or gradient is None or bug.id in seen or not catalogue.concerns(row, [run]):
+                    continue
+                seen.add(bug.id)
+                factor = (run.settings.ga or 1) ** gradient[0]
+                series = run.get(Role.GRAD_NORM)
+                norm = float(np.nanmedian(series.value)) if series is not None and len(series) else None
+                said = "" if norm is None else (
+                    f"; the logged grad_norm (median {norm:.3g}) would be {norm / factor:.3g} as a mean"
+                )  # fmt: skip
+                open_ones = catalogue.conditions_text(row, [run])
+                condition = f", if {open_ones}" if open_ones else ""
+                message = (
+                    f"{bug.id}: {package} {release.value} is known to make the gradient x{factor:g} with a perfect loss "
+                    f"curve{condition}; the loss of {run.name} cannot show it{said}"
+                )
+                yield Note("loss-cannot-show", message)

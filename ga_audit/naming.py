@@ -92,7 +92,7 @@ OTHER_KEYS: Mapping[str, tuple[str, ...]] = {
         "architectures", "lr_scheduler_type", "warmup_steps", "weight_decay", "gradient_checkpointing", "bf16", "fp16",
         "num_labels", "n_gpu", "train_dataset_size", "group_by_length", "packing", "remove_unused_columns", "loss_type",
         "trainer", "adam_epsilon", "logging_first_step", "steps_per_generation", "tie_word_embeddings", "beta",
-        "train_batch_size", "total_train_batch_size", "max_seq_length", "max_length", "cutoff_len", "sequence_len",
+        "init_from", "train_batch_size", "total_train_batch_size", "max_seq_length", "max_length", "cutoff_len", "sequence_len",
     )
 } | {
     "lora": ("peft_config", "use_peft", "lora_rank", "lora_r", "lora"),

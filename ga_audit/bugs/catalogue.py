@@ -32,6 +32,11 @@ class Affected:
     when: Mapping[str, Any]
     signature: Signature
 
+    @property
+    def is_window(self) -> bool:
+        """Whether the releases have an end: a bug that is still there is a habit, not a release's fault."""
+        return "==" in self.releases or "<" in self.releases
+
     def holds(self, release: str) -> bool:
         """Whether a release is in the range; development versions count as the release that they lead to."""
         from packaging.specifiers import SpecifierSet
@@ -161,7 +166,7 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     for bug in load():
         held = sorted(releases.get(bug.package, ()))
         covered = [row for row in bug.affected if any(row.holds(v) for v in held)]
-        rows = [row for row in covered if all(_condition(k, v, runs) is not False for k, v in row.when.items())]
+        rows = [row for row in covered if settled(row, runs) is not False]
         if rows and verdict is Verdict.SCALED:
             fitting = [row for row in rows if _fits(row.signature, found, strict=True)]
             if fitting:
@@ -215,7 +220,7 @@ def _fits(signature: Signature, found: Mapping[Role, tuple[float, float]], *, st
 
 def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
     """Whether a condition of a bug holds for the runs; None where the logs do not say."""
-    values = []
+    values: list[bool | str | None] = []
     for run in runs:
         other = run.settings.other
         if name == "deepspeed":
@@ -227,6 +232,9 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         elif name == "average_tokens_across_devices":
             known = other.get(name)
             values.append(None if known is None else bool(known.value))
+        elif name == "model":
+            does = _loss_arguments(run)
+            values.append(None if does is None else _MODEL_KINDS.get(does))
         elif name == "multi_rank":
             values.append(None if run.settings.world_size is None else run.settings.world_size.value > 1)
         else:
@@ -236,13 +244,76 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
     return bool(values[0] == wanted)
 
 
+_MODEL_KINDS = {
+    "uses": "accepts loss kwargs", "ignores": "forward has **kwargs and ignores num_items_in_batch",
+    "none": "forward has no **kwargs",
+}  # fmt: skip
+
+
+@cache
+def _models() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    import tomllib
+    from importlib import resources
+
+    return tomllib.loads((resources.files("ga_audit.bugs") / "models.toml").read_text("utf-8"))
+
+
+def _loss_arguments(run: Run) -> str | None:
+    """What the stock model of a run does with loss arguments in its release: uses, ignores, none; None = not known.
+
+    A model of its own under a stock name, and one that adapters wrap, cannot be told from the log.
+    """
+    architectures, release = run.settings.other.get("architectures"), run.settings.packages.get("transformers")
+    lora = run.settings.other.get("lora")
+    if architectures is None or release is None or (lora is not None and lora.value):
+        return None
+    names = architectures.value if isinstance(architectures.value, list) else [architectures.value]
+    table = _models()
+    exact = table.get({"4.46.1": "4.46.0", "4.46.2": "4.46.3"}.get(release.value, release.value))
+    if exact is None or len(names) != 1 or names[0] not in table["stock"]["models"]:
+        return None
+    return next((what for what in ("uses", "ignores") if names[0] in exact[what]), "none")
+
+
+def settled(row: Affected, runs: Sequence[Run]) -> bool | None:
+    """Whether the conditions of a row hold for the runs: None where the logs leave one open."""
+    answers = [_condition(name, value, runs) for name, value in row.when.items()]
+    if any(answer is False for answer in answers):
+        return False
+    return None if any(answer is None for answer in answers) else True
+
+
+def concerns(row: Affected, runs: Sequence[Run]) -> bool:
+    """Whether a row may well be about these runs: it holds, or it has an end and what is open is nothing rare."""
+    held = settled(row, runs)
+    return held is True or (held is None and row.is_window and open_conditions(row, runs) <= _ORDINARY)
+
+
+_ORDINARY = frozenset({"model", "deepspeed"})  # conditions that an ordinary stack meets or not; the others are rare
+
+
+def packages() -> frozenset[str]:
+    """The packages that the catalogue has entries about."""
+    return frozenset(bug.package for bug in load())
+
+
+def conditions_text(row: Affected, runs: Sequence[Run]) -> str:
+    """The conditions of a row that the logs leave open, for a sentence."""
+    return ", ".join(_open(row, runs))
+
+
+def open_conditions(row: Affected, runs: Sequence[Run]) -> frozenset[str]:
+    """Names of the conditions of a row that the logs leave open."""
+    return frozenset(k for k, v in row.when.items() if _condition(k, v, runs) is None)
+
+
 def _open(row: Affected, runs: Sequence[Run]) -> list[str]:
-    return [f"{k} = {v}" for k, v in row.when.items() if _condition(k, v, runs) is None]
+    return [f"{k} = {row.when[k]}" for k in row.when if k in open_conditions(row, runs)]
 
 
 def _conditions(row: Affected, runs: Sequence[Run]) -> str:
-    unknown = _open(row, runs)
-    return f" if {', '.join(unknown)}" if unknown else ""
+    unknown = conditions_text(row, runs)
+    return f" if {unknown}" if unknown else ""
 
 
 def _why(bug: Bug, held: Sequence[str], row: Affected, runs: Sequence[Run]) -> str:

@@ -1,0 +1,85 @@
+"""Logged loss against what the logged token accuracy allows.
+
+What it looks at
+    Medians over the second half of the run of the loss and of the share p of tokens that the model's first guess gets right.
+Why it speaks
+    Each wrong first guess costs ln 2 or more, so a mean loss is at least (1 - p) ln 2. And a calibrated model with accuracy p
+    costs at most H(p) + (1 - p) ln(V - 1): a sum over GA leaves that band at the top, a loss divided by GA at the bottom.
+When it is silent
+    No token accuracy, vocabulary or GA unknown, a loss that lies inside the band under every reading.
+Calibration
+    Judgement: 1 % of right losses lie above the band (overconfident models), none below but by rounding; on either side the
+    density falls by e per 0.1.
+
+References
+----------
+    Fano's inequality (Cover & Thomas, "Elements of information theory", 2.10) gives the upper side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ga_audit.evidence import _single
+from ga_audit.evidence._objective import Objective, objective
+from ga_audit.finding import Evidence, Silence
+from ga_audit.grouping import Group
+from ga_audit.run import Role, Run
+
+KIND = "accuracy_bound"
+OUTSIDE = 0.01
+_EDGE = 0.1
+
+
+def gather(group: Group) -> Iterator[Evidence | Silence]:
+    """Evidence on the loss of each run that logs token accuracy."""
+    for run in _single.runs_with_ga(group, KIND):
+        yield run if isinstance(run, Silence) else _speak(run)
+
+
+def band(accuracy: float, vocabulary: int) -> tuple[float, float]:
+    """(least, most) nats per token of a model with that accuracy."""
+    p, q = accuracy, 1 - accuracy
+    entropy = -sum(x * math.log(x) for x in (p, q) if x > 0)
+    return q * math.log(2), entropy + q * math.log(max(vocabulary - 1, 2))
+
+
+def _speak(run: Run) -> Evidence | Silence:
+    loss, accuracy, vocabulary = run.get(Role.LOSS), run.get(Role.TOKEN_ACCURACY), run.settings.vocab_size
+    if loss is None or accuracy is None or vocabulary is None:
+        return Silence(
+            KIND, f"{run.name} has no token accuracy beside its loss, or its vocabulary is not known", "", Role.LOSS
+        )
+    kind, why = objective(run)
+    if kind is not Objective.LANGUAGE_MODEL:
+        return Silence(KIND, f"the loss of {run.name} is not a language model's ({why})", "", Role.LOSS)
+    step, value = _single.constant_part(run, loss)
+    when, share = _single.constant_part(run, accuracy)
+    _, i, j = np.intersect1d(step, when, return_indices=True)
+    share = share[j]
+    if not len(i) or np.median(share) >= 1:
+        return Silence(KIND, f"{run.name} has no loss and token accuracy below 1 at one step", "", Role.LOSS)
+    level, p = float(np.median(value[i][len(i) // 2 :])), float(np.median(share[len(share) // 2 :]))
+    low, high = band(p, vocabulary.value)
+    found = _single.likelihoods(run, lambda factor: _log_density(math.log(level) - factor, low, high))
+    if max(abs(v) for h, v in found.items() if h.name != "other") < 1e-9:
+        return Silence(KIND, f"loss of {run.name} fits its token accuracy under every reading", "", Role.LOSS)
+    outside = "above" if level > high else "below" if level < low else "inside"
+    return Evidence(
+        KIND, Role.LOSS, (run.id,), found,
+        f"loss of {run.name} is {level:.3g}, {outside} the {low:.2g} to {high:.2g} that a token accuracy of {p:.3g} allows; "
+        f"divided by GA {level / (run.settings.ga or 1):.3g}",
+        f"{loss.source}; {accuracy.source}", weak=outside == "inside",
+        equivalent=True if outside == "inside" and level / (run.settings.ga or 1) < low else None,
+        detail={"loss": level, "accuracy": p, "band": [low, high]},
+    )  # fmt: skip
+
+
+def _log_density(log_loss: float, low: float, high: float) -> float:
+    a, b = math.log(low), math.log(high)
+    beyond = max(a - log_loss, log_loss - b)
+    inside = math.log(1 / (b - a))
+    return inside if beyond <= 0 else max(inside - beyond / _EDGE, inside + math.log(OUTSIDE))

@@ -1,0 +1,83 @@
+"""Logged loss against the entropy or perplexity that is logged beside it.
+
+What it looks at
+    The median of ln(loss / entropy), or of ln(loss / ln(perplexity)) where perplexity is logged by its own, over the second half.
+Why it speaks
+    A calibrated language model's cross-entropy is about the entropy of its predictions, and perplexity is exp(loss): neither
+    is added up over micro-batches where the loss is.
+When it is silent
+    Neither is logged with the loss; perplexity that is exp of the logged loss itself (it follows the loss and shows nothing); an
+    objective that is not a language model's; GA unknown or 1.
+Calibration
+    Judgement: scale 0.3 for entropy (fine-tuned models are surprised by new data before they fit it), 0.2 for perplexity. Weak
+    below GA 8, as `eval_gap`, with which it shares the possibility of an unusual loss.
+
+References
+----------
+    Guo et al. 2017, "On calibration of modern neural networks".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ga_audit.evidence import _single
+from ga_audit.evidence._objective import Objective, objective
+from ga_audit.finding import Evidence, Silence
+from ga_audit.grouping import Group
+from ga_audit.run import FloatArray, Role, Run
+
+KIND = "entropy_ratio"
+SCALES = {Role.ENTROPY: 0.3, Role.PERPLEXITY: 0.2}
+SURE_GA = 8
+_SAME = 0.01  # perplexity that is exp(loss) within this
+
+
+def gather(group: Group) -> Iterator[Evidence | Silence]:
+    """Evidence on the loss of each run that logs entropy or perplexity."""
+    for run in _single.runs_with_ga(group, KIND):
+        yield run if isinstance(run, Silence) else _speak(run)
+
+
+def _speak(run: Run) -> Evidence | Silence:
+    for role, scale in SCALES.items():
+        gaps = _gaps(run, role)
+        if not len(gaps):
+            continue
+        kind, why = objective(run)
+        if kind not in (Objective.LANGUAGE_MODEL, Objective.UNKNOWN):
+            return Silence(KIND, f"{role.value} of {run.name} is not that of its loss ({why})", "", Role.LOSS)
+        z = float(np.median(gaps))
+        if role is Role.PERPLEXITY and abs(z) < _SAME:
+            return Silence(
+                KIND, f"perplexity of {run.name} is exp of its logged loss, so it shows nothing", "", Role.LOSS
+            )
+        ga = run.settings.ga or 1
+        return Evidence(
+            KIND, Role.LOSS, (run.id,), _single.likelihoods(run, lambda f, z=z, s=scale: _single.log_t4(z - f, s)),  # type: ignore[misc]
+            f"loss of {run.name} is {math.exp(z):.3g} times its {'entropy' if role is Role.ENTROPY else 'ln(perplexity)'} "
+            f"[{math.exp(z - 1.96 * scale):.2g}, {math.exp(z + 1.96 * scale):.2g}] ({len(gaps)} points; GA is {ga})",
+            getattr(run.get(role), "source", ""), weak=not (kind is Objective.LANGUAGE_MODEL and ga >= SURE_GA),
+            equivalent=True if z + 1.645 * scale < math.log(ga) else None,
+            detail={"median_ratio": round(math.exp(z), 4), "points": len(gaps)},
+        )  # fmt: skip
+    return Silence(KIND, f"{run.name} logs neither entropy nor perplexity with its loss", "", Role.LOSS)
+
+
+def _gaps(run: Run, role: Role) -> FloatArray:
+    """(n,) ln(loss / what it should be) at the common steps of the second half."""
+    loss, other = run.get(Role.LOSS), run.get(role)
+    if loss is None or other is None:
+        return np.zeros(0)
+    step, value = _single.constant_part(run, loss)
+    when, level = _single.constant_part(run, other)
+    _, i, j = np.intersect1d(step, when, return_indices=True)
+    x, y = value[i], level[j]
+    if role is Role.PERPLEXITY:
+        good = y > 1.01
+        x, y = x[good], np.log(y[good])
+    gaps: FloatArray = np.log(x) - np.log(y)
+    return gaps[len(gaps) // 2 :]

@@ -1,0 +1,79 @@
+"""Whether the releases of the stack are known to mis-scale, or known not to.
+
+What it looks at
+    The releases of the packages that trained the run, against the catalogue of known bugs.
+Why it speaks
+    A bug that a release is known to have is likelier there than elsewhere; one that it is known not to have, less likely.
+When it is silent
+    No release is known, or no entry is about the package.
+Calibration
+    Judgement, on the low side: of 8 real projects inside a window of transformers 4.46 to 4.48 with GA > 1, 6 were healthy.
+    The odds of what a bug does are multiplied by 5 where the log settles the bug's conditions, by 2 where it does not and the bug
+    has an end and needs nothing rare; the odds of any scaling by 1/3 where a release has no such bug. Weak: never alone,
+    neither way.
+
+References
+----------
+    `ga-audit bugs`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ga_audit.bugs import catalogue
+from ga_audit.evidence import _single
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
+from ga_audit.grouping import Group
+from ga_audit.run import Role, Run
+
+KIND = "known_release"
+SETTLED, OPEN, NONE_KNOWN = math.log(5), math.log(2), math.log(3)
+
+
+def gather(group: Group) -> Iterator[Evidence | Silence]:
+    """Prior odds on loss and grad_norm of each run whose releases are known."""
+    for run in _single.runs_with_ga(group, KIND):
+        if isinstance(run, Silence):
+            yield run
+            continue
+        covered = {p: s.value for p, s in run.settings.packages.items() if p in catalogue.packages()}
+        if not covered:
+            yield Silence(
+                KIND, f"no release of a trainer is known of {run.name}", "Give it: --stack transformers==RELEASE.", Role.LOSS
+            )  # fmt: skip
+            continue
+        for role in (Role.LOSS, Role.GRAD_NORM):
+            if run.get(role) is not None:
+                yield _speak(run, role, covered)
+
+
+def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
+    odds: dict[tuple[float, float], float] = {}
+    named: dict[str, bool] = {}
+    habits: set[str] = set()
+    for package, release in covered.items():
+        for bug, row in catalogue.of_release(package, release):
+            exponents = row.signature.loss if role is Role.LOSS else row.signature.grad_norm
+            settled = catalogue.settled(row, [run])
+            if settled is False or exponents is None or exponents == (0.0, 0.0):
+                continue
+            if not catalogue.concerns(row, [run]):
+                habits.add(bug.id)  # what every release does to unusual trainers says nothing about this one
+                continue
+            named[bug.id] = named.get(bug.id, False) or settled is True
+            odds[exponents] = max(odds.get(exponents, 0.0), SETTLED if settled else OPEN)
+    likelihood = {h: odds.get((h.ga, h.world), 0.0 if odds else -NONE_KNOWN) for h in NAMED}
+    stack = ", ".join(f"{p} {r}" for p, r in covered.items())
+    if named:
+        bugs = ", ".join(f"{b}{'' if sure else ' (if its conditions hold)'}" for b, sure in sorted(named.items()))
+        summary = f"{stack} is known to mis-scale the {role.value}: {bugs}"
+    else:
+        rest = ", ".join(sorted(habits))
+        tail = f" (for unusual models or losses there are {rest})" if rest else ""
+        summary = f"no bug of {stack} alone is known that scales the {role.value}{tail}"
+    return Evidence(
+        KIND, role, (run.id,), likelihood | {HEALTHY: 0.0, OTHER: 0.0}, summary,
+        "; ".join(run.settings.packages[p].source for p in covered), weak=True, detail={"bugs": sorted(named)},
+    )  # fmt: skip

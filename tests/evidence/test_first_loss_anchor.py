@@ -1,0 +1,46 @@
+import math
+
+import numpy as np
+import pytest
+from conftest import make_run
+from evidence.single_runs import evidence, one, ratio
+
+from ga_audit.evidence import first_loss_anchor
+from ga_audit.finding import Silence
+
+FALL = np.linspace(1, 0.6, 30)
+
+
+def run(first, *, ga=8, steps=None, **known):
+    other = known.pop("other", {"trainer": "DPOTrainer"})
+    return make_run("run", ga=ga, loss=first * FALL, steps=steps, other=other, **known)
+
+
+@pytest.mark.parametrize(("other", "anchor", "settings"), [
+    ({"trainer": "DPOTrainer"}, math.log(2), {}),
+    ({"trainer": "KTOTrainer"}, 0.5, {}),
+    ({"architectures": ["BertForSequenceClassification"], "num_labels": 20}, math.log(20), {}),
+    ({"init_from": "scratch"}, math.log(50_304), {"vocab_size": 50_304}),
+])  # fmt: skip
+def test_the_first_loss_of_each_objective(other, anchor, settings):
+    assert ratio(evidence(first_loss_anchor, run(8 * anchor, other=other, **settings))) > 2.5
+    right = evidence(first_loss_anchor, run(anchor, other=other, **settings))
+    assert ratio(right) < -2.5
+    assert right.equivalent
+
+
+def test_a_dpo_loss_of_another_kind_has_no_anchor():
+    assert isinstance(one(first_loss_anchor, run(0.69, other={"trainer": "DPOTrainer", "loss_type": "ipo"})), Silence)
+    assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "ORPOTrainer"})), Silence)
+    assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "GRPOTrainer"})), Silence)
+    assert isinstance(one(first_loss_anchor, run(3.0, other={})), Silence)
+
+
+def test_a_log_that_begins_late_has_no_first_loss():
+    assert "begin" in one(first_loss_anchor, run(0.69, steps=range(500, 530))).why
+
+
+def test_an_odd_first_loss_convicts_nobody():
+    # 0.5, 0.82 and 1.01 were seen on healthy runs
+    for first in (0.5, 0.82, 1.01):
+        assert ratio(evidence(first_loss_anchor, run(first))) < 1

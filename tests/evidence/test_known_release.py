@@ -1,0 +1,73 @@
+import pytest
+from evidence.single_runs import curve, evidence, language_model, one, ratio
+
+from ga_audit import pipeline
+from ga_audit.evidence import known_release
+from ga_audit.finding import Evidence, Silence, Verdict
+from ga_audit.grouping import Group
+from ga_audit.run import Role
+
+
+def stack(release, *, architecture="LlamaForCausalLM", deepspeed=False, **known):
+    other = {"architectures": [architecture], "deepspeed": deepspeed}
+    return language_model(packages={"transformers": release}, other=other, **known)
+
+
+def test_a_release_whose_bug_applies_to_this_model_raises_the_odds():
+    settled = evidence(known_release, stack("4.48.0"))
+    assert ratio(settled) == pytest.approx(known_release.SETTLED)
+    assert "GA001" in settled.summary
+    assert settled.weak
+
+
+def test_conditions_that_the_model_does_not_meet_take_it_away():
+    # 4.48.0 divides right for a model without loss arguments
+    assert ratio(evidence(known_release, stack("4.48.0", architecture="BertForSequenceClassification"))) < 0
+
+
+def test_a_release_without_such_a_bug_lowers_them():
+    assert ratio(evidence(known_release, stack("4.45.2"))) < 0
+    assert ratio(evidence(known_release, stack("4.57.6"))) < 0
+
+
+def test_it_never_decides_alone():
+    for release in ("4.48.0", "4.45.2"):
+        (diagnosis,) = pipeline.diagnose([stack(release, evaluations=0)])
+        assert diagnosis.verdict is Verdict.INCONCLUSIVE
+        assert diagnosis.findings == ()
+
+
+def test_a_healthy_log_inside_the_window_stays_healthy():
+    # six of eight real projects inside a window were healthy
+    (diagnosis,) = pipeline.diagnose([stack("4.47.1", ga=8)])
+    assert diagnosis.verdict is Verdict.HEALTHY
+
+
+def test_with_the_gap_at_a_small_ga_it_convicts():
+    (diagnosis,) = pipeline.diagnose([stack("4.48.0", ga=4, factor=4)])
+    assert diagnosis.verdict is Verdict.SCALED
+    assert diagnosis.bugs[0].bug == "GA001"
+
+
+def test_the_perfect_curve_of_a_bug_in_the_gradient_alone_is_told_from_the_catalogue():
+    run = stack("4.46.3", architecture="GPT2LMHeadModel", series=())
+    (diagnosis,) = pipeline.diagnose([run])
+    (note,) = [n for n in diagnosis.notes if n.code == "loss-cannot-show"]
+    assert "GA003" in note.message
+    assert "x8" in note.message
+    assert ", if " not in note.message
+
+
+def test_grad_norm_has_its_own_odds():
+    from conftest import make_series
+
+    run = stack(
+        "4.46.3", architecture="GPT2LMHeadModel", series=[make_series(Role.GRAD_NORM, curve(), range(10, 610, 10))]
+    )
+    by_role = {p.role: p for p in known_release.gather(Group((run,))) if isinstance(p, Evidence)}
+    assert ratio(by_role[Role.LOSS]) <= 0
+    assert ratio(by_role[Role.GRAD_NORM]) == pytest.approx(known_release.SETTLED)
+
+
+def test_no_release_no_word():
+    assert isinstance(one(known_release, language_model()), Silence)

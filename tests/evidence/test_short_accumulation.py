@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+from evidence.single_runs import evidence, one, ratio
+
+from ga_audit import pipeline
+from ga_audit.evidence import short_accumulation
+from ga_audit.finding import Silence
+
+LOGS = Path(__file__).parents[1] / "golden" / "short-epochs"
+
+
+def run(release, every):
+    options = pipeline.Options(ga={"*": 8})
+    (found,), _ = pipeline.read_runs([str(LOGS / f"{release}-every{every}-ga8.json")], options)
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_real_sum_dips(every):
+    piece = evidence(short_accumulation, run("4.48.0", every))
+    assert 0 < ratio(piece) < 1  # a right trainer may dip too
+    assert piece.weak
+    assert "dips as a sum would" in piece.summary
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_real_mean_does_not_and_that_speaks_against_a_sum(every):
+    assert ratio(evidence(short_accumulation, run("4.57.6", every))) < -2
+
+
+@pytest.mark.parametrize("release", ["4.45.2", "4.46.0"])
+def test_remainders_that_are_carried_over_say_nothing(release):
+    assert isinstance(one(short_accumulation, run(release, 1)), Silence)

@@ -1,0 +1,28 @@
+import numpy as np
+from conftest import make_series
+from evidence.single_runs import curve, evidence, language_model, one, ratio
+
+from ga_audit.evidence import sink_disagreement
+from ga_audit.finding import Silence
+from ga_audit.run import Role
+
+
+def run(factor, other_factor):
+    console = make_series(Role.LOSS, (curve() * other_factor)[:50], 10 * np.arange(1, 51), sink="console")
+    return language_model(factor=factor, series=[console])
+
+
+def test_two_sinks_that_differ_by_ga():
+    piece = evidence(sink_disagreement, run(8, 1))
+    assert ratio(piece) > 0
+    assert piece.weak
+    assert "console" in piece.summary
+
+
+def test_sinks_that_agree_and_one_sink_say_nothing():
+    assert isinstance(one(sink_disagreement, run(8, 8)), Silence)
+    assert isinstance(one(sink_disagreement, language_model()), Silence)
+
+
+def test_another_factor_is_no_power_of_ga():
+    assert ratio(evidence(sink_disagreement, run(3, 1))) == 0
