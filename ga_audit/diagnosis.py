@@ -275,7 +275,8 @@ def _undecided(
         names = " and ".join(h.name for h in sorted(tied, key=lambda h: -posterior[h]))
         return f"these runs cannot tell {names} apart in the {role}"
     if top == OTHER and posterior[top] >= SPEAK:
-        return f"the {role} differs between the runs by something that no power of GA or world size explains"
+        where = "is off" if len(runs) == 1 else "differs between the runs"
+        return f"the {role} {where} by something that no power of GA or world size explains"
     ranked = sorted(posterior.items(), key=lambda item: -item[1])[:2]
     names = ", ".join(f"{h.name} {p:.0%}" for h, p in ranked)
     if len(runs) == 1:
