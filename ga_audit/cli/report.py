@@ -100,11 +100,12 @@ def _pictures(
         diagnosis = dataclasses.replace(diagnosis, runs=runs)
     found = {}
     for kind in plots.KINDS:
-        pair = []
-        for dark in (False, True):
-            figure = plots.draw(diagnosis, kind, dark=dark, style=style)
-            stem = folder / f"{prefix}{kind}{'-dark' if dark else ''}"
-            written += [path.name for path in plots.save(figure, stem)]
-            pair.append(stem.with_suffix(".svg").read_bytes())
-        found[kind] = (pair[0], pair[1])
+        drawn = plots.pictures(diagnosis, kind, style=style)
+        if drawn is None:  # a ratio of one run, gradient norms that nobody logged
+            continue
+        files = {".png": drawn.png, "-dark.png": drawn.png_dark, ".svg": drawn.svg, "-dark.svg": drawn.svg_dark}
+        for ending, content in files.items():
+            (folder / f"{prefix}{kind}{ending}").write_bytes(content)
+            written.append(f"{prefix}{kind}{ending}")
+        found[kind] = (drawn.svg, drawn.svg_dark)
     return found
