@@ -64,7 +64,7 @@ def pictures(diagnosis: Diagnosis, kind: str, *, style: str | None = None) -> Pi
 
 
 def save(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
-    """Write a figure beside `stem`, PNG at twice the screen's resolution."""
+    """Write a figure beside `stem`, PNG for screens of twice the resolution."""
     from ga_audit.plots import _files
 
     return [_files.write(figure, stem.with_name(stem.name + suffix)) for suffix in suffixes]

@@ -1,4 +1,4 @@
-"""A figure as files: PNG at twice the screen's resolution, SVG, and their dark variants."""
+"""A figure as files: PNG for screens of twice the resolution, SVG, and their dark variants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ga_audit.plots import _theme
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DPI = 200
+_DPI = 160  # a sheet of two columns is 1472 pixels wide: twice the column of an issue tracker
 Pixels = NDArray[np.uint8]
 # who reads an SVG may not have the font; matplotlib's own list of them is long and stands in every text
 _FAMILIES = "'DejaVu Sans', Verdana, sans-serif"

@@ -43,7 +43,7 @@ def test_mapped_pictures_are_what_drawing_in_the_dark_gives(kind):
     diagnosis = next(iter(pipeline.diagnose(twins(1, max_grad_norm=2.0))))
     mapped = np.asarray(Image.open(io.BytesIO(plots.pictures(diagnosis, kind).png_dark)).convert("RGB")).astype(int)
     figure = plots.draw(diagnosis, kind, dark=True)
-    figure.set_dpi(200)
+    figure.set_dpi(160)
     figure.canvas.draw()
     drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
     assert mapped.shape == drawn.shape
