@@ -65,9 +65,19 @@ def _line(ax: Axes, panel: Panel, run: Run, base: Run, look: dict[str, Any]) -> 
             each = mine.value[a] / theirs.value[b]
         faint = {**look, "linewidth": 0.5, "alpha": 0.3, "linestyle": "-", "label": "_points"}
         ax.plot(*_curve.thinned(common, each), **faint)
+    return _curve.curve(ax, *binned(panel, run, base), look, lost=False)
+
+
+def binned(panel: Panel, run: Run, base: Run) -> tuple[FloatArray, FloatArray]:
+    """Ends of the bins of a comparison (m,) and the ratio of two runs in them (m,), NaN where one has no point.
+
+    A point stands for the steps before it, so a bin is told at its end.
+    """
+    mine, theirs = run.get(panel.role), base.get(panel.role)
+    assert mine is not None
+    assert theirs is not None
     level = _level(panel, run, mine) - _level(panel, base, theirs)
-    # a point stands for the steps before it, so a bin is told at its end
-    return _curve.curve(ax, panel.edges[1:], np.exp(np.clip(level, -300, 300)), look, lost=False)
+    return panel.edges[1:], np.exp(np.clip(level, -300, 300))
 
 
 def _level(panel: Panel, run: Run, series: Series) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,28 +17,48 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Ratios of n runs to those of the smallest x."""
+
+    names: tuple[str, ...]
+    x: FloatArray  # (n,) GA or world size
+    ratio: FloatArray  # (n,)
+    half: FloatArray  # (n,) half width of the 95% interval, natural logs
+    driver: str  # what x is
+    estimate: Estimate | None
+
+
 def figure(d: Diagnosis) -> Figure:
     """One plot for each of loss and grad_norm; intervals of points and of the slope hold run-to-run variation."""
     roles = _measured.logged(d)
     page = _sheet.sheet(len(roles), 1, "Ratio to the smallest GA, with 95% intervals")
     for ax, role in zip(page.axes[0], roles, strict=True):
         ax.set_title(role.value)
-        evidence = _measured.compared(d, role)
-        if evidence is not None:
-            piece, detail = evidence
-            assert piece.estimate is not None
-            driver = str(detail["exponents"][0]["driver"]) if detail.get("exponents") else piece.estimate.driver
-            x = np.array(detail.get(driver, detail["gradient_accumulation_steps"]), np.float64)
-            y, reach = ratios(x, detail)
-            _draw(ax, x, y, reach, piece.estimate, role)
-            continue
-        x, y = _levels([run for run in d.runs if run.settings.ga], role)
-        if len(set(x.tolist())) < 2:
+        found = points(d, role)
+        if found is None:
             needs = "needs positive values at two values of GA"
             _sheet.say(ax, needs if any(run.get(role) for run in d.runs) else f"no {role.value} in these logs")
-            continue
-        _draw(ax, x, y, np.zeros(len(x)), None, role)
+        else:
+            _draw(ax, found, role)
     return _sheet.finish(page)
+
+
+def points(d: Diagnosis, role: Role) -> Points | None:
+    """The ratios of one quantity as evidence measured them, else those of plain means; None: no two values of x."""
+    evidence = _measured.compared(d, role)
+    if evidence is not None:
+        piece, detail = evidence
+        assert piece.estimate is not None
+        driver = piece.estimate.driver
+        x = np.array(detail.get(driver, detail["gradient_accumulation_steps"]), np.float64)
+        names = {run.id: run.name for run in d.runs}
+        return Points(tuple(names[i] for i in detail["runs"]), x, *ratios(x, detail), driver, piece.estimate)
+    runs = [run for run in d.runs if run.settings.ga]
+    kept, x, y = _levels(runs, role)
+    if len(set(x.tolist())) < 2:
+        return None
+    return Points(tuple(run.name for run in kept), x, y, np.zeros(len(x)), "gradient_accumulation_steps", None)
 
 
 def ratios(x: FloatArray, detail: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
@@ -57,21 +78,23 @@ def ratios(x: FloatArray, detail: Mapping[str, Any]) -> tuple[FloatArray, FloatA
     return np.exp(np.clip(weight @ level, -300, 300)), half
 
 
-def _levels(runs: Sequence[Run], role: Role) -> tuple[FloatArray, FloatArray]:
-    """GA and ratio of plain mean logs, where no evidence has levels."""
-    points = []
+def _levels(runs: Sequence[Run], role: Role) -> tuple[list[Run], FloatArray, FloatArray]:
+    """Runs with their GA and ratio of plain mean logs, where no evidence has levels."""
+    kept, found = [], []
     for run in runs:
         series = run.get(role)
         good = series.value[np.isfinite(series.value) & (series.value > 0)] if series is not None else np.empty(0)
         if len(good):
-            points.append((float(run.settings.ga or 1), float(np.mean(np.log(good)))))
-    if not points:
-        return np.empty(0), np.empty(0)
-    x, y = np.array(points).T
-    return x, np.exp(np.clip(y - np.mean(y[x == x.min()]), -300, 300))
+            kept.append(run)
+            found.append((float(run.settings.ga or 1), float(np.mean(np.log(good)))))
+    if not found:
+        return [], np.empty(0), np.empty(0)
+    x, y = np.array(found).T
+    return kept, x, np.exp(np.clip(y - np.mean(y[x == x.min()]), -300, 300))
 
 
-def _draw(ax: Axes, x: FloatArray, y: FloatArray, half: FloatArray, estimate: Estimate | None, role: Role) -> None:
+def _draw(ax: Axes, found: Points, role: Role) -> None:
+    x, y, estimate = found.x, found.ratio, found.estimate
     colours = _theme.run_colours()
     span = np.array([1.0, x.max() / x.min()])
     fan = np.geomspace(span[0], span[1], 30)
@@ -88,10 +111,10 @@ def _draw(ax: Axes, x: FloatArray, y: FloatArray, half: FloatArray, estimate: Es
         ax.plot(fan * x.min(), fan ** float(np.clip(estimate.value, -12, 12)), color=colours[0], linewidth=1.6)
         # a band that says nothing may leave the picture; the lines that it is held against may not
         low, high = max(min(low, span[1] ** bottom), low / 8), min(max(high, span[1] ** top), high * 8)
-    bars = [y - y * np.exp(-half), y * np.exp(half) - y]
+    bars = [y - y * np.exp(-found.half), y * np.exp(found.half) - y]
     ax.errorbar(x, y, yerr=bars, fmt="o", color=colours[1], markersize=5.5, capsize=4, elinewidth=1.3, zorder=3)
     _scaled(ax, x, min(low, float(y.min())), max(high, float(y.max())))
-    ax.set_xlabel("gradient_accumulation_steps" if estimate is None else estimate.driver)
+    ax.set_xlabel(found.driver)
 
 
 def _scaled(ax: Axes, x: FloatArray, low: float, high: float) -> None:
