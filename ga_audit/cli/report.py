@@ -52,12 +52,18 @@ def command(
         show_error(failure.error)
     if not audit.diagnoses:
         raise AuditError("there is nothing to report", remedy="See `ga-audit inspect --show-series` for what was read.")
-    names = () if no_redact else registry.load("ga_audit.render", "issue").host_names()
+    names = () if no_redact else _private_names(audit)
     files = write(audit, output, template=template, redacted=not no_redact, names=names, style=plot_style, force=force)
     for diagnosis in audit.diagnoses:
         click.echo(diagnosis.headline)
     click.echo(f"written: {output} (issue.md, report.html, diagnosis.json, {len(files)} pictures)")
     leave(ExitCode.HEALTHY)
+
+
+def _private_names(audit: Audit) -> tuple[str, ...]:
+    from ga_audit.render import _private
+
+    return (*_private.names_here(), *_private.names_in([run for d in audit.diagnoses for run in d.runs]))
 
 
 def write(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ga_audit.finding import Audit, Diagnosis
-from ga_audit.render import _values
+from ga_audit.render import _private, _values
 from ga_audit.render._explain import explanation
 from ga_audit.render._safe import plain, redact
 from ga_audit.run import Role
@@ -33,8 +33,10 @@ def render(
     audit : what was found.
     figures : for each diagnosis, kind of plot -> (SVG in light, SVG in dark).
     redacted : take out keys, people, home directories, hosts and W&B entities.
-    names : further words to take out.
+    names : further words to take out, beside those that the logs record.
     """
+    if redacted:
+        names = (*names, *_private.names_in([run for d in audit.diagnoses for run in d.runs]))
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
