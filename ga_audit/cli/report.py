@@ -103,7 +103,8 @@ def _pictures(
 
     if redacted:
         runs = tuple(dataclasses.replace(run, name=redact(run.name, names=names)) for run in diagnosis.runs)
-        diagnosis = dataclasses.replace(diagnosis, runs=runs)
+        clipping = tuple(dataclasses.replace(c, run=redact(c.run, names=names)) for c in diagnosis.clipping)
+        diagnosis = dataclasses.replace(diagnosis, runs=runs, clipping=clipping)
     found = {}
     for kind in plots.KINDS:
         drawn = plots.pictures(diagnosis, kind, style=style)

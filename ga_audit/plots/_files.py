@@ -63,7 +63,8 @@ def _svg(figure: Figure) -> str:
     out = io.StringIO()
     # read when a file is written, after the theme has ended
     with matplotlib.rc_context(_theme.SVG):
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        heading = figure.texts[0].get_text() if figure.texts else "ga-audit"
+        figure.savefig(out, format="svg", metadata={"Date": None, "Title": heading})
     text = out.getvalue().replace("'DejaVu Sans'", _FAMILIES)
     return _DIGITS.sub(r"\1", text)
 

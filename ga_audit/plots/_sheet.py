@@ -130,9 +130,8 @@ def finish(page: Sheet) -> Figure:
         [page.heading, *(t for t, _ in page.legend), *(ax.get_title("left") for ax in _flat(page))]
     )
     families += [f for f in matplotlib.rcParams["font.family"] if f not in families]
-    page.figure.text(
-        0.8 * em / width, 1 - 0.7 * em / height, page.heading, va="top", fontweight="bold", family=families
-    )
+    look = {"fontweight": "bold", "fontsize": matplotlib.rcParams["axes.titlesize"], "family": families}
+    page.figure.text(0.8 * em / width, 1 - 0.7 * em / height, page.heading, va="top", **look)
     if page.legend:
         _legend(page, per_row, 0.8 * em / width, 1 - 2.2 * em / height, families)
     return page.figure

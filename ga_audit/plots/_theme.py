@@ -30,8 +30,8 @@ _BASE = {
     "axes.titley": 1.03,  # said, so that nothing has to be measured for it
     "figure.facecolor": "#ffffff", "axes.facecolor": "#ffffff", "font.size": 9.0, "grid.color": "#dfe2e5",
     "grid.linewidth": 0.6, "legend.fontsize": "medium", "path.simplify_threshold": 0.3, "savefig.facecolor": "auto",
-    "text.color": INK, "text.parse_math": False, "text.usetex": False, "xtick.bottom": False, "xtick.color": GREY,
-    "xtick.labelcolor": INK, "ytick.color": GREY, "ytick.labelcolor": INK, "ytick.left": False,  # the grid says it
+    "text.color": INK, "text.parse_math": False, "text.usetex": False, "xtick.bottom": False, "xtick.color": INK,
+    "ytick.color": INK, "ytick.left": False,  # the grid says where
 }  # fmt: skip
 # text stays text: small files that can be searched, read aloud, and shown in any script that the reader has
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "ga-audit"}
@@ -113,7 +113,9 @@ def run_colours() -> list[str]:
 
 
 def quiet() -> str:
-    """The colour of guide lines under the theme that is applied."""
+    """The colour of guide lines under the theme that is applied: half way from the ground to the text."""
     import matplotlib
+    from matplotlib.colors import to_hex, to_rgb
 
-    return str(matplotlib.rcParams["axes.edgecolor"])
+    text, ground = (np.array(to_rgb(matplotlib.rcParams[key])) for key in ("text.color", "axes.facecolor"))
+    return str(to_hex((text + ground) / 2))

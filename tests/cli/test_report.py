@@ -115,5 +115,18 @@ def test_people_and_machines_that_logs_record_are_in_no_output(tmp_path):
     assert "ga1-by-<redacted>" in (tmp_path / "r" / "issue.md").read_text().replace("\\", "")
 
 
+def test_redacted_names_keep_their_share_of_clipped_steps(tmp_path):
+    for ga in (1, 8):
+        folder = tmp_path / f"ga{ga}-wilma@lab.example"
+        folder.mkdir()
+        rows = [{"step": s, "loss": ga * (3 - s / 50), "grad_norm": ga * (1.5 + s / 99)} for s in range(1, 30)]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+        (folder / "train.yaml").write_text(f"gradient_accumulation_steps: {ga}\nmax_grad_norm: 1.0\n")
+    assert run_report(tmp_path).exit_code == 0
+    svg = (tmp_path / "r" / "clipping.svg").read_text()
+    assert "wilma" not in svg
+    assert svg.count("100% clipped, 100% corrected") == 2
+
+
 def run_report(folder):
     return run(folder, "-o", folder / "r")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_run, twins
 from plots.cases import ODD
+from plots.test_theme import contrast
 
 import ga_audit
 from ga_audit import pipeline, plots
@@ -85,6 +86,10 @@ def test_unknown_kind_and_style():
         plots.draw(diagnosis, style="nonesuch")
 
 
+def _ink(figure):
+    return figure.axes[0]._left_title.get_color()
+
+
 @pytest.mark.parametrize("style", ["ggplot", "dark_background", "classic", "seaborn-v0_8-poster", "grayscale"])
 def test_styles_of_matplotlib(style):
     figure = plots.draw(diagnosis_of(twins(1)), style=style)
@@ -92,6 +97,13 @@ def test_styles_of_matplotlib(style):
     if "axes.prop_cycle" in said and style != "grayscale":  # black, where grayscale begins, is drawn as nearly black
         first = said["axes.prop_cycle"].by_key()["color"][0]
         assert matplotlib.colors.same_color(figure.axes[0].lines[0].get_color(), first)
+    # tick labels and guide lines are seen on the style's own ground
+    ground = matplotlib.colors.to_hex(figure.axes[0].get_facecolor())
+    for colour in (figure.axes[0].get_yticklabels()[0].get_color(), figure.axes[0].get_title("left") and _ink(figure)):
+        assert contrast(matplotlib.colors.to_hex(colour), ground) > 3
+    guide = next(line for line in plots.draw(diagnosis_of(twins(1)), "ratio", style=style).axes[0].lines
+                 if line.get_label() == "_right")  # fmt: skip
+    assert contrast(matplotlib.colors.to_hex(guide.get_color()), ground) > 2
     # larger type takes more room and leaves the picture nowhere
     figure.canvas.draw()
     box = figure.get_tightbbox()
