@@ -165,7 +165,9 @@ def _retrain_for_gradients(told: Told) -> Iterator[str]:
     optimizers = {run.settings.optimizer.value.lower() for run in told.group.runs if run.settings.optimizer}
     clipped = [c for c in told.clipping if abs(c.as_logged - c.as_corrected) > _CLIP_CHANGED]
     if clipped:
-        worst = max(clipped, key=lambda c: abs(c.as_logged - c.as_corrected))
+        # of runs that are all clipped, the one whose gradient was changed most: that of the largest GA
+        gas = {run.name: run.settings.ga or 1 for run in told.group.runs}
+        worst = max(clipped, key=lambda c: (gas.get(c.run, 1), abs(c.as_logged - c.as_corrected)))
         yield (
             f"Clipping was altered: in {worst.run} {worst.as_logged:.0%} of the logged steps were above max_grad_norm "
             f"{worst.max_grad_norm:g}, where {worst.as_corrected:.0%} would have been; so the training was affected."

@@ -332,6 +332,7 @@ def _join(one: Run, two: Run) -> Run:
         events=one.events + two.events,
         notes=one.notes + two.notes,
         left_out=one.left_out + two.left_out,
+        private=one.private + two.private,
     )
 
 

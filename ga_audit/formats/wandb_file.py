@@ -26,7 +26,7 @@ _HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18
+_HISTORY, _CONFIG, _RUN, _EXIT, _ENVIRONMENT = 2, 5, 17, 18, 26
 
 
 def claim(target: Target) -> Claim:
@@ -50,6 +50,7 @@ class _Content:
     changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # rows before it, what it set
     run: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+    private: list[str] = field(default_factory=list)
     finished: bool = False
     notes: list[Note] = field(default_factory=list)
 
@@ -77,14 +78,16 @@ def read(target: Target) -> Iterator[Run]:
             remedy="Of several processes with a run folder each, only one logs: give its folder.",
         )  # fmt: skip
     need_series(series, str(file), left)
+    metadata = metadata if isinstance(metadata, dict) else {}
+    private = [*content.private, *(str(metadata.get(key) or "") for key in ("host", "username", "email"))]
     run_id = content.run.get("id") or file.stem.removeprefix("run-")
     if not content.finished:
         content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
-    found = _wandb_run.settings_of(config, requirements, metadata if isinstance(metadata, dict) else {}, ".wandb")
+    found = _wandb_run.settings_of(config, requirements, metadata, ".wandb")
     yield Run(
         str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
         (Source(SINK, str(file.parent)),), notes=(*content.notes, *notes), left_out=left,
-        corrected_by=_wandb_run.provenance(config),
+        corrected_by=_wandb_run.provenance(config), private=tuple(name for name in dict.fromkeys(private) if name),
     )  # fmt: skip
 
 
@@ -200,6 +203,9 @@ def _record(payload: bytes, content: _Content) -> None:
             _run_record(value, content)
         elif number == _EXIT:
             content.finished = True
+        elif number == _ENVIRONMENT:  # email = 10, host = 12, username = 13
+            found = [v for n, v in fields(value) if n in (10, 12, 13) and isinstance(v, bytes)]
+            content.private += [v.decode("utf-8", "replace") for v in found]
 
 
 def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
@@ -220,7 +226,7 @@ def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
 
 
 def _run_record(message: bytes, content: _Content) -> None:
-    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, ..."""
+    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, host = 13."""
     names = {1: "id", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
     for number, value in fields(message):
         if not isinstance(value, bytes):
@@ -229,6 +235,8 @@ def _run_record(message: bytes, content: _Content) -> None:
             content.run[names[number]] = value.decode("utf-8", "replace")
         elif number == 10:
             content.tags.append(value.decode("utf-8", "replace"))
+        elif number in (2, 13):
+            content.private.append(value.decode("utf-8", "replace"))
         elif number == 4:
             _set_config(value, content)
 

@@ -53,7 +53,8 @@ def redact_escaped(text: str, *, names: tuple[str, ...] = ()) -> str:
 
 def _words(names: tuple[str, ...]) -> list[tuple[re.Pattern[str], str]]:
     longest_first = sorted((name for name in names if len(name) > 2), key=len, reverse=True)
-    return [(re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])"), "<redacted>") for name in longest_first]
+    # an underscore ends a word here: runs/Nov24_01-26-23_HOST
+    return [(re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])"), "<redacted>") for name in longest_first]
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~!])")
