@@ -96,6 +96,21 @@ def test_thinning_keeps_every_spike():
     assert np.isnan(kept).any()  # a gap stays a gap
 
 
+@pytest.mark.parametrize("n", [160, 701, 1000, 4321])
+def test_the_trend_is_the_median_of_equal_bins(n):
+    rng = np.random.default_rng(n)
+    x, y = np.arange(n, dtype=float), rng.normal(size=n)
+    y[rng.random(n) < 0.3] = np.nan
+    y[: n // 10] = np.nan
+    at, level = _curve.trend(x, y)
+    width = -(-n // 60)
+    for i, (place, value) in enumerate(zip(at, level, strict=True)):
+        part = y[i * width : (i + 1) * width]
+        assert place == pytest.approx(np.mean(x[i * width : (i + 1) * width]))
+        part = part[np.isfinite(part)]
+        assert value == pytest.approx(np.median(part)) if len(part) else np.isnan(value)
+
+
 def test_a_million_points_draw_in_seconds_with_their_extremes():
     n = 1_000_000
     rng = np.random.default_rng(0)
