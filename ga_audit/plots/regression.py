@@ -53,7 +53,9 @@ def points(d: Diagnosis, role: Role) -> Points | None:
         driver = piece.estimate.driver
         x = np.array(detail.get(driver, detail["gradient_accumulation_steps"]), np.float64)
         names = {run.id: run.name for run in d.runs}
-        return Points(tuple(names[i] for i in detail["runs"]), x, *ratios(x, detail), driver, piece.estimate)
+        if len(set(x.tolist())) < 2:
+            return None
+        return Points(tuple(names.get(i, i) for i in detail["runs"]), x, *ratios(x, detail), driver, piece.estimate)
     runs = [run for run in d.runs if run.settings.ga]
     kept, x, y = _levels(runs, role)
     if len(set(x.tolist())) < 2:

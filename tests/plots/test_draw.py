@@ -32,6 +32,53 @@ def test_odd_data_draws_without_a_warning(case, kind):
             ElementTree.fromstring(svg)
 
 
+def mixed_groups():
+    """Groups that other evidence than the regression on GA speaks about."""
+    rng = np.random.default_rng(0)
+    base = 2 + 2 * np.exp(-np.arange(60) / 15)
+
+    def run(name, factor, **settings):
+        noisy = base * factor * np.exp(rng.normal(0, 1e-3, 60))
+        return make_run(
+            name, loss=noisy, grad_norm=noisy, seed=1, learning_rate=1e-3, model="m", dataset="d", **settings
+        )
+
+    releases = {"old": "4.44.0", "new": "4.48.0"}
+    yield (
+        "releases at one GA",
+        [run(n, f, ga=8, packages={"transformers": releases[n]}) for n, f in (("old", 1), ("new", 8))],
+    )
+    yield (
+        "releases and GA",
+        [
+            run(f"{n}-{g}", g if n == "new" else 1, ga=g, packages={"transformers": releases[n]})
+            for n in releases
+            for g in (1, 8)
+        ],
+    )
+    yield "one GA", [run(n, 1, ga=8) for n in "ab"]
+    yield "GA with world size", [run(f"w{w}", w, ga=8 // w, world_size=w, micro_batch_size=2) for w in (1, 2, 4)]
+    yield "nine values of GA", [run(f"ga{2**i}", 2**i, ga=2**i) for i in range(10)]
+    yield "25 runs", [run(f"r{i}", 2 ** (i % 3), ga=2 ** (i % 3)) for i in range(25)]
+    yield (
+        "other steps",
+        [make_run("a", ga=1, loss=base, steps=range(60)), make_run("b", ga=8, loss=base, steps=range(99, 159))],
+    )
+
+
+@pytest.mark.parametrize("kind", plots.KINDS)
+@pytest.mark.parametrize("runs", [pytest.param(runs, id=name) for name, runs in mixed_groups()])
+def test_other_groups_draw_without_a_warning_and_have_tables(runs, kind):
+    from ga_audit.render import _values
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for diagnosis in pipeline.diagnose(runs):
+            plots.pictures(diagnosis, kind)
+            table = _values.table(diagnosis, kind)
+            assert all(len(row) == len(table["header"]) for row in table["rows"])
+
+
 def test_there_is_nothing_to_show_of_one_run_without_norms():
     diagnosis = diagnosis_of(ODD["one-run"])
     shown = [kind for kind in plots.KINDS if plots.pictures(diagnosis, kind) is not None]
@@ -47,6 +94,21 @@ def test_thinning_keeps_every_spike():
     assert {99, -99, 50} <= set(kept.tolist())
     assert np.all(np.diff(step) > 0)
     assert np.isnan(kept).any()  # a gap stays a gap
+
+
+@pytest.mark.parametrize("n", [160, 701, 1000, 4321])
+def test_the_trend_is_the_median_of_equal_bins(n):
+    rng = np.random.default_rng(n)
+    x, y = np.arange(n, dtype=float), rng.normal(size=n)
+    y[rng.random(n) < 0.3] = np.nan
+    y[: n // 10] = np.nan
+    at, level = _curve.trend(x, y)
+    width = -(-n // 60)
+    for i, (place, value) in enumerate(zip(at, level, strict=True)):
+        part = y[i * width : (i + 1) * width]
+        assert place == pytest.approx(np.mean(x[i * width : (i + 1) * width]))
+        part = part[np.isfinite(part)]
+        assert value == pytest.approx(np.median(part)) if len(part) else np.isnan(value)
 
 
 def test_a_million_points_draw_in_seconds_with_their_extremes():
