@@ -12,10 +12,11 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -55,18 +56,20 @@ def find_runs(
     *,
     loss_key: str | None = None,
     grad_norm_key: str | None = None,
+    options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Run | ReadFailure]:
     """Every run that the targets hold, and, in the same stream, what could not be read.
 
     Parameters
     ----------
-    targets : files, directories, "-" for standard input.
+    targets : files, directories, addresses (of W&B), "-" for standard input.
     loss_key, grad_norm_key : the user's names of the two series; None = by `naming`.
+    options : for formats that fetch: `timeout` in seconds, `cache` (yes or no).
     progress : called with the path of each log before it is read.
     """
     pieces: list[Run] = []
-    keys = {"loss_key": loss_key, "grad_norm_key": grad_norm_key}
+    keys = {"loss_key": loss_key, "grad_norm_key": grad_norm_key, "options": options or {}}
     for text in targets:
         found = False
         try:
@@ -86,42 +89,41 @@ def find_runs(
     yield from _named(_joined(pieces))
 
 
-def _claimed(text: str, keys: dict[str, str | None]) -> Iterator[tuple[Target, ModuleType, bool]]:
+def _claimed(text: str, keys: dict[str, Any]) -> Iterator[tuple[Target, ModuleType, bool]]:
     """The logs of one target with the format that reads each; the flag says that failing is worth a message."""
     if text == "-":
-        target = Target("-", text=sys.stdin.buffer.read(), **keys)  # type: ignore[arg-type]
+        target = Target("-", text=sys.stdin.buffer.read(), **keys)
         if not target.text or not target.text.strip():
             raise UnreadableLog("nothing came in", where="standard input", remedy="Pipe or paste log lines into it.")
         yield target, _best(target, must=True), True
         return
     path = Path(text)
-    if "://" in text or not path.exists():
-        target = Target(text, **keys)  # type: ignore[arg-type]
+    if "://" in text or not os.path.exists(text):
+        target = Target(text, **keys)
         module, claim = _highest(target)
         if module is None or claim is Claim.NO:
-            raise UnreadableLog(
-                "no such file or directory", where=text, remedy="Give the path of a log, a run directory or a tree."
-            )
+            remedy = "Give the path of a log, a run directory or a tree, or a W&B run as entity/project/id."
+            raise UnreadableLog("no such file or directory", where=text, remedy=remedy)
         yield target, module, True
     elif path.is_file():
         if path.stat().st_size == 0:
             raise UnreadableLog("the file is empty", where=text, remedy="Give the log of a run that has logged a line.")
-        target = Target(text, **keys)  # type: ignore[arg-type]
+        target = Target(text, **keys)
         yield target, _best(target, must=True), True
         # what stands beside a named log may hold its settings
         for sibling in _files(path.parent):
             if sibling.name != path.name and _is_settings_file(sibling):
-                yield from _settings_only(Target(str(sibling), **keys))  # type: ignore[arg-type]
+                yield from _settings_only(Target(str(sibling), **keys))
     else:
         yield from _walk(path, keys)
 
 
-def _walk(top: Path, keys: dict[str, str | None]) -> Iterator[tuple[Target, ModuleType, bool]]:
+def _walk(top: Path, keys: dict[str, Any]) -> Iterator[tuple[Target, ModuleType, bool]]:
     for folder, subfolders, _ in os.walk(top):
         here = Path(folder)
         subfolders[:] = sorted(d for d in subfolders if d not in _SKIP_DIRS and not (here / d).is_symlink())
         owner: ModuleType | None = None
-        target = Target(folder, **keys)  # type: ignore[arg-type]
+        target = Target(folder, **keys)
         module, claim = _highest(target)
         if module is not None and claim is Claim.YES:
             owner = module
@@ -130,7 +132,7 @@ def _walk(top: Path, keys: dict[str, str | None]) -> Iterator[tuple[Target, Modu
                 subfolders.clear()
                 continue
         for file in _files(here):
-            inner = Target(str(file), **keys)  # type: ignore[arg-type]
+            inner = Target(str(file), **keys)
             module, claim = _highest(inner)
             if module is not None and claim is not Claim.NO and module is not owner:
                 yield inner, module, claim is Claim.YES
@@ -183,11 +185,10 @@ def _unknown(target: Target) -> AuditError:
 
 
 def _nothing_found(text: str) -> AuditError:
-    return UnreadableLog(
-        "no training log found",
-        where=text,
-        remedy="Give a directory that holds trainer_state.json, TensorBoard events, wandb/ runs, JSON, CSV or console logs.",
+    remedy = (
+        "Give a directory that holds trainer_state.json, TensorBoard events, wandb/ runs, JSON, CSV or console logs."
     )
+    return UnreadableLog("no training log found", where=text, remedy=remedy)
 
 
 def _read(target: Target, module: ModuleType, sure: bool) -> Iterator[Run | ReadFailure]:

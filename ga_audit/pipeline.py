@@ -28,6 +28,7 @@ class Options:
     loss_key: str | None = None
     grad_norm_key: str | None = None
     stack: tuple[str, ...] = ()  # "transformers==4.46.1"
+    fetch: Mapping[str, str] = field(default_factory=dict)  # for logs on a server: timeout (s), cache (yes, no)
 
 
 def read_runs(
@@ -37,14 +38,20 @@ def read_runs(
 
     Parameters
     ----------
-    targets : files, directories, "-" for standard input.
+    targets : files, directories, addresses of W&B runs, "-" for standard input.
     options : what the user says about the runs.
     progress : called with the path of each log before it is read.
     """
     options = options or Options()
     runs: list[Run] = []
     failures: list[ReadFailure] = []
-    found = find_runs(targets, loss_key=options.loss_key, grad_norm_key=options.grad_norm_key, progress=progress)
+    found = find_runs(
+        targets,
+        loss_key=options.loss_key,
+        grad_norm_key=options.grad_norm_key,
+        options=options.fetch,
+        progress=progress,
+    )
     for item in found:
         if isinstance(item, ReadFailure):
             failures.append(item)

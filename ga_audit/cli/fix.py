@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(
 
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
-    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack)
+    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
     runs, failures = pipeline.read_runs(targets, options)
     own = [run for run in runs if run.corrected_by]
     for failure in failures:

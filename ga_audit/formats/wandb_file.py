@@ -1,4 +1,4 @@
-"""Local W&B runs: `wandb/run-*`, `offline-run-*`, or the `.wandb` file itself.
+"""Local W&B runs: `wandb/run-*`, `offline-run-*`, the `.wandb` file itself, or the id of a run below `./wandb`.
 
 The SDK's Python reader is gone since 0.30, so the file is read here: a 7-byte header, LevelDB log blocks of 32 KiB whose
 CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
@@ -6,6 +6,7 @@ CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
 from ga_audit.formats._points import need_series, step_of
 from ga_audit.formats._protobuf import fields
+from ga_audit.formats._wandb_address import local_runs
 from ga_audit.run import Note, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
@@ -30,9 +32,11 @@ _HISTORY, _CONFIG, _RUN, _EXIT, _ENVIRONMENT = 2, 5, 17, 18, 26
 
 
 def claim(target: Target) -> Claim:
-    """YES for a run directory (it holds one `run-*.wandb`) and for a file that begins as one or is named so."""
+    """YES for a run directory (it holds one `run-*.wandb`), a file that begins as one or is named so, a local run's id."""
     if target.is_dir:
         return Claim.YES if _file_in(target.file) is not None else Claim.NO
+    if target.text is None and not os.path.exists(target.path):
+        return Claim.YES if local_runs(target.path) else Claim.NO
     return Claim.YES if target.head.startswith(b":W&B") or target.name.endswith(".wandb") else Claim.NO
 
 
@@ -63,6 +67,10 @@ def read(target: Target) -> Iterator[Run]:
     UnreadableLog
         empty, another kind of file, or nothing logged.
     """
+    if not os.path.exists(target.path):
+        for folder in local_runs(target.path):
+            yield from read(replace(target, path=str(folder)))
+        return
     file = _file_in(target.file) if target.is_dir else target.file
     assert file is not None
     content = _content(file)

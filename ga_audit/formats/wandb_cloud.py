@@ -1,0 +1,100 @@
+"""W&B runs of a server: by id, path, URL, display name, group, sweep or tag.
+
+Taken for an address only where no such file exists. A bare id that has a run directory on this machine is read there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+from ga_audit.errors import AuditError
+from ga_audit.formats import Claim, Target, _wandb_address, _wandb_fetch, _wandb_login, _wandb_run
+from ga_audit.formats._points import need_series
+from ga_audit.formats._wandb_address import Address
+from ga_audit.formats._wandb_fetch import CloudRun
+from ga_audit.run import Note, ReadFailure, Run, Source
+
+SINK = "wandb_cloud"
+
+
+def claim(target: Target) -> Claim:
+    """YES for an address that can be nothing else; MAYBE for one that may be a mistyped path."""
+    if target.text is not None or os.path.exists(target.path):
+        return Claim.NO
+    address = _wandb_address.parse(target.path)
+    if address is None:
+        return Claim.NO
+    return Claim.YES if address.certain else Claim.MAYBE
+
+
+def read(target: Target) -> Iterator[Run | ReadFailure]:
+    """The runs of an address; a run that fails among several is a failure in the stream.
+
+    Raises
+    ------
+    AuditError
+        not logged in, no such run, no answer; with what was tried.
+    """
+    address = _wandb_address.parse(target.path)
+    assert address is not None
+    timeout = int(target.options.get("timeout", _wandb_fetch.TIMEOUT))
+    use_cache = target.options.get("cache", "yes") == "yes"
+    try:
+        api = _wandb_login.connect(address.base_url, timeout)
+        found = list(_wandb_fetch.find(api, address, timeout=timeout))
+    except AuditError as error:
+        raise error if address.certain else _also_no_path(error, target.path, address) from None
+    same_name = Counter(run.name for run in found)
+    for sdk_run in found:
+        place = source_path(address, sdk_run)
+        try:
+            cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout, use_cache=use_cache)
+            name = cloud.name if same_name[cloud.name] == 1 else f"{cloud.name} ({cloud.id})"
+            yield run_of(cloud, place, name, target)
+        except AuditError as error:
+            if len(found) == 1:
+                raise
+            yield ReadFailure(place, error)
+
+
+def _also_no_path(error: AuditError, text: str, address: Address) -> AuditError:
+    """What was tried: the user may have meant a file."""
+    tried = "no such file or directory"
+    if address.project is None:
+        places = ", ".join(str(place) for place in _wandb_address.local_places())
+        tried += f", no run of this id in {places}"
+    where = f" ({error.where})" if error.where and error.where != text else ""
+    return type(error)(f"{tried}; as a W&B run: {error.message}{where}", where=text, remedy=error.remedy)
+
+
+def source_path(address: Address, run: object) -> str:
+    """The one address of a run, on the server that it was found on."""
+    entity, project, run_id = (str(getattr(run, name)) for name in ("entity", "project", "id"))
+    return str(Address(entity, project, run_id, base_url=address.base_url))
+
+
+def run_of(cloud: CloudRun, place: str, name: str, target: Target) -> Run:
+    """A fetched run as a Run.
+
+    Raises
+    ------
+    UnreadableLog
+        it logged no training loss and no gradient norm.
+    """
+    of_run = Target(place, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
+    series, left, notes = _wandb_run.series_of(cloud.rows, of_run, SINK)
+    need_series(series, place, left)
+    metadata = _wandb_run.json_value(cloud.files.get("wandb-metadata.json") or "{}")
+    found = _wandb_run.settings_of(
+        cloud.config, cloud.files.get("requirements.txt", ""), metadata if isinstance(metadata, dict) else {}, "W&B"
+    )
+    if cloud.incomplete:
+        notes = (*notes, Note("incomplete", cloud.incomplete, place))
+    if not cloud.ended:
+        notes = (*notes, Note("unfinished", f"the run is {cloud.state}: its history may grow", place))
+    return Run(
+        place, name, f"wandb:{cloud.id}", found, series, (Source(SINK, place),), notes=notes, left_out=left,
+        corrected_by=_wandb_run.provenance(cloud.config),
+    )  # fmt: skip
