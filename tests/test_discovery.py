@@ -155,3 +155,10 @@ def test_standard_input(monkeypatch):
     assert not failures
     assert runs[0].get(Role.LOSS).value.tolist() == [7.9071]
     assert runs[0].get(Role.GRAD_NORM).value.tolist() == [6.2117]
+
+
+def test_a_file_beside_a_log_that_is_none_is_no_failure(tmp_path):
+    (tmp_path / "run.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.9}\n')
+    (tmp_path / "notes.txt").write_text("nothing to see\n")
+    found = list(find_runs([str(tmp_path)]))
+    assert [type(piece).__name__ for piece in found] == ["Run"]

@@ -50,6 +50,7 @@ def _fetch(text: str, env: dict[str, str | None], folder: str, options: dict[str
         address = _wandb_address.parse(text)
         assert address is not None, text
         api = _wandb_login.connect(address.base_url, timeout)
+        api.flush()
         found = list(_wandb_fetch.find(api, address, timeout=timeout, filters=options.pop("filters", None)))
         return [_wandb_fetch.read_run(run, timeout=timeout, **options) for run in found]
     except AuditError as error:

@@ -36,9 +36,7 @@ def connect(base_url: str | None, timeout: int) -> Any:
     """
     # a change of the environment (tests, notebooks) is another login
     names = ("WANDB_BASE_URL", "WANDB_API_KEY", "WANDB_ENTITY", "WANDB_PROJECT")
-    api = _connected(base_url, timeout, *(os.environ.get(name) for name in names))
-    api.flush()  # it remembers runs, and they may have grown
-    return api
+    return _connected(base_url, timeout, *(os.environ.get(name) for name in names))
 
 
 @lru_cache(maxsize=8)

@@ -5,9 +5,11 @@ Taken for an address only where no such file exists. A bare id that has a run di
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ga_audit.errors import AuditError
 from ga_audit.formats import Claim, Target, _wandb_address, _wandb_fetch, _wandb_login, _wandb_run
@@ -29,34 +31,53 @@ def claim(target: Target) -> Claim:
     return Claim.YES if address.certain else Claim.MAYBE
 
 
-def read(target: Target) -> Iterator[Run | ReadFailure]:
-    """The runs of an address; a run that fails among several is a failure in the stream.
+def expand(target: Target) -> Iterator[Target]:
+    """The single runs that an address names; further conditions are in the options (`filters`, JSON in the SDK's form).
 
     Raises
     ------
     AuditError
         not logged in, no such run, no answer; with what was tried.
     """
-    address = _wandb_address.parse(target.path)
-    assert address is not None
-    timeout = int(target.options.get("timeout", _wandb_fetch.TIMEOUT))
-    use_cache = target.options.get("cache", "yes") == "yes"
+    address, timeout = _address(target), _timeout(target)
     try:
         api = _wandb_login.connect(address.base_url, timeout)
-        found = list(_wandb_fetch.find(api, address, timeout=timeout))
+        api.flush()  # it remembers runs, and they may have grown
+        filters = json.loads(target.options.get("filters", "{}"))
+        found = list(_wandb_fetch.find(api, address, timeout=timeout, filters=filters))
     except AuditError as error:
         raise error if address.certain else _also_no_path(error, target.path, address) from None
     same_name = Counter(run.name for run in found)
-    for sdk_run in found:
-        place = source_path(address, sdk_run)
-        try:
-            cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout, use_cache=use_cache)
-            name = cloud.name if same_name[cloud.name] == 1 else f"{cloud.name} ({cloud.id})"
-            yield run_of(cloud, place, name, target)
-        except AuditError as error:
-            if len(found) == 1:
-                raise
-            yield ReadFailure(place, error)
+    for run in found:
+        id_too = {"show_id": "yes"} if same_name[run.name] > 1 else {}
+        yield replace(target, path=source_path(address, run), options={**target.options, **id_too})
+
+
+def read(target: Target) -> Iterator[Run | ReadFailure]:
+    """The run of a full address, as `expand` gives it.
+
+    Raises
+    ------
+    AuditError
+        not logged in, no such run, no answer; with what was tried.
+    """
+    address, timeout = _address(target), _timeout(target)
+    api = _wandb_login.connect(address.base_url, timeout)
+    for sdk_run in _wandb_fetch.find(api, address, timeout=timeout):
+        use_cache = target.options.get("cache", "yes") == "yes"
+        cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout, use_cache=use_cache)
+        name = f"{cloud.name} ({cloud.id})" if "show_id" in target.options else cloud.name
+        yield run_of(cloud, source_path(address, sdk_run), name, target)
+
+
+def _address(target: Target) -> Address:
+    address = _wandb_address.parse(target.path)
+    assert address is not None
+    return address
+
+
+def _timeout(target: Target) -> int:
+    return int(target.options.get("timeout", _wandb_fetch.TIMEOUT))
 
 
 def _also_no_path(error: AuditError, text: str, address: Address) -> AuditError:
