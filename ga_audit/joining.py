@@ -42,8 +42,8 @@ def joined(pieces: Iterable[Run], *, neighbours: Neighbours) -> Iterator[Run]:
     yield from _named(_joined(pieces, neighbours))
 
 
-def _root(run: Run) -> Path:
-    """The output folder of the training that a log belongs to."""
+def root(run: Run) -> Path:
+    """The output folder of the training that a log belongs to; of a log on a server, its project."""
     path = Path(run.sources[0].path) if run.sources else Path(run.id)
     folder = path if path.is_dir() else path.parent
     if _CHECKPOINT.fullmatch(folder.name):
@@ -73,7 +73,7 @@ def _joined(pieces: Iterable[Run], neighbours: Neighbours) -> list[Run]:
     siblings: dict[Path, list[Run]] = defaultdict(list)
     logs: dict[Path, list[Run]] = defaultdict(list)
     for piece in pieces:
-        (logs if piece.series else siblings)[_root(piece)].append(piece)
+        (logs if piece.series else siblings)[root(piece)].append(piece)
     runs: list[Run] = []
     for here in logs.values():
         runs.extend(_join_views(_newest_checkpoints(here)))
@@ -178,11 +178,11 @@ def _join(one: Run, two: Run) -> Run:
 
 
 def _with_siblings(run: Run, siblings: dict[Path, list[Run]], neighbours: Neighbours) -> Run:
-    near = list(siblings.get(_root(run), ()))
+    near = list(siblings.get(root(run), ()))
     if run.sources:
         path = Path(run.sources[0].path)
         folder = path if path.is_dir() else path.parent
-        if folder != _root(run):
+        if folder != root(run):
             near += siblings.get(folder, [])
     if not _is_canonical(run):
         # a lone configuration beside several free-named logs does not say which of them it configured
@@ -216,9 +216,9 @@ def _named(runs: list[Run]) -> Iterator[Run]:
 def _label_parts(run: Run) -> tuple[str, ...]:
     if not run.sources or run.sources[0].path == "-":
         return (run.name,)
-    root = _root(run)
+    folder = root(run)
     path = Path(run.sources[0].path)
-    parts = [p for p in root.parts if p not in {"/", ".", ".."}]
+    parts = [p for p in folder.parts if p not in {"/", ".", ".."}]
     if run.sources[0].format.startswith("wandb"):
         parts.append(run.name)
     elif not _is_canonical(run):

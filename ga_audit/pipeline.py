@@ -56,11 +56,11 @@ def read_runs(
         if isinstance(item, ReadFailure):
             failures.append(item)
         else:
-            runs.append(_with_given(item, options))
+            runs.append(with_given(item, options))
     return tuple(runs), tuple(failures)
 
 
-def _with_given(run: Run, options: Options) -> Run:
+def with_given(run: Run, options: Options) -> Run:
     """The run with what the user gave on the command line, which wins over what was read."""
     given: dict[str, object] = {}
     if (ga := _for_run(options.ga, run)) is not None:
@@ -111,7 +111,12 @@ def gather(members: Group) -> Iterator[Evidence | Silence]:
 def diagnose(runs: Sequence[Run]) -> Iterator[Diagnosis]:
     """One diagnosis for each set of comparable runs, as it is ready: the caller counts, shows, stops."""
     for members in group(runs):
-        yield diagnose_group(members, tuple(gather(members)))
+        yield diagnose_one(members)
+
+
+def diagnose_one(members: Group) -> Diagnosis:
+    """The diagnosis of runs that are known to be comparable."""
+    return diagnose_group(members, tuple(gather(members)))
 
 
 def audit(

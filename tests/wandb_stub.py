@@ -218,13 +218,17 @@ class Stub:
             field = {"display_name": "name", "created_at": "created", "createdAt": "created", "sweep": "sweep"}.get(
                 key, key
             )
-            value = run["config"].get(key.split(".")[1]) if key.startswith("config.") else run.get(field)
+            value = (
+                run["config"].get(key.split(".")[1])
+                if key.startswith("config.")
+                else run.get(field, "finished" if field == "state" else None)
+            )
             for sign, other in (wanted if isinstance(wanted, dict) else {"$eq": wanted}).items():
                 if sign == "$in":
                     held = set(value if isinstance(value, list) else [value])
                     ok = bool(held & set(other))
                 else:
-                    ok = value is not None and {"$eq": value == other, "$ne": value != other}.get(sign, False)
+                    ok = {"$eq": value == other, "$ne": value != other}.get(sign, False)
                     if value is not None and sign in {"$gt", "$gte", "$lt", "$lte"}:
                         ok = {
                             "$gt": value > other,
