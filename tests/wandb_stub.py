@@ -34,15 +34,15 @@ class Stub:
         self.runs = runs
         self.operations: Counter[str] = Counter()
         self.refuse_next = 0  # answer so many GraphQL requests with 429
-        self.cut_after: int | None = None  # close the line in the middle of each history page after so many
+        self.cut_from: int | None = None  # close the line in the middle of history pages from this step on
         self.hang: dict[str, float] = {}  # operation -> seconds before its answer
         self.status: dict[str, int] = {}  # operation -> HTTP status instead of an answer
-        self.pages = 0
         self.uploads: dict[RunKey, dict[str, Any]] = defaultdict(
             lambda: {"rows": [], "config": {}, "upserts": [], "files": {}}
         )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
+        self.server.handle_error = lambda request, client: None  # a client that goes away is no error here
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -87,8 +87,13 @@ class Stub:
                     self.answer(stub.status[name], {"errors": [{"message": "no"}]})
                 else:
                     time.sleep(stub.hang.get(name, 0))
-                    reply = stub.reply(name, request.get("variables") or {})
-                    cut = name == "HistoryPage" and stub.cut_after is not None and stub.pages > stub.cut_after
+                    variables = request.get("variables") or {}
+                    reply = stub.reply(name, variables)
+                    cut = (
+                        name == "HistoryPage"
+                        and stub.cut_from is not None
+                        and int(variables["minStep"]) >= stub.cut_from
+                    )
                     self.answer(200, reply, cut=cut)
 
             def do_GET(self) -> None:
@@ -253,7 +258,6 @@ class Stub:
         return {"project": {"run": {"parquetHistory": {"parquetUrls": urls, "liveData": live}}}}
 
     def on_HistoryPage(self, v: dict[str, Any]) -> Any:
-        self.pages += 1
         low, high = int(v["minStep"]), int(v["maxStep"])
         rows = self.runs[self._key(v)]["rows"]
         # where the rows are dense the page is found without a walk

@@ -2,8 +2,9 @@
 
 A leaf is a module with `claim(target)` and `read(target)`, and `write(source, rewrite, destination)` where a corrected
 log can be written in the same format. A format whose targets name several logs (a project on a server) defines
-`expand(target)`: a target for each. Formats that yield settings and no series (a YAML configuration,
-`training_args.bin`) return runs without series; `joining` joins them with the logs beside them.
+`expand(target)`: a target for each; one whose logs live on a server may define `upload` and `annotate`. Formats that
+yield settings and no series (a YAML configuration, `training_args.bin`) return runs without series; `joining` joins them
+with the logs beside them.
 """
 
 from __future__ import annotations

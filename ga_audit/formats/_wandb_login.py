@@ -87,6 +87,13 @@ def _key_for(host: str) -> str:
     )  # fmt: skip
 
 
+def environment(base_url: str | None) -> dict[str, str]:
+    """Variables for a process of the SDK that is to speak to this server, with the key that belongs to it."""
+    host = base_url or server()
+    key = _key_for(host)
+    return {**os.environ, "WANDB_BASE_URL": host, **({"WANDB_API_KEY": key} if key else {})}
+
+
 def _netloc(url: str) -> str:
     host = urlsplit(url).netloc
     return urlsplit(SAAS).netloc if host in _SAAS_HOSTS else host
@@ -177,12 +184,13 @@ def explained(text: str, place: str, timeout: int) -> AuditError:
         if any(sign in low for sign in signs):
             return UnreadableLog(message.format(timeout=timeout), where=place, remedy=remedy)
     return UnreadableLog(
-        f"W&B: {_without_secrets(text.strip())[:200]}", where=place,
+        f"W&B: {without_secrets(text.strip())[:200]}", where=place,
         remedy="Try `wandb login`, or audit the local run directory.",
     )  # fmt: skip
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
+    """A text of the SDK without the key of the environment, or what looks like a key."""
     known: Iterable[str | None] = (os.environ.get("WANDB_API_KEY"),)
     for secret in known:
         if secret:

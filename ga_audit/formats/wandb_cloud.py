@@ -8,14 +8,26 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from ga_audit.errors import AuditError
-from ga_audit.formats import Claim, Target, _wandb_address, _wandb_fetch, _wandb_login, _wandb_run
+from ga_audit.errors import AuditError, UnreadableLog
+from ga_audit.formats import (
+    Claim,
+    Rewrite,
+    Target,
+    _wandb_address,
+    _wandb_fetch,
+    _wandb_login,
+    _wandb_publish,
+    _wandb_run,
+)
 from ga_audit.formats._points import need_series
 from ga_audit.formats._wandb_address import Address
 from ga_audit.formats._wandb_fetch import CloudRun
+from ga_audit.formats._wandb_write import Logged, write_offline
 from ga_audit.run import Note, ReadFailure, Run, Source
 
 SINK = "wandb_cloud"
@@ -119,3 +131,43 @@ def run_of(cloud: CloudRun, place: str, name: str, target: Target) -> Run:
         place, name, f"wandb:{cloud.id}", found, series, (Source(SINK, place),), notes=notes, left_out=left,
         corrected_by=_wandb_run.provenance(cloud.config),
     )  # fmt: skip
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
+    """A corrected run as a new offline run; nothing is sent.
+
+    Raises
+    ------
+    UnreadableLog
+        a part of the history is missing: a corrected run that looks whole must be whole.
+    """
+    address = _wandb_address.parse(source.path)
+    assert address is not None
+    timeout = _wandb_fetch.TIMEOUT
+    api = _wandb_login.connect(address.base_url, timeout)
+    (sdk_run,) = _wandb_fetch.find(api, address, timeout=timeout)
+    cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout)
+    if cloud.incomplete:
+        raise UnreadableLog(cloud.incomplete, where=source.path, remedy="Call again when the server can be reached.")
+    logged = Logged(
+        cloud.id, cloud.name, cloud.rows, cloud.config, cloud.entity, cloud.project, cloud.group, cloud.tags, cloud.notes,
+        cloud.files.get("requirements.txt", ""), source.path,
+    )  # fmt: skip
+    return write_offline(logged, rewrite, destination)
+
+
+def upload(source: Source, folder: Path, timeout: int) -> None:
+    """Send a corrected run as a new run of the original's project; see `_wandb_publish.upload`."""
+    address = _wandb_address.parse(source.path)
+    assert address is not None
+    _wandb_publish.upload(folder, address.base_url, entity=address.entity, project=address.project, timeout=timeout)
+
+
+def annotate(source: Source, facts: Mapping[str, Any], note: str, timeout: int) -> None:
+    """Write facts into the original's summary, and a line into its notes; see `_wandb_publish.annotate`."""
+    address = _wandb_address.parse(source.path)
+    assert address is not None
+    _wandb_publish.annotate(address, facts, note, timeout=timeout)

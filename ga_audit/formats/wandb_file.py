@@ -16,10 +16,11 @@ from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
-from ga_audit.formats._points import need_series, step_of
+from ga_audit.formats import Claim, Rewrite, Target, _wandb_publish, _wandb_run
+from ga_audit.formats._points import need_series
 from ga_audit.formats._protobuf import fields
 from ga_audit.formats._wandb_address import local_runs
+from ga_audit.formats._wandb_write import Logged, write_offline
 from ga_audit.run import Note, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
@@ -235,16 +236,16 @@ def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
 
 def _run_record(message: bytes, content: _Content) -> None:
     """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, host = 13."""
-    names = {1: "id", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
+    names = {1: "id", 2: "entity", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
     for number, value in fields(message):
         if not isinstance(value, bytes):
             continue
+        if number in (2, 13):
+            content.private.append(value.decode("utf-8", "replace"))
         if number in names:
             content.run[names[number]] = value.decode("utf-8", "replace")
         elif number == 10:
             content.tags.append(value.decode("utf-8", "replace"))
-        elif number in (2, 13):
-            content.private.append(value.decode("utf-8", "replace"))
         elif number == 4:
             _set_config(value, content)
 
@@ -259,57 +260,24 @@ def _set_config(message: bytes, content: _Content) -> None:
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
-    """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited.
+    """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited."""
+    return write_offline(_logged(source), rewrite, destination)
 
-    Written by the SDK itself, with a fresh id, the original steps and times, config, name, and job type `ga-audit`.
-    """
-    import secrets
 
-    import wandb
-
+def _logged(source: Source) -> Logged:
     folder = Path(source.path)
     file = _file_in(folder) if folder.is_dir() else folder
     assert file is not None
     content = _content(file)
-    config = {**_yaml(file.parent / "files" / "config.yaml"), **content.config}
-    plain = {k: v["value"] if isinstance(v, dict) and "value" in v else v for k, v in config.items() if k != "_wandb"}
-    origin = content.run.get("id", file.stem.removeprefix("run-"))
-    quiet = wandb.Settings(
-        console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
-        x_disable_machine_info=True, save_code=False, x_save_requirements=False, host="ga-audit",
+    run_id = content.run.get("id", file.stem.removeprefix("run-"))
+    return Logged(
+        run_id, content.run.get("name") or run_id, content.rows,
+        {**_yaml(file.parent / "files" / "config.yaml"), **content.config}, content.run.get("entity"),
+        content.run.get("project"), content.run.get("group"), content.tags, content.run.get("notes"),
+        _text(file.parent / "files" / "requirements.txt"),
     )  # fmt: skip
-    with wandb.init(
-        mode="offline", dir=str(destination), project=content.run.get("project"), id=secrets.token_hex(4),
-        name=f"{content.run.get('name') or origin} (corrected)", group=content.run.get("group") or None,
-        tags=content.tags or None, notes=content.run.get("notes") or None, job_type="ga-audit",
-        config={**plain, "ga_audit": {**rewrite.provenance, "original_run": origin}}, settings=quiet,
-    ) as run:  # fmt: skip
-        if any("train/global_step" in row for row in content.rows):
-            run.define_metric("train/global_step")
-            run.define_metric("*", step_metric="train/global_step", step_sync=True)
-        for row in content.rows:
-            run.log(_corrected(row, rewrite), step=int(row["_step"]) if "_step" in row else None)
-        written = Path(run.dir)
-    # the packages are those of the training, not of this environment; the SDK's own logs name this machine
-    if packages := _text(file.parent / "files" / "requirements.txt"):
-        written.mkdir(parents=True, exist_ok=True)
-        (written / "requirements.txt").write_text(packages, "utf-8")
-    for log in destination.rglob("debug*.log"):
-        log.unlink()
-    return sorted(p for p in destination.rglob("*") if p.is_file())
 
 
-def _corrected(row: dict[str, Any], rewrite: Rewrite) -> dict[str, Any]:
-    step = step_of(row, (*_wandb_run.X_AXIS, "_step")) or 0
-    out = {}
-    for name, value in row.items():
-        if name in {"_step", "_runtime", "_wandb"}:
-            continue
-        rescale = rewrite.for_name("train/train_loss" if name == "train_loss" and "train_runtime" in row else name)
-        if rescale is None or not isinstance(value, int | float):
-            out[name] = value
-            continue
-        if rewrite.include_original:
-            out[f"original/{name}"] = value
-        out[name] = rescale.at(step, float(value))
-    return out
+def upload(source: Source, folder: Path, timeout: int) -> None:
+    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
+    _wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)

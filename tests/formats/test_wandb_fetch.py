@@ -91,12 +91,12 @@ def test_a_line_that_breaks_in_the_middle_leaves_what_came_before(client):
     rows = [{"train/loss": 1.0, "train/global_step": i, "_step": i} for i in range(25_000)]
     with serving(one(rows=rows)) as stub:
         client.fetch(stub, "team/proj/run00008", use_cache=False)
-        stub.cut_after, stub.pages = 2, 0
+        stub.cut_from = 20_000
         (run,) = client.fetch(stub, "team/proj/run00008", use_cache=False, timeout=4)
         assert len(run.rows) == 20_000
         assert "after 20000 rows: the rest is missing" in run.incomplete
         # and is not kept for later
-        stub.cut_after, stub.pages = None, 0
+        stub.cut_from = None
         (run,) = client.fetch(stub, "team/proj/run00008")
         assert len(run.rows) == 25_000
 
