@@ -27,6 +27,7 @@ _CANONICAL = re.compile(
     r"events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
 )
 _RUNS_FOLDER = "runs"
+_TRACKERS = ("wandb", "mlflow", "trackio")  # they name their runs
 
 Neighbours = Callable[[Path], Sequence[Path]]
 
@@ -219,7 +220,7 @@ def _label_parts(run: Run) -> tuple[str, ...]:
     folder = root(run)
     path = Path(run.sources[0].path)
     parts = [p for p in folder.parts if p not in {"/", ".", ".."}]
-    if run.sources[0].format.startswith("wandb"):
+    if run.sources[0].format.startswith(_TRACKERS):
         parts.append(run.name)
     elif not _is_canonical(run):
         parts.append(run.name if run.name not in {path.name, path.stem, ""} else path.stem)
