@@ -51,13 +51,19 @@ def root(run: Run) -> Path:
         folder = folder.parent
     if folder.name in _LOG_FOLDERS:
         folder = folder.parent
-    if folder.parent.name == _RUNS_FOLDER:
-        folder = folder.parent.parent
-    elif folder.name == _RUNS_FOLDER:
-        folder = folder.parent
+    # the Trainer logs to OUTPUT/runs/DATE_HOST; but people also call the folder of their outputs `runs`
+    if run.sources and run.sources[0].format == "tensorboard" and not _is_output(folder):
+        if folder.parent.name == _RUNS_FOLDER:
+            folder = folder.parent.parent
+        elif folder.name == _RUNS_FOLDER:
+            folder = folder.parent
     if folder.parent.name == "wandb":
         folder = folder.parent.parent
     return folder
+
+
+def _is_output(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("trainer_state.json", "training_args.bin"))
 
 
 def _is_canonical(run: Run) -> bool:
