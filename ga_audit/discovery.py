@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ga_audit import joining, registry
+from ga_audit import joining, registry, remote
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
 from ga_audit.formats import Claim, Target
 from ga_audit.run import ReadFailure, Run
@@ -95,6 +95,9 @@ def read_log(log: Log) -> list[Run | ReadFailure]:
     """The runs of one log; a format that was not sure of its claim fails in silence, and gives nothing."""
     target = log.target
     try:
+        if "origin" in target.options and not os.path.exists(target.path):
+            inside = Path(target.path).relative_to(target.options["copy"])
+            target = replace(target, path=str(remote.fetch(target.options["origin"], _worth_opening) / inside))
         return list(registry.load(FORMATS, log.format).read(target))
     except AuditError as error:
         return [ReadFailure(target.path, error)] if log.sure else []
@@ -129,6 +132,11 @@ def _claimed(text: str, keys: dict[str, Any]) -> Iterator[tuple[Target, ModuleTy
             raise UnreadableLog("nothing came in", where="standard input", remedy="Pipe or paste log lines into it.")
         yield target, _best(target, must=True), True
         return
+    if remote.is_remote(text):
+        copy = remote.fetch(text, _worth_opening)
+        # a worker on another machine fetches for itself
+        keys = {**keys, "options": {**keys["options"], "origin": text, "copy": str(copy)}}
+        text = str(copy)
     path = Path(text)
     if "://" in text or not os.path.exists(text):
         target = Target(text, **keys)
@@ -174,16 +182,14 @@ def _walk(top: Path, keys: dict[str, Any]) -> Iterator[tuple[Target, ModuleType,
 
 def _files(folder: Path) -> list[Path]:
     """Files worth opening on a walk, sorted; links that leave the folder are not followed."""
-    return [
-        f
-        for f in sorted(folder.iterdir())
-        if f.suffix.lower() not in _SKIP_SUFFIXES
-        and f.name not in _SKIP_NAMES
-        and not f.name.startswith(".")
-        and (f.suffix != ".bin" or f.name == "training_args.bin")
-        and f.is_file()
-        and f.stat().st_size > 0
-    ]
+    return [f for f in sorted(folder.iterdir()) if _worth_opening(f.name) and f.is_file() and f.stat().st_size > 0]
+
+
+def _worth_opening(name: str) -> bool:
+    suffix = Path(name).suffix.lower()
+    if suffix in _SKIP_SUFFIXES or name in _SKIP_NAMES or name.startswith("."):
+        return False
+    return suffix != ".bin" or name == "training_args.bin"
 
 
 def _highest(target: Target) -> tuple[ModuleType | None, Claim]:

@@ -105,6 +105,8 @@ def _from_url(text: str) -> Address | None:
     page, inside = (rest[0], rest[1:]) if rest and rest[0] in _PAGES else ("", [])
     if inside and page in {"runs", "sweeps", "groups"}:
         return Address(entity, project, base_url=base, **{page.removesuffix("s"): inside[0]})  # type: ignore[arg-type]
+    if rest and not page and base != SAAS:
+        return None  # a page of some other site
     # a workspace, a table or a report shows runs of the project
     return Address(entity, project, base_url=base)
 

@@ -28,19 +28,19 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
         a damaged database, or one without runs.
     """
     with _sqlite.reading(target.file) as connection:
-        # before 0.10 a run was known by its name alone
+        # before run ids came a run was known by its name alone; both are names of our own, so the queries are ours
         key = "run_id" if "run_id" in _sqlite.columns(connection, "metrics") else "run_name"
         in_configs = key if key in _sqlite.columns(connection, "configs") else "run_name"
-        runs = connection.execute(
-            f"select {key}, max(run_name) from metrics group by {key} order by min(id)"
-        ).fetchall()
+        which = f"select {key}, max(run_name) from metrics group by {key} order by min(id)"  # noqa: S608
+        rows_of = f"select step, metrics from metrics where {key} = ? order by id"  # noqa: S608
+        config_of = f"select config from configs where {in_configs} = ?"  # noqa: S608
+        runs = connection.execute(which).fetchall()
         if not runs:
             raise UnreadableLog("holds no runs", where=target.path, remedy="Give the database of a project with runs.")
         for run_id, name in runs:
-            rows = connection.execute(f"select step, metrics from metrics where {key} = ? order by id", (run_id,))  # noqa: S608
-            held = [{**_object(text), "_step": step} for step, text in rows]
-            configs = connection.execute(f"select config from configs where {in_configs} = ?", (run_id,)).fetchall()  # noqa: S608
-            yield _run(str(run_id), str(name), held, _object(configs[-1][0]) if configs else {}, target)
+            rows = [{**_object(text), "_step": step} for step, text in connection.execute(rows_of, (run_id,))]
+            configs = connection.execute(config_of, (run_id,)).fetchall()
+            yield _run(str(run_id), str(name), rows, _object(configs[-1][0]) if configs else {}, target)
 
 
 def _run(

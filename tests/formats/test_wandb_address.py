@@ -43,7 +43,8 @@ def test_every_way_to_name_a_run(text, address):
 @pytest.mark.parametrize(
     "text",
     ["runs", "model.json", "./ab12cd34", "../x/y", "a/../b", "/abs/path", "~/x", "-", "dir/", "a\\b", "a/b/c/d", "s3://b/k",
-     "team/proj?color=red", "https://wandb.ai/", "https://[bad/x/y", "https://wandb.ai/team", "", "a/b\x00c"],
+     "team/proj?color=red", "https://wandb.ai/", "https://[bad/x/y", "https://wandb.ai/team", "", "a/b\x00c",
+     "https://huggingface.co/user/model/blob/main/trainer_state.json"],
 )  # fmt: skip
 def test_what_is_no_address(text):
     assert parse(text) is None
