@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.formats import (
@@ -129,8 +130,17 @@ def run_of(cloud: CloudRun, place: str, name: str, target: Target) -> Run:
         notes = (*notes, Note("unfinished", f"the run is {cloud.state}: its history may grow", place))
     return Run(
         place, name, f"wandb:{cloud.id}", found, series, (Source(SINK, place),), notes=notes, left_out=left,
-        corrected_by=_wandb_run.provenance(cloud.config),
+        corrected_by=_wandb_run.provenance(cloud.config), private=_private(cloud, place, metadata),
     )  # fmt: skip
+
+
+def _private(cloud: CloudRun, place: str, metadata: Any) -> tuple[str, ...]:
+    """The entity, a server of one's own, and who trained where."""
+    of_machine = (
+        [str(metadata.get(key) or "") for key in ("host", "username", "email")] if isinstance(metadata, dict) else []
+    )
+    server = urlsplit(place).hostname if place.startswith("http") and "wandb.ai" not in place else None
+    return tuple(name for name in dict.fromkeys([cloud.entity, server or "", *of_machine]) if name)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

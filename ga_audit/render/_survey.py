@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ga_audit.finding import Diagnosis
+from ga_audit.render import _private
 from ga_audit.render._safe import plain, redact, short
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def html(survey: Survey, *, redacted: bool = True) -> str:
         loader=PackageLoader("ga_audit", "render"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    shown: Callable[[str], str] = (lambda value: redact(plain(value))) if redacted else plain
+    names = _private.names_in([run for d in survey.audit.diagnoses for run in d.runs])
+    shown: Callable[[str], str] = (lambda value: redact(plain(value), names=names)) if redacted else plain
     environment.filters["shown"] = lambda value: shown(str(value))
     environment.filters["times"] = lambda value: _times(value) or "–"
     groups = [_group_cells(number, d) for number, d in _groups(survey)]
