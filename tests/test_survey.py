@@ -77,6 +77,21 @@ def test_a_finding_that_is_not_about_a_run_does_not_convict_it(monkeypatch):
     assert rows["lonely"].loss_factor is None
 
 
+def test_a_run_that_the_finding_of_its_group_does_not_fit_is_not_convicted(monkeypatch):
+    """Changed code under one release: three runs are summed, a fourth is right."""
+    right = replace(twins(0.0, gas=(4,))[0], id="right", name="right")
+    runs = [replace(r, sources=(Source("memory", f"x/{r.name}"),)) for r in [*twins(1.0, gas=(1, 2, 8)), right]]
+    from ga_audit import survey as module
+
+    monkeypatch.setattr(module, "_read", lambda *args: (runs, []))
+    rows = {row.run: row for row in scan().rows}
+    assert rows["right"].verdict == "inconclusive", rows["right"]
+    assert "does not fit this run" in rows["right"].why
+    assert rows["right"].loss_factor is None
+    assert rows["right"].grad_norm_factor is None
+    assert (rows["ga2"].verdict, rows["ga2"].grad_norm_factor) == ("scaled", 2)
+
+
 def test_options_and_an_empty_folder(tmp_path):
     found = scan(SAMPLES / "transformers-4.48.0", options=pipeline.Options(ga={"*": 4}))
     assert {row.ga for row in found.rows} == {"4"}
