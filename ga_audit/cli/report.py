@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ga_audit import registry
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(
     """
     from ga_audit import pipeline
 
-    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack))
+    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching()))
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:

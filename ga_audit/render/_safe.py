@@ -80,6 +80,8 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"), "<e-mail>"),
     (re.compile(r"(https?://)[^/\s:@]+:[^/\s@]+@"), r"\1"),
     (re.compile(r"((?:https?://)?(?:api\.|www\.)?wandb\.ai/)[^/\s]+"), r"\1<entity>"),
+    (re.compile(r"(forge\.coreweave\.com/wandb/)[^/\s]+"), r"\1<entity>"),
+    (re.compile(r"(https?://)[^/\s]+/[^/\s]+(/[^/\s]+/(?:runs|groups|sweeps)/)"), r"\1<host>/<entity>\2"),
     (re.compile(r"(wandb://)[^/\s]+/"), r"\1<entity>/"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "<address>"),
 )
