@@ -27,7 +27,7 @@ _AGE = re.compile(r"(\d+)([hdw])$")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 # what the server knows of a run besides its configuration
 _OF_THE_RUN = {
-    "state": "state", "group": "group", "name": "display_name", "display_name": "display_name", "user": "username",
+    "state": "state", "group": "group", "name": "displayName", "display_name": "displayName", "user": "username",
     "username": "username", "job_type": "jobType", "sweep": "sweep", "host": "host",
 }  # fmt: skip
 
@@ -53,10 +53,11 @@ class Selection:
         """The conditions as W&B takes them."""
         parts: list[dict[str, Any]] = []
         if self.since is not None:
-            parts.append({"created_at": {"$gte": self.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")}})
+            parts.append({"createdAt": {"$gte": self.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}})
         parts += [{"tags": {"$in": [tag]}} for tag in self.tags]
         for c in self.conditions:
-            key = _OF_THE_RUN.get(c.key, c.key if c.key.startswith("config.") else f"config.{c.key}")
+            known = c.key.startswith(("config.", "summary_metrics."))
+            key = _OF_THE_RUN.get(c.key, c.key if known else f"config.{c.key}")
             parts.append({key: {_SIGNS[c.sign][0]: c.value}})
         return {"$and": parts} if parts else {}
 

@@ -42,7 +42,7 @@ def test_what_a_server_is_asked_for():
     since = datetime(2026, 11, 1, tzinfo=UTC)
     chosen = Selection(since, ("good",), (parse_condition("state=finished"), parse_condition("seed>3")))
     assert chosen.for_server() == {
-        "$and": [{"created_at": {"$gte": "2026-11-01T00:00:00"}}, {"tags": {"$in": ["good"]}},
+        "$and": [{"createdAt": {"$gte": "2026-11-01T00:00:00Z"}}, {"tags": {"$in": ["good"]}},
                  {"state": {"$eq": "finished"}}, {"config.seed": {"$gt": 3}}]
     }  # fmt: skip
     assert Selection().for_server() == {}

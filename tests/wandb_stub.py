@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
+_FIELDS = {"displayName": "name", "display_name": "name", "created_at": "created", "createdAt": "created"}
 RunKey = tuple[str, str, str]  # entity, project, id
 
 
@@ -220,14 +221,9 @@ class Stub:
                 if not (all(every) if key == "$and" else any(every)):
                     return False
                 continue
-            field = {"display_name": "name", "created_at": "created", "createdAt": "created", "sweep": "sweep"}.get(
-                key, key
-            )
-            value = (
-                run["config"].get(key.split(".")[1])
-                if key.startswith("config.")
-                else run.get(field, "finished" if field == "state" else None)
-            )
+            field = _FIELDS.get(key, key)
+            default = "finished" if field == "state" else None
+            value = run["config"].get(key.split(".")[1]) if key.startswith("config.") else run.get(field, default)
             for sign, other in (wanted if isinstance(wanted, dict) else {"$eq": wanted}).items():
                 if sign == "$in":
                     held = set(value if isinstance(value, list) else [value])

@@ -134,7 +134,7 @@ def _by_id_or_name(api: Any, entity: str, project: str, name: str, timeout: int)
     if (run := _or_none(lambda: api.run(f"{entity}/{project}/{name}"))) is not None:
         return run
     # perhaps it is what people see, the display name
-    same = _or_none(lambda: list(api.runs(f"{entity}/{project}", filters={"display_name": name}))) or []
+    same = _or_none(lambda: list(api.runs(f"{entity}/{project}", filters={"displayName": name}))) or []
     if len(same) > 1:
         ids = ", ".join(run.id for run in same[:5])
         raise UnreadableLog(
