@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
+from ga_audit.bugs import catalogue
 from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro import judge, matrix
+from ga_audit.repro import judge, launch, matrix
 from ga_audit.repro._environments import prepare
 
-KNOWN = (
-    "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.49.0", "4.51.3", "4.57.6",
-    "5.0.0", "5.23.0",
-)  # fmt: skip
+KNOWN = {
+    "transformers": (
+        "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.48.3", "4.49.0", "4.51.3",
+        "4.52.4", "4.53.3", "4.57.6", "5.0.0", "5.14.0", "5.15.0", "5.23.0",
+    ),
+}  # fmt: skip
+# what the catalogue calls the situation that a variant is
+SITUATION: Mapping[str, Mapping[str, object]] = {
+    "A": {"model": "accepts loss kwargs"},
+    "B": {"model": "forward has no **kwargs"},
+    "D2": {"model": "forward has no **kwargs", "trainer": "subclass with its own compute_loss returning a mean"},
+    "B2": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "B3": {"labels_in_batch": False},
+    "C2": {"custom_loss": "compute_loss_func returning a mean"},
+    "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
+    "D": {"trainer": "subclass with its own compute_loss returning a mean"},
+    "E": {"label_smoothing": True},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,7 @@ class Row:
     gradient: float | None = None
     verdict: str = "not measured"
     failure: str | None = None
+    bugs: tuple[str, ...] = ()  # of the catalogue, that this release has and that do what was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +62,16 @@ class Request:
     cache: Path | None = None
 
 
-def between(first: str, last: str, releases: Sequence[str] = KNOWN) -> tuple[str, ...]:
+def between(first: str, last: str, package: str = "transformers") -> tuple[str, ...]:
     """The releases from `first` to `last`, both ends included, ascending."""
-    low, high = Version(first), Version(last)
+    try:
+        low, high = Version(first), Version(last)
+    except InvalidVersion as error:
+        raise AuditError(f"{error}", remedy="Give releases such as 4.45.2.") from error
     if low > high:
         raise AuditError(f"--from {first} is newer than --to {last}")
-    return tuple(sorted({first, last, *(r for r in releases if low <= Version(r) <= high)}, key=Version))
+    known = KNOWN.get(package, ())
+    return tuple(sorted({first, last, *(r for r in known if low <= Version(r) <= high)}, key=Version))
 
 
 def requirements(package: str, release: str) -> tuple[str, ...]:
@@ -66,28 +86,48 @@ def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Ro
     try:
         python = prepare(requirements(request.package, release), torch_python=request.torch_python, cache=request.cache)
         plans = [_plan(request, release, variant, python) for variant in variants]
-        matrix.run_together(plans)
+        broken = matrix.run(*plans, resume=True, keep_going=True)
     except AuditError as error:
         return tuple(Row(request.package, release, variant, failure=error.message) for variant in variants)
-    return tuple(_row(request, release, v, plan) for v, plan in zip(variants, plans, strict=True))
+    return tuple(_row(request, release, v, plan, broken) for v, plan in zip(variants, plans, strict=True))
 
 
 def _plan(request: Request, release: str, variant: str, python: str) -> matrix.Plan:
     out = request.out / f"{request.package}-{release}" / variant
     cells = matrix.plan_cells(out, request.ga, (1,), request.effective_batch_size)
-    options = {"steps": request.steps, "measure-every": 1, "variant": variant}
-    return matrix.Plan("transformers", cells, request.effective_batch_size, options, python)
+    which = "model" if variant in launch.models() else "variant"
+    options = {"steps": request.steps, "measure-every": 1, which: variant}
+    return matrix.Plan("transformers", cells, request.effective_batch_size, options, python, name=variant)
 
 
-def _row(request: Request, release: str, variant: str, plan: matrix.Plan) -> Row:
+def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken: Mapping[Path, EngineFailed]) -> Row:
     try:
-        if bad := [cell for cell in plan.cells if not matrix.is_finished(plan, cell)]:
-            raise EngineFailed(matrix.last_line(bad[0]))
+        for cell in plan.cells:
+            if cell.out in broken:
+                raise broken[cell.out]
         found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
     except AuditError as error:
         return Row(request.package, release, variant, failure=error.message)
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
-    return Row(request.package, release, variant, loss, norm, gradient, found.verdict)
+    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict)
+    return replace(row, bugs=known_bugs(row))
+
+
+def known_bugs(row: Row) -> tuple[str, ...]:
+    """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
+    measured = (row.loss, row.grad_norm, row.gradient)
+    if row.verdict not in ("gradients", "logging only") or None in measured:
+        return ()
+    # the forward of a stock model takes keyword arguments, and what it does with them is what was measured
+    situation = SITUATION.get(row.variant, SITUATION["B2"] if row.variant in launch.models() else {})
+    found = []
+    for bug, affected in catalogue.of_release(row.package, row.release):
+        signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
+        fits = all(s is None or (m is not None and round(m) == s[0]) for s, m in zip(signature, measured, strict=True))
+        held = {"deepspeed": False, "multi_rank": False, **situation}
+        if fits and all(held.get(name) == wanted for name, wanted in affected.when.items()):
+            found.append(bug.id)
+    return tuple(dict.fromkeys(found))
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:
@@ -128,8 +168,10 @@ def changes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def table(rows: Sequence[Row]) -> str:
     """Release against what is scaled."""
-    lines = [f"{'release':>10}  {'variant':<9}  {'loss':>6}  {'norm':>6}  {'grad':>6}  verdict"]
+    wide = max([len("variant"), *(len(row.variant) for row in rows)])
+    lines = [f"{'release':>10}  {'variant':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  {'verdict':<12}  known bug"]
     for row in rows:
         numbers = "  ".join(f"{'-' if e is None else f'{e:.2f}':>6}" for e in (row.loss, row.grad_norm, row.gradient))
-        lines.append(f"{row.release:>10}  {row.variant:<9}  {numbers}  {row.failure or row.verdict}")
+        said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
+        lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
     return "\n".join([*lines, *changes(rows)])

@@ -113,7 +113,7 @@ class Variant:
     trainer_settings: dict = field(default_factory=dict)
     arguments: dict = field(default_factory=dict)  # of TrainingArguments
     collate: Callable = _task.collate
-    wrap: Callable = lambda model: model  # noqa: E731
+    wrap: Callable = lambda model: model
 
     def build(self) -> torch.nn.Module:
         """The tiny Llama with random weights."""

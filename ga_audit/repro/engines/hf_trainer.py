@@ -165,7 +165,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
     parser.add_argument("--average-tokens", choices=("default", "on", "off"), default="default",
                         help="average_tokens_across_devices")  # fmt: skip
-    parser.add_argument("--variant", choices=sorted(_variants.VARIANTS), default="A", help="a situation of the known bugs")
+    parser.add_argument(
+        "--variant", choices=sorted(_variants.VARIANTS), default="A", help="a situation of the known bugs"
+    )
     parser.add_argument("--model", choices=sorted(_families.FAMILIES), help="a stock model family")
     parser.add_argument("--report-to", nargs="*", default=[])
     parser.add_argument("--name", default="")
