@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,7 +20,18 @@ KNOWN = {
         "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.48.3", "4.49.0", "4.51.3",
         "4.52.4", "4.53.3", "4.57.6", "5.0.0", "5.14.0", "5.15.0", "5.23.0",
     ),
+    "trl": (
+        "0.12.2", "0.13.0", "0.14.0", "0.15.2", "0.16.1", "0.17.0", "0.18.2", "0.19.1", "0.20.0", "0.24.0", "0.29.1",
+        "1.0.0", "1.4.0", "1.9.2", "1.16.0",
+    ),
+    "accelerate": ("1.0.1", "1.2.1", "1.5.2", "1.10.1", "1.15.0"),
 }  # fmt: skip
+ENGINE = {"transformers": "transformers", "accelerate": "transformers", "trl": "trl"}
+# the transformers that pip chose when a TRL from this one on was new, and that it still runs with
+_BESIDE_TRL = (
+    ("0", "4.46.3"), ("0.13", "4.48.3"), ("0.14", "4.49.0"), ("0.16", "4.51.3"), ("0.19", "4.52.4"), ("0.20", "4.57.6"),
+    ("1", "5.0.0"), ("1.9", "5.23.0"),
+)  # fmt: skip
 # what the catalogue calls the situation that a variant is
 SITUATION: Mapping[str, Mapping[str, object]] = {
     "A": {"model": "accepts loss kwargs"},
@@ -32,6 +44,7 @@ SITUATION: Mapping[str, Mapping[str, object]] = {
     "D": {"trainer": "subclass with its own compute_loss returning a mean"},
     "E": {"label_smoothing": True},
 }
+_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Request:
     steps: int = 3
     effective_batch_size: int = 16
     cache: Path | None = None
+    pins: tuple[str, ...] = ()  # further packages: "transformers==4.49.0"
 
 
 def between(first: str, last: str, package: str = "transformers") -> tuple[str, ...]:
@@ -74,17 +88,37 @@ def between(first: str, last: str, package: str = "transformers") -> tuple[str, 
     return tuple(sorted({first, last, *(r for r in known if low <= Version(r) <= high)}, key=Version))
 
 
-def requirements(package: str, release: str) -> tuple[str, ...]:
-    """The release, and an accelerate of its time."""
-    if package != "transformers":
-        return (f"{package}=={release}",)
-    return (f"{package}=={release}", f"accelerate=={'1.10.1' if Version(release) < Version('5') else '1.15.0'}")
+def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[str, ...]:
+    """The release and the packages of its time that it needs beside it; `pins` ("transformers==4.49.0") win.
+
+    Raises
+    ------
+    AuditError
+        a pin is not PACKAGE==RELEASE.
+    """
+    if bad := [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)]:
+        raise AuditError(f"{bad[0]!r} is not PACKAGE==RELEASE", remedy="Write e.g. --with transformers==4.49.0.")
+    chosen = {package: release}
+    if package == "trl":
+        chosen["transformers"] = [beside for since, beside in _BESIDE_TRL if Version(since) <= Version(release)][-1]
+    elif package == "accelerate":
+        chosen["transformers"] = KNOWN["transformers"][-1]
+    chosen |= {name: value for name, _, value in (pin.partition("==") for pin in pins)}
+    if "accelerate" not in chosen:
+        chosen["accelerate"] = "1.10.1" if Version(chosen["transformers"]) < Version("5") else "1.15.0"
+    exact = tuple(f"{name}=={value}" for name, value in chosen.items())
+    return (*exact, *_TRL_NEEDS) if package == "trl" else exact
+
+
+# trl is installed without its dependencies, which would bring another torch
+_TRL_NEEDS = ("datasets", "jinja2", "pandas", "rich")
 
 
 def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Row, ...]:
     """One row for each variant; a release that cannot be installed or run is a row that says why."""
     try:
-        python = prepare(requirements(request.package, release), torch_python=request.torch_python, cache=request.cache)
+        needed = requirements(request.package, release, request.pins)
+        python = prepare(needed, torch_python=request.torch_python, cache=request.cache)
         plans = [_plan(request, release, variant, python) for variant in variants]
         broken = matrix.run(*plans, resume=True, keep_going=True)
     except AuditError as error:
@@ -97,7 +131,7 @@ def _plan(request: Request, release: str, variant: str, python: str) -> matrix.P
     cells = matrix.plan_cells(out, request.ga, (1,), request.effective_batch_size)
     which = "model" if variant in launch.models() else "variant"
     options = {"steps": request.steps, "measure-every": 1, which: variant}
-    return matrix.Plan("transformers", cells, request.effective_batch_size, options, python, name=variant)
+    return matrix.Plan(ENGINE[request.package], cells, request.effective_batch_size, options, python, name=variant)
 
 
 def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken: Mapping[Path, EngineFailed]) -> Row:
@@ -118,16 +152,21 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     measured = (row.loss, row.grad_norm, row.gradient)
     if row.verdict not in ("gradients", "logging only") or None in measured:
         return ()
-    # the forward of a stock model takes keyword arguments, and what it does with them is what was measured
-    situation = SITUATION.get(row.variant, SITUATION["B2"] if row.variant in launch.models() else {})
+    # of a stock model it is not known beforehand what its forward takes: each release's own differs
+    rows = ("A", "B", "B2") if row.variant in launch.models() else (row.variant,)
+    situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
     found = []
     for bug, affected in catalogue.of_release(row.package, row.release):
         signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
         fits = all(s is None or (m is not None and round(m) == s[0]) for s, m in zip(signature, measured, strict=True))
-        held = {"deepspeed": False, "multi_rank": False, **situation}
-        if fits and all(held.get(name) == wanted for name, wanted in affected.when.items()):
+        if fits and any(_holds(affected.when, situation) for situation in situations):
             found.append(bug.id)
     return tuple(dict.fromkeys(found))
+
+
+def _holds(when: Mapping[str, object], situation: Mapping[str, object]) -> bool:
+    held = {"deepspeed": False, "multi_rank": False, **situation}
+    return all(held.get(name) == wanted for name, wanted in when.items())
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:

@@ -39,9 +39,11 @@ def models() -> tuple[str, ...]:
 
 
 @cache
-def variants() -> tuple[str, ...]:
-    """The variants of the engine `transformers`."""
-    return _names("_variants.py", "Variant")
+def variants(engine: str = "transformers") -> tuple[str, ...]:
+    """The variants of an engine; of TRL, its trainers."""
+    if engine == "trl":
+        return ("sft", "dpo", "kto", "reward")
+    return _names("_variants.py", "Variant") if engine == "transformers" else ()
 
 
 def _names(script: str, kind: str) -> tuple[str, ...]:
@@ -59,7 +61,7 @@ def chosen(option: str, text: str | None, *, engine: str = "transformers") -> li
     """
     if text is None:
         return []
-    known = {"model": models(), "variant": variants()}[option] if engine == "transformers" else ()
+    known = {"model": models(), "variant": variants(engine)}[option]
     names = tuple(name.strip() for name in text.split(",")) if text != "all" or not known else known
     if known and (unknown := [name for name in names if name not in known]):
         raise AuditError(f"there is no {option} {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")

@@ -106,10 +106,10 @@ def held_out_loss(model, batch: dict[str, torch.Tensor], loss_of=causal_loss) ->
     return loss
 
 
-def on_device_of(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch where the model is."""
+def on_device_of(model: torch.nn.Module, batch: dict) -> dict:
+    """The batch where the model is; what is no tensor (texts, flags) as it was."""
     device = next(model.parameters()).device
-    return {name: value.to(device) for name, value in batch.items()}
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
 def device_named(name: str) -> str:

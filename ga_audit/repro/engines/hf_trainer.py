@@ -17,47 +17,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 import _families
+import _measure
 import _task
 import _variants
 import torch
 import transformers
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import TrainingArguments
-
-
-class Measure:
-    """Compares the gradient that a step accumulated, before it is clipped, with that of the step's whole batch.
-
-    Two places are watched: `Accelerator.clip_grad_norm_`, the last at which the gradient is whole and not yet clipped, and
-    the optimizer's step, for trainings that do not clip. Callbacks of the Trainer come after the clipping.
-    """
-
-    def __init__(self, batches: list[dict[str, torch.Tensor]], every: int, loss_of) -> None:
-        self.batches, self.every, self.loss_of = batches, every, loss_of
-        self.found: list[dict[str, float]] = []
-        self.trainer = None
-
-    def attach(self, trainer) -> None:
-        """Watch both places of a trainer that has not started."""
-        self.trainer = trainer
-        clip = trainer.accelerator.clip_grad_norm_
-
-        def watched(parameters, *args, **kwargs):
-            self.take()
-            return clip(parameters, *args, **kwargs)
-
-        trainer.accelerator.clip_grad_norm_ = watched
-        register_optimizer_step_pre_hook(lambda *_: self.take())
-
-    def take(self) -> None:
-        """The comparison at the present step, once."""
-        step = self.trainer.state.global_step
-        taken = bool(self.found) and self.found[-1]["step"] == step + 1
-        if taken or step % self.every or step >= len(self.batches):
-            return
-        accumulated = _task.flat_gradient(self.trainer.model)
-        loss, wanted = _task.reference(self.trainer.model, self.batches[step], self.loss_of)
-        self.found.append({"step": step + 1, "reference_loss": loss, **_task.compare(accumulated, wanted)})
 
 
 def main() -> None:
@@ -86,7 +51,7 @@ def main() -> None:
     )  # fmt: skip
     # in order, so that every GA sees the same sequences in each optimizer step
     trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
-    measure = Measure(batches, args.measure_every, task.loss)
+    measure = _measure.Measure(batches, args.measure_every, task.loss)
     measure.attach(trainer)
     began = time.perf_counter()
     trainer.train()
@@ -101,10 +66,7 @@ def main() -> None:
         "packages": {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]},
         "device": str(trainer.args.device), "dtype": args.dtype, "seconds": seconds,
         "tokens_per_second": sum(len(row) for row in data) / seconds, "measured": measure.found,
-        "logged": [
-            {k: row.get(k) for k in ("step", "loss", "grad_norm", "eval_loss")}
-            for row in trainer.state.log_history if "loss" in row or "eval_loss" in row
-        ],
+        "logged": _measure.logged(trainer),
         "held_out_loss": _task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
