@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
 @click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Where the logs go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print releases against variants as a Markdown table.")
 @errors_to_status
 def command(
     package: str,
@@ -45,6 +46,7 @@ def command(
     python: str,
     out: str,
     as_json: bool,
+    as_markdown: bool,
 ) -> None:
     r"""Install releases side by side, run the repro in each, and print what each one scales.
 
@@ -75,7 +77,10 @@ def command(
     else:
         for variant in names:
             rows += bisect.search(releases, row_of(variant))
-    click.echo(json.dumps([asdict(row) for row in rows], indent=1) if as_json else bisect.table(rows))
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        click.echo(bisect.grid(rows) if as_markdown else bisect.table(rows))
     leave(ExitCode.UNDECIDED if any(row.failure for row in rows) else ExitCode.HEALTHY)
 
 

@@ -17,8 +17,8 @@ from ga_audit.repro._environments import prepare
 
 KNOWN = {
     "transformers": (
-        "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.48.3", "4.49.0", "4.51.3",
-        "4.52.4", "4.53.3", "4.57.6", "5.0.0", "5.14.0", "5.15.0", "5.23.0",
+        "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.48.1", "4.48.3", "4.49.0", "4.51.3",
+        "4.52.4", "4.53.0", "4.54.1", "4.55.4", "4.56.2", "4.57.6", "5.0.0", "5.14.0", "5.15.0", "5.23.0",
     ),
     "trl": (
         "0.12.2", "0.13.0", "0.14.0", "0.15.2", "0.16.1", "0.17.0", "0.18.2", "0.19.1", "0.20.0", "0.24.0", "0.29.1",
@@ -214,3 +214,21 @@ def table(rows: Sequence[Row]) -> str:
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
     return "\n".join([*lines, *changes(rows)])
+
+
+def grid(rows: Sequence[Row]) -> str:
+    """Releases against variants as Markdown; a cell holds the exponents of loss, grad_norm and gradient, bold if scaled."""
+    variants = tuple(dict.fromkeys(row.variant for row in rows))
+    lines = [f"| release | {' | '.join(variants)} |", f"|---|{'---|' * len(variants)}"]
+    for release in dict.fromkeys(row.release for row in rows):
+        cells = {row.variant: _cell(row) for row in rows if row.release == release}
+        lines.append(f"| {release} | {' | '.join(cells.get(name, '') for name in variants)} |")
+    return "\n".join(lines)
+
+
+def _cell(row: Row) -> str:
+    numbers = (row.loss, row.grad_norm, row.gradient)
+    if row.failure or None in numbers:
+        return "not measured"
+    text = ", ".join(f"{round(e or 0):d}" for e in numbers)
+    return text if row.verdict == "healthy" else f"**{text}**"

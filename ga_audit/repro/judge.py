@@ -30,7 +30,7 @@ class Measured:
     grad_norm: float | None
     gradient: float | None
     cosine: float | None
-    held_out_loss: float | None  # after training, in one pass, by us
+    held_out_loss: float | None  # after training, in one pass, by us; NaN: the training diverged
     clipped: float | None  # share of logged steps whose grad_norm is above max_grad_norm; None: no clipping
     uneven: tuple[tuple[int, float], ...] = ()  # (step, gradient / reference) of steps that are off
     parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
@@ -104,7 +104,7 @@ def read_truth(path: Path) -> Measured:
             grad_norm=_median_ratio(pairs, "grad_norm", "reference_norm"),
             gradient=gradient,
             cosine=_median([row.get("cosine") for row in truth["measured"]]),
-            held_out_loss=_finite(truth.get("held_out_loss")),
+            held_out_loss=None if truth.get("held_out_loss") is None else float(truth["held_out_loss"]),
             clipped=_clipped(truth.get("max_grad_norm"), list(logged.values())),
             uneven=tuple(_uneven(truth["measured"], gradient)),
             parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ga_audit.repro.judge import Judgement, Measured, apart
@@ -85,7 +86,7 @@ def _times(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return _shown(value, ".3f")
 
 
 def _exponent(value: float | None, digits: int = 3) -> str:
@@ -93,8 +94,14 @@ def _exponent(value: float | None, digits: int = 3) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3f}"
+    return _shown(value, "+.3f")
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}"
+    return _shown(value, ".1%" if value and value < 0.0995 else ".0%")
+
+
+def _shown(value: float | None, how: str) -> str:
+    if value is None:
+        return "-"
+    return format(value, how) if math.isfinite(value) else "diverged"
