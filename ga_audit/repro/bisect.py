@@ -36,6 +36,9 @@ _BESIDE_TRL = (
 SITUATION: Mapping[str, Mapping[str, object]] = {
     "A": {"model": "accepts loss kwargs"},
     "B": {"model": "forward has no **kwargs"},
+    "C": {"model": "accepts loss kwargs"},
+    "B2-flagged": {"model": "forward has **kwargs and ignores num_items_in_batch"},  # before the flag was honoured
+    "D-flagged": {"model": "forward has no **kwargs"},  # to the Trainer, a model that takes no count
     "D2": {"model": "forward has no **kwargs", "trainer": "subclass with its own compute_loss returning a mean"},
     "B2": {"model": "forward has **kwargs and ignores num_items_in_batch"},
     "B3": {"labels_in_batch": False},
