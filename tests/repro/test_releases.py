@@ -62,4 +62,6 @@ def test_a_part_measured_again(package, release, variants, tmp_path):
         (kept,) = (r for r in ROWS if (r.package, r.release, r.variant) == (package, release, row.variant))
         assert row.failure is None
         assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
-        assert (row.loss, row.grad_norm, row.gradient) == pytest.approx((kept.loss, kept.grad_norm, kept.gradient), abs=0.02)
+        assert (row.loss, row.grad_norm, row.gradient) == pytest.approx(
+            (kept.loss, kept.grad_norm, kept.gradient), abs=0.02
+        )
