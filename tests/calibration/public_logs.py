@@ -1,0 +1,161 @@
+"""Verdicts on public logs of other people: `python -m tests.calibration.public_logs DIR` compares them with the table.
+
+`public_logs.json` holds one row per log: where it is, what is true and why (judged from the project, not by ga-audit),
+and the verdict that ga-audit gave on that run alone. The logs have licenses of their own and are not kept here: DIR
+holds what was fetched, as `DIR/<owner>+<name>/<path>`, with the settings that lay beside each log (training_args.bin,
+README.md, config.json, adapter_config.json, wandb/ folders). What is missing is left out and counted.
+
+`--cards DIR` judges model cards (README files with a table of training results) the same way. `--write` keeps the new
+verdicts in the table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ga_audit.evidence._objective import objective
+from ga_audit.finding import HEALTHY, OTHER, Verdict
+from ga_audit.formats import Target, yaml_config
+from ga_audit.pipeline import Options, diagnose, read_runs
+from ga_audit.run import Role, Run, Series
+
+TABLE = Path(__file__).with_name("public_logs.json")
+_SAME = 8  # first losses by which two logs are one training, seen twice
+_CELL = re.compile(r"^\d+(\.\d+)?(e[+-]?\d+)?$")
+
+
+def judge(folder: Path, given_ga: int | None = None) -> Iterator[tuple[str, Run, Verdict, float]]:
+    """(path within the folder, run, verdict, P(the loss is scaled)) of each training in a project, alone.
+
+    Parameters
+    ----------
+    given_ga : of all runs of the project, where only its scripts say it.
+    """
+    runs, _ = read_runs([str(folder)], Options(ga={"*": given_ga}) if given_ga else None)
+    seen: set[tuple[float, ...]] = set()
+    for run in runs:
+        loss = run.get(Role.LOSS)
+        if loss is None or run.settings.ga is None:
+            continue
+        start = tuple(np.round(loss.value[:_SAME], 3))
+        if start not in seen:
+            seen.add(start)
+            yield str(Path(loss.source).relative_to(folder)), run, *verdict_alone(run)
+
+
+def verdict_alone(run: Run) -> tuple[Verdict, float]:
+    """The verdict on one run and the probability that its loss is scaled by a power of GA or world size."""
+    (found,) = diagnose([run])
+    posterior = found.posterior.get(Role.LOSS, {})
+    return found.verdict, sum(p for h, p in posterior.items() if h not in (HEALTHY, OTHER))
+
+
+def task(run: Run) -> str:
+    """What is minimised, in the words of the table."""
+    return objective(run)[0].value
+
+
+def card_run(file: Path) -> Run | None:
+    """A model card's table of training results as a run; None where it has no table or no loss in it."""
+    (settings,) = yaml_config.read(Target("README.md", text=file.read_bytes()))
+    columns: list[str] = []
+    loss: dict[int, float] = {}
+    held_out: dict[int, float] = {}
+    for line in file.read_text("utf-8", "replace").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if "Training Loss" in cells and "Step" in cells:
+            columns = cells
+        elif columns and len(cells) == len(columns) and _CELL.match(cells[columns.index("Step")]):
+            row = dict(zip(columns, cells, strict=True))
+            for name, into in (("Training Loss", loss), ("Validation Loss", held_out)):
+                if _CELL.match(row.get(name, "")):
+                    into[int(float(row["Step"]))] = float(row[name])
+    if not loss:
+        return None
+    series = [_series(Role.LOSS, loss, file)] + ([_series(Role.EVAL_LOSS, held_out, file)] if held_out else [])
+    return replace(settings, series=tuple(series))
+
+
+def _series(role: Role, points: dict[int, float], file: Path) -> Series:
+    step = np.array(sorted(points), np.int64)
+    return Series(role, role.value, "card", str(file), step, np.array([points[s] for s in step.tolist()]))
+
+
+def confusion(rows: Iterable[dict[str, Any]]) -> str:
+    """Markdown: truth and task against verdicts, with the share decided and, of these, the share right."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for row in rows:
+        for name in (row["task"], "all"):
+            counts.setdefault((row["truth"], name), Counter())[row["verdict"]] += 1
+    lines = ["| truth | task | runs | healthy | scaled | inconclusive | decided | of these right |", "|" + " --- |" * 8]
+    for (truth, name), c in sorted(counts.items(), key=lambda item: (item[0][0], item[0][1] == "all", item[0][1])):
+        total, decided = c.total(), c["healthy"] + c["scaled"]
+        right = {"healthy": c["healthy"], "summed": c["scaled"]}.get(truth)
+        share = "" if right is None or not decided else f"{right / decided:.0%}"
+        lines.append(
+            f"| {truth} | {name} | {total} | {c['healthy']} | {c['scaled']} | {c['inconclusive']} | {decided / total:.0%} | {share} |"
+        )
+    return "\n".join(lines)
+
+
+def audit_table(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows whose logs are in the folder with their verdicts of today, and what differs from the table."""
+    rows: list[dict[str, Any]] = json.loads(TABLE.read_text("utf-8"))
+    by_project: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_project.setdefault(row["repository"], []).append(row)
+    changes = []
+    for project, own in by_project.items():
+        place = folder / project.replace("/", "+")
+        now = {path: (v, p) for path, _, v, p in judge(place, own[0].get("given_ga"))} if place.is_dir() else {}
+        for row in own:
+            if row["path"] not in now:
+                changes.append(f"{project} {row['path']}: not in {folder}")
+                continue
+            verdict, probability = now[row["path"]]
+            if verdict.value != row["verdict"]:
+                changes.append(f"{project} {row['path']}: {verdict.value}, was {row['verdict']}")
+            row["verdict"], row["scaled"] = verdict.value, round(probability, 3)
+    return rows, changes
+
+
+def cards(folder: Path) -> list[dict[str, Any]]:
+    """Verdicts on model cards with GA > 1; all by releases before transformers 4.46, so all healthy."""
+    rows, seen = [], set()
+    for file in sorted(folder.rglob("*README.md")):
+        run = card_run(file) if re.search(rb"gradient_accumulation_steps: [0-9]", file.read_bytes()) else None
+        if run is None or (run.settings.ga or 1) == 1:
+            continue
+        loss = run.get(Role.LOSS)
+        start = tuple(loss.value[:_SAME]) if loss is not None else ()
+        if start not in seen:
+            seen.add(start)
+            verdict, probability = verdict_alone(run)
+            rows.append({"path": file.name, "task": "cards", "truth": "healthy", "verdict": verdict.value, "scaled": probability})
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Print the confusion table; 1 where a healthy run was convicted or a summed one acquitted."""
+    write, card = "--write" in arguments, "--cards" in arguments
+    (place,) = [a for a in arguments if not a.startswith("--")]
+    rows, changes = (cards(Path(place)), []) if card else audit_table(Path(place))
+    print("\n".join([*changes, "", confusion(rows)]))
+    wrong = [r for r in rows if (r["truth"], r["verdict"]) in {("healthy", "scaled"), ("summed", "healthy")}]
+    print("\n".join(f"WRONG: {r.get('repository', '')} {r['path']}" for r in wrong))
+    if write and not card:
+        TABLE.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
