@@ -62,7 +62,8 @@ class Row:
     gradient: float | None = None
     verdict: str = "not measured"
     failure: str | None = None
-    bugs: tuple[str, ...] = ()  # of the catalogue, that this release has and that do what was measured
+    bugs: tuple[str, ...] = ()  # of the catalogue, that this stack has and that do what was measured
+    beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,8 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
     except AuditError as error:
         return Row(request.package, release, variant, failure=error.message)
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
-    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict)
+    beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
+    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside)
     return replace(row, bugs=known_bugs(row))
 
 
@@ -159,7 +161,8 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     rows = ("A", "B", "B2") if row.variant in launch.models() else (row.variant,)
     situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
     found = []
-    for bug, affected in catalogue.of_release(row.package, row.release):
+    stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
+    for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
         signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
         fits = all(s is None or (m is not None and round(m) == s[0]) for s, m in zip(signature, measured, strict=True))
         if fits and any(_holds(affected.when, situation) for situation in situations):
@@ -225,7 +228,9 @@ def grid(rows: Sequence[Row]) -> str:
     lines = [f"| release | {' | '.join(variants)} |", f"|---|{'---|' * len(variants)}"]
     for release in dict.fromkeys(row.release for row in rows):
         cells = {row.variant: _cell(row) for row in rows if row.release == release}
-        lines.append(f"| {release} | {' | '.join(cells.get(name, '') for name in variants)} |")
+        beside = next((f" ({p.replace('==', ' ')})" for r in rows if r.release == release
+                       for p in r.beside if r.package != "transformers" and p.startswith("transformers==")), "")  # fmt: skip
+        lines.append(f"| {release}{beside} | {' | '.join(cells.get(name, '') for name in variants)} |")
     return "\n".join(lines)
 
 

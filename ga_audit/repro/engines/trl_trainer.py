@@ -121,6 +121,8 @@ def _tokenizer():
 
 def _model(variant: str) -> torch.nn.Module:
     settings = {**_variants.config().to_dict(), **SPECIAL, "vocab_size": _task.VOCAB + 3}
+    for name in ("id2label", "label2id", "num_labels"):  # of two classes, which would win over one label
+        settings.pop(name, None)
     if variant == "reward":
         return transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**{**settings, "num_labels": 1}))
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings))
