@@ -260,6 +260,13 @@ class Stub:
         page = rows[low:high] if len(rows) and rows[-1]["_step"] == len(rows) - 1 else rows
         return {"project": {"run": {"history": [json.dumps(r) for r in page if low <= r["_step"] < high]}}}
 
+    def on_SampledHistoryPage(self, v: dict[str, Any]) -> Any:
+        """Rows that hold every key of the spec, and of them these keys alone; here the last step counts too."""
+        spec = json.loads(v["spec"])
+        low, high, keys = int(spec["minStep"]), int(spec["maxStep"]), spec["keys"]
+        rows = [r for r in self.runs[self._key(v)]["rows"] if low <= r["_step"] <= high and all(k in r for k in keys)]
+        return {"project": {"run": {"sampledHistory": [[{k: r[k] for k in keys} for r in rows]]}}}
+
     def on_RunFiles(self, v: dict[str, Any]) -> Any:
         key = self._key(v)
         wanted = v.get("fileNames") or []

@@ -1,7 +1,8 @@
 """Runs of a W&B server through the SDK: complete history, a private cache, what came in before a line broke.
 
 The history is always scanned, never sampled (`run.history()` returns 500 rows of any run), and without a list of keys,
-since a scan for several keys returns only the rows that hold all of them: train and eval rows never share one.
+since a scan for several keys returns only the rows that hold all of them: train and eval rows never share one. Of a run
+with hundreds of keys those that have a role are scanned one by one.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from ga_audit import naming
 from ga_audit.errors import AuditError, MissingSetting, UnreadableLog
 from ga_audit.formats._wandb_address import Address
 from ga_audit.formats._wandb_login import errors, sdk_errors, server
+from ga_audit.formats._wandb_run import X_AXIS
 
 T = TypeVar("T")
 
 PAGE = 10_000  # steps per request: the largest that the server answers in one piece
 LISTED = 200  # runs per request
+WIDE = 200  # keys: beyond, a row is mostly what nobody here reads
 TIMEOUT = 60
 FILES = ("requirements.txt", "wandb-metadata.json")
 _ENDED = frozenset({"finished", "crashed", "failed", "killed"})
@@ -153,8 +157,18 @@ def _or_none(ask: Callable[[], T]) -> T | None:
         raise
 
 
-def read_run(run: Any, *, timeout: int = TIMEOUT, use_cache: bool = True) -> CloudRun:
+def read_run(
+    run: Any, *, timeout: int = TIMEOUT, use_cache: bool = True, every_key: bool = False, keys: Sequence[str] = ()
+) -> CloudRun:
     """Complete history, config and small files of one run; what is cached and has not grown is not fetched again.
+
+    Parameters
+    ----------
+    run : of `find`.
+    timeout : seconds to wait for an answer.
+    use_cache : whether to take and to keep what was fetched.
+    every_key : all keys also of a run with hundreds of them (to write it anew).
+    keys : further keys that are wanted of such a run.
 
     Raises
     ------
@@ -164,15 +178,17 @@ def read_run(run: Any, *, timeout: int = TIMEOUT, use_cache: bool = True) -> Clo
     place = f"{run.entity}/{run.project}/{run.id}"
     with errors(place, timeout):
         config = dict(run.config)  # loads a run that was only listed
-        last = int((getattr(run, "historyKeys", None) or {}).get("lastStep", -1))
-        cached = _cache_path(run, last) if use_cache and run.state in _ENDED else None
+        known = getattr(run, "historyKeys", None) or {}
+        last = int(known.get("lastStep", -1))
+        wanted = None if every_key else _wanted(known.get("keys") or {}, keys)
+        cached = _cache_path(run, last, wanted) if use_cache and run.state in _ENDED else None
     if cached is not None and (held := _from_cache(cached)) is not None:
         return held
     rows: dict[Any, dict[str, Any]] = {}
     incomplete = ""
     try:
         with errors(place, timeout):
-            for number, row in enumerate(bounded(lambda: _scan(run, last), timeout)):
+            for number, row in enumerate(bounded(lambda: _scan(run, last, wanted), timeout)):
                 # where an export and the live tail overlap, the SDK gives a row twice
                 rows.setdefault(row.get("_step", f"row {number}"), {}).update(_scalars(row))
     except AuditError as error:
@@ -189,11 +205,25 @@ def read_run(run: Any, *, timeout: int = TIMEOUT, use_cache: bool = True) -> Clo
     return result
 
 
-def _scan(run: Any, last: int) -> Iterable[dict[str, Any]]:
+def _wanted(names: Iterable[str], more: Sequence[str]) -> list[str] | None:
+    """Of many keys those that are read here: with a role, or an axis; None = all."""
+    known = list(names)
+    if len(known) <= WIDE:
+        return None
+    axes = {*X_AXIS, "train_runtime"}
+    return [name for name in known if name in axes or name in more or naming.role_of(name) is not None]
+
+
+def _scan(run: Any, last: int, wanted: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    """Every row; of a run with hundreds of keys a row for each point of each wanted key, to be joined by `_step`."""
     # the SDK's cache of exports carries no content hash, so a run that grew would be read as it was
     fresh = {"use_cache": False} if "use_cache" in inspect.signature(run.scan_history).parameters else {}
-    rows: Iterable[dict[str, Any]] = run.scan_history(page_size=max(min(PAGE, last + 1), 1), **fresh)
-    return rows
+    size = max(min(PAGE, last + 1), 1)
+    if wanted is None:
+        yield from run.scan_history(page_size=size, **fresh)
+        return
+    for name in wanted:
+        yield from run.scan_history(keys=[name], page_size=size, **fresh)
 
 
 def _scalars(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -258,7 +288,7 @@ def bounded(start: Callable[[], Iterable[T]], timeout: float) -> Iterator[T]:
 # --- cache -------------------------------------------------------------------------------------------------------------
 
 
-def _cache_path(run: Any, last: int) -> Path:
+def _cache_path(run: Any, last: int, wanted: Sequence[str] | None) -> Path:
     """A file whose name tells the run, its last step and its last sign of life apart; in the user's own cache."""
     top = Path(os.environ.get("GA_AUDIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser())
     host = str(getattr(run, "url", "")).partition(f"/{run.entity}/")[0] or server()

@@ -78,7 +78,8 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
     api = _wandb_login.connect(address.base_url, timeout)
     for sdk_run in _wandb_fetch.find(api, address, timeout=timeout):
         use_cache = target.options.get("cache", "yes") == "yes"
-        cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout, use_cache=use_cache)
+        keys = [key for key in (target.loss_key, target.grad_norm_key) if key]
+        cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout, use_cache=use_cache, keys=keys)
         name = f"{cloud.name} ({cloud.id})" if "show_id" in target.options else cloud.name
         yield run_of(cloud, source_path(address, sdk_run), name, target)
 
@@ -159,7 +160,7 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     timeout = _wandb_fetch.TIMEOUT
     api = _wandb_login.connect(address.base_url, timeout)
     (sdk_run,) = _wandb_fetch.find(api, address, timeout=timeout)
-    cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout)
+    cloud = _wandb_fetch.read_run(sdk_run, timeout=timeout, every_key=True)
     if cloud.incomplete:
         raise UnreadableLog(cloud.incomplete, where=source.path, remedy="Call again when the server can be reached.")
     logged = Logged(

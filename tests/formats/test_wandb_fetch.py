@@ -33,6 +33,20 @@ def test_complete_history_where_train_and_eval_rows_never_share_a_row(client):
         assert run.url.endswith("/team/proj/runs/run00008")
 
 
+def test_of_a_run_with_hundreds_of_keys_those_with_a_role_are_fetched(client):
+    rows = [{**row, **({f"layer{i}/activation": 0.5 for i in range(300)} if "train/loss" in row else {})}
+            for row in trainer_rows(30, 8.0)]  # fmt: skip
+    with serving(one(rows=rows)) as stub:
+        (run,) = client.fetch(stub, "team/proj/run00008", use_cache=False)
+        assert stub.operations["HistoryPage"] == 0
+        names = {name for row in run.rows for name in row}
+        assert names == {"_step", "train/loss", "train/grad_norm", "train/learning_rate", "train/epoch", "train/global_step",
+                         "eval/loss"}  # fmt: skip
+        assert run.rows == [{k: v for k, v in row.items() if k in names} for row in rows]
+        (run,) = client.fetch(stub, "team/proj/run00008", use_cache=False, every_key=True)
+        assert run.rows == rows
+
+
 def test_requests_of_a_run_of_100_000_steps_are_bounded(client):
     rows = [{"train/loss": 1.0, "train/global_step": i, "_step": i} for i in range(100_000)]
     with serving(one(rows=rows)) as stub:
@@ -223,6 +237,21 @@ def test_an_export_of_the_server_is_read_and_its_live_tail_too(client):
         assert [row.get("train/loss") for row in got] == [row.get("train/loss") for row in rows]
         assert [row.get("eval/loss") for row in got] == [row.get("eval/loss") for row in rows]
         assert stub.operations["GET"] == 3  # the export and two small files
+
+
+def test_keys_of_an_export_are_read_by_ranges(client):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [{**row, **({f"layer{i}/activation": 0.5 for i in range(300)} if "train/loss" in row else {})}
+            for row in trainer_rows(60, 8.0)]  # fmt: skip
+    names = sorted({k for row in rows for k in row})
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table({name: [row.get(name) for row in rows[:40]] for name in names}), file)
+    with serving(one(rows=rows, parquet=file.getvalue(), parquet_last=39)) as stub:
+        (run,) = client.fetch(stub, "team/proj/run00008", use_cache=False)
+        for name in ("train/loss", "eval/loss", "train/global_step"):
+            assert [r[name] for r in run.rows if name in r] == [r[name] for r in rows if name in r], name
 
 
 def test_no_key_is_written(client):
