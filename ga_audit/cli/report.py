@@ -53,7 +53,7 @@ def command(
         show_error(failure.error)
     if not audit.diagnoses:
         raise AuditError("there is nothing to report", remedy="See `ga-audit inspect --show-series` for what was read.")
-    names = () if no_redact else _private_names(audit)
+    names = () if no_redact else private_names(audit)
     files = write(audit, output, template=template, redacted=not no_redact, names=names, style=plot_style, force=force)
     for diagnosis in audit.diagnoses:
         click.echo(diagnosis.headline)
@@ -61,7 +61,8 @@ def command(
     leave(ExitCode.HEALTHY)
 
 
-def _private_names(audit: Audit) -> tuple[str, ...]:
+def private_names(audit: Audit) -> tuple[str, ...]:
+    """Names of machines and people that a report leaves out: those of this machine, and those that the logs record."""
     from ga_audit.render import _private
 
     return (*_private.names_here(), *_private.names_in([run for d in audit.diagnoses for run in d.runs]))

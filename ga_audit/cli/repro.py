@@ -177,14 +177,13 @@ def _several(plans: Sequence[Plan], broken: dict[Path, Any]) -> ExitCode:
 
 def _write_report(audit: Audit, found: Judgement | None, out: Path) -> None:
     """What `ga-audit report` writes, with the measurement in it; made anew at each call."""
-    from ga_audit import registry
-    from ga_audit.cli.report import write
+    from ga_audit.cli.report import private_names, write
     from ga_audit.repro import confirmed
 
     if not audit.diagnoses:
         return
     if found is not None:
         audit = confirmed.with_truth(audit, found)
-    names = registry.load("ga_audit.render", "issue").host_names()
+    names = private_names(audit)
     write(audit, out / "report", template="transformers", redacted=True, names=names, style=None, force=True)
     click.echo(f"written: {out / 'report'} (issue.md, report.html, diagnosis.json, pictures)")

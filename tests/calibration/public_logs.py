@@ -140,7 +140,15 @@ def cards(folder: Path) -> list[dict[str, Any]]:
         if start not in seen:
             seen.add(start)
             verdict, probability = verdict_alone(run)
-            rows.append({"path": file.name, "task": "cards", "truth": "healthy", "verdict": verdict.value, "scaled": probability})
+            rows.append(
+                {
+                    "path": file.name,
+                    "task": "cards",
+                    "truth": "healthy",
+                    "verdict": verdict.value,
+                    "scaled": probability,
+                }
+            )
     return rows
 
 
