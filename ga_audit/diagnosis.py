@@ -237,16 +237,43 @@ def _decide(
             return reading(Verdict.INCONCLUSIVE, f"the {role} interval is too wide to call the runs equivalent")
         if all(p.weak for p in pieces) and not any(p.equivalent for p in pieces):
             return reading(Verdict.INCONCLUSIVE, f"only weak evidence speaks about the {role}")
+        if odd := misfits(top, pieces, runs):
+            return reading(Verdict.INCONCLUSIVE, _misfit_text(role, odd))
         return reading(Verdict.HEALTHY)
     if top not in (HEALTHY, OTHER) and (posterior[top] >= SPEAK or scaled_together >= SPEAK):
         speaking = {p.kind for p in pieces if _log_likelihood(p, top, runs) > _log_likelihood(p, HEALTHY, runs) + 0.5}
         strong = {p.kind for p in pieces if not p.weak and p.kind in speaking}
         if not strong and len(speaking) < 2:
             return reading(Verdict.INCONCLUSIVE, f"one weak piece of evidence alone does not convict the {role}")
+        if odd := misfits(top, pieces, runs):
+            return reading(Verdict.INCONCLUSIVE, _misfit_text(role, odd))
         if look_alike := _look_alike(speaking, runs):
             return reading(Verdict.INCONCLUSIVE, look_alike)
         return reading(Verdict.SCALED)
     return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied, runs))
+
+
+def misfits(h: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Runs of a comparison that a hypothesis leaves far from the others, where another one would bring them back.
+
+    Of three runs and more one may be of other code under the same name: a verdict on all would be wrong about it.
+    """
+    by_id = {run.id: run for run in runs}
+    odd: dict[str, Run] = {}
+    for piece in pieces:
+        names = [name for name in piece.detail.get("runs", ()) if name in by_id]
+        if piece.kind != "ratio_regression" or len(names) < 3 or len(names) != len(piece.detail["level"]):
+            continue
+        compared = [by_id[name] for name in names]
+        factors = np.array([[g.log_factor(run) for run in compared] for g in (h, *NAMED)])
+        mask = decision.misfits(np.array(piece.detail["level"], float), factors)
+        odd |= {run.id: run for run, is_odd in zip(compared, mask, strict=True) if is_odd}
+    return tuple(odd.values())
+
+
+def _misfit_text(role: Role, odd: Sequence[Run]) -> str:
+    names = ", ".join(run.name for run in odd[:4])
+    return f"what the {role} of the others says does not fit {names}: leave it out, or say what it was trained with (--stack)"
 
 
 def _look_alike(speaking: set[str], runs: Sequence[Run]) -> str:

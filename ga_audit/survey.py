@@ -17,12 +17,10 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 from ga_audit import __version__, joining, pipeline
 from ga_audit.discovery import Log, find_logs, join, read_log
 from ga_audit.errors import AuditError, UnreadableLog
-from ga_audit.finding import Audit, Diagnosis, Silence, Verdict
+from ga_audit.finding import Audit, Diagnosis, Verdict
 from ga_audit.grouping import Group, group, version_families
 from ga_audit.run import Note, ReadFailure, Role, Run
 from ga_audit.selection import Selection
@@ -33,7 +31,6 @@ R = TypeVar("R")
 Progress = Callable[[str, int, int], None]  # what is being done, done, in all
 FAILED = "not read"
 _ALONE_AT_ONCE = 50  # runs: a task that takes long enough to be worth sending
-_FITS = math.log(1.5)  # two right runs of one group seldom lie further apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +95,7 @@ def survey(
     deciding = {run.id: _nearest(run, [diagnoses[ids] for ids in kin[run.id]]) for run in every}
     shown = list({id(d): d for d in deciding.values()}.values())
     number = {id(d): n for n, d in enumerate(shown, 1)}
-    odd = {id(d): _odd_ones(d) for d in shown}
-    rows = [
-        _row(run, number[id(d)], d, alone[run.id], run.id in odd[id(d)]) for run in every for d in [deciding[run.id]]
-    ]
+    rows = [_row(run, number[id(d)], d, alone[run.id]) for run in every for d in [deciding[run.id]]]
     rows += [_failure(failure) for failure in failures]
     notes = [
         Note("already-corrected", f"left out, since ga-audit wrote it: {run.name}", run.sources[0].path) for run in own
@@ -208,30 +202,8 @@ def judge_alone(runs: Iterable[Run]) -> dict[str, Diagnosis]:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _odd_ones(said: Diagnosis) -> frozenset[str]:
-    """Runs that a finding does not fit: as logged they lie nearer to the rest than corrected by it.
-
-    A project mixes runs of changed code under one name, and a finding speaks of the group.
-    """
-    odd: set[str] = set()
-    for finding in said.findings:
-        panel = Group(said.runs).panel(finding.role)
-        if isinstance(panel, Silence):
-            continue
-        logged = np.nanmean(panel.level, axis=1)  # (n_runs,) natural log
-        factor = np.array([said.log_factor(run, finding.role) for run in panel.runs])
-        corrected = logged - factor
-        apart = np.abs(corrected - np.median(corrected))
-        nearer = np.abs(logged - np.median(corrected)) < apart
-        odd |= {run.id for run, is_odd in zip(panel.runs, nearer & (apart > _FITS), strict=True) if is_odd}
-    return frozenset(odd)
-
-
-def _row(run: Run, number: int, group_says: Diagnosis, alone: Diagnosis, odd: bool) -> Row:
+def _row(run: Run, number: int, group_says: Diagnosis, alone: Diagnosis) -> Row:
     verdict, said, why = group_says.verdict, group_says, group_says.headline
-    if odd:
-        message = "what was found in group {} does not fit this run, whose level is that of the right ones: {}"
-        return _of(run, number, Verdict.INCONCLUSIVE, None, message.format(number, why))
     if verdict is Verdict.SCALED and not _concerns(said, run):
         verdict, why = Verdict.INCONCLUSIVE, f"what was found in group {number} is not about this run: {why}"
     if verdict is Verdict.HEALTHY and _concerns(alone, run):
@@ -241,7 +213,11 @@ def _row(run: Run, number: int, group_says: Diagnosis, alone: Diagnosis, odd: bo
         verdict, said, why = alone.verdict, alone, alone.headline
     if verdict is not Verdict.SCALED:
         return _of(run, number, verdict, None, why)
-    return _of(run, number, verdict, said, ", ".join(f.id for f in said.findings if run.id in f.runs))
+    row = _of(run, number, verdict, said, ", ".join(f.id for f in said.findings if run.id in f.runs))
+    if {row.loss_factor, row.grad_norm_factor} <= {1, None}:
+        why = f"at its GA what was found in group {number} changes nothing ({row.why})"
+        return _of(run, number, Verdict.HEALTHY, said, why)
+    return row
 
 
 def _of(run: Run, number: int, verdict: Verdict, said: Diagnosis | None, why: str) -> Row:

@@ -103,3 +103,12 @@ def test_the_factor_of_a_finding_is_the_named_integer_power():
     diagnosis = diagnose(twins(1))
     by_name = {run.name: math.exp(diagnosis.log_factor(run, Role.LOSS)) for run in diagnosis.runs}
     assert by_name == pytest.approx({"ga1": 1, "ga8": 8})
+
+
+def test_one_run_of_other_code_under_the_same_name_is_not_judged_with_the_rest():
+    right = dataclasses.replace(twins(0.0, gas=(4,))[0], id="right", name="right")
+    summed = dataclasses.replace(twins(1.0, gas=(2,))[0], id="summed", name="summed")
+    for runs, name in (([*twins(1.0), right], "right"), ([*twins(0.0, gas=(1, 2, 4, 8)), summed], "summed")):
+        (diagnosis,) = pipeline.diagnose(runs)
+        assert diagnosis.verdict is Verdict.INCONCLUSIVE
+        assert f"does not fit {name}" in diagnosis.headline

@@ -109,6 +109,9 @@ SPEAK: Final = 0.95
 EQUIVALENCE: Final = {"loss": 0.35, "grad_norm": 0.5}
 """`healthy` needs the 90 % interval inside +- this (two one-sided tests, Schuirmann 1987). 0.25 refuses half of the
 confounded healthy pairs, 0.5 lets sqrt(GA) through. Simulator."""
+MISFIT: Final = 0.35
+"""A run further than this from the middle of three or more, which another hypothesis would bring back to it, is of other code
+or another release: no verdict on all of them. Judgement, as wide as the margin of equivalence."""
 TIE: Final = 0.05
 """Hypotheses whose centred factors differ by less than this in every run cannot be told apart by ratios."""
 COUPLING: Final = {

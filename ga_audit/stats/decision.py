@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
 
@@ -138,3 +139,19 @@ def decide(
     if other is not None and best == other:
         return Decision(best, alone, tied, "posterior")
     return Decision(best, alone, tied, "")
+
+
+def misfits(level: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Runs (n,) that a hypothesis leaves far from the middle of the others, where another would bring them back.
+
+    Parameters
+    ----------
+    level : (n,) natural log of the runs' levels.
+    factors : (k, n) ln(logged / intended) under k hypotheses, the one that is held against them first; NaN = not known.
+    """
+    corrected = level - factors[0]
+    middle = np.median(corrected)
+    apart = np.abs(corrected - middle)
+    nearest = np.nanmin(np.abs(level - factors - middle), axis=0)
+    odd: NDArray[np.bool_] = (apart > k.MISFIT) & (nearest < apart / 2)
+    return odd

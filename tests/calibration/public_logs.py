@@ -101,9 +101,8 @@ def confusion(rows: Iterable[dict[str, Any]]) -> str:
         total, decided = c.total(), c["healthy"] + c["scaled"]
         right = {"healthy": c["healthy"], "summed": c["scaled"]}.get(truth)
         share = "" if right is None or not decided else f"{right / decided:.0%}"
-        lines.append(
-            f"| {truth} | {name} | {total} | {c['healthy']} | {c['scaled']} | {c['inconclusive']} | {decided / total:.0%} | {share} |"
-        )
+        cells = [truth, name, total, c["healthy"], c["scaled"], c["inconclusive"], f"{decided / total:.0%}", share]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

@@ -45,7 +45,7 @@ def test_a_project(client):
         assert done.status == 1
         assert len(rows) == 8
         for ga in (1, 2, 8):
-            assert rows[f"ga{ga}"]["verdict"] == "scaled"
+            assert rows[f"ga{ga}"]["verdict"] == ("scaled" if ga > 1 else "healthy")
             assert rows[f"ga{ga}"]["loss_factor"] == ga
             assert rows[f"new ga{ga}"]["verdict"] == "healthy"
         broken = rows["wandb://team/proj/broken01"]
