@@ -391,7 +391,7 @@ def _short_labels(parts: list[tuple[str, ...]]) -> list[str]:
     for own in parts:
         for n in range(1, len(own) + 1):
             tail = own[-n:]
-            if sum(other[-n:] == tail for other in parts) == 1:
+            if all(other == own for other in parts if other[-n:] == tail):  # those that are wholly alike are numbered
                 break
         labels.append("/".join(own[-n:]))
     return labels
