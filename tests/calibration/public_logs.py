@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from ga_audit.evidence import eval_gap
 from ga_audit.evidence._objective import objective
 from ga_audit.finding import HEALTHY, OTHER, Verdict
 from ga_audit.formats import Target, yaml_config
 from ga_audit.pipeline import Options, diagnose, read_runs
-from ga_audit.run import Role, Run, RunSettings, Series, Setting, Trust
+from ga_audit.run import Role, Run, RunSettings, Schedule, Series, Setting, Trust
 
 TABLE = Path(__file__).with_name("public_logs.json")
 _SAME = 8  # first losses by which two logs are one training, seen twice
@@ -163,29 +164,40 @@ def audit_table(folder: Path) -> tuple[list[dict[str, Any]], list[str], list[dic
     return rows, changes, sums
 
 
-def cards(folder: Path) -> list[dict[str, Any]]:
-    """Verdicts on model cards with GA > 1; all by releases before transformers 4.46, so all healthy."""
-    rows, seen = [], set()
+def _distinct_cards(folder: Path) -> Iterator[Run]:
+    """Every card with a table, once; all by releases before transformers 4.46, so all healthy."""
+    seen: set[tuple[float, ...]] = set()
     for file in sorted(folder.rglob("*README.md")):
-        run = card_run(file) if re.search(rb"gradient_accumulation_steps: [0-9]", file.read_bytes()) else None
-        if run is None or (run.settings.ga or 1) == 1:
-            continue
-        loss = run.get(Role.LOSS)
-        start = tuple(loss.value[:_SAME]) if loss is not None else ()
-        if start not in seen:
+        run = card_run(file)
+        loss = run.get(Role.LOSS) if run is not None else None
+        if run is not None and loss is not None and (start := tuple(loss.value[:_SAME])) not in seen:
             seen.add(start)
-            verdict, probability = verdict_alone(run)
-            rows.append(
-                {
-                    "path": file.name,
-                    "task": card_task(run),
-                    "ga": run.settings.ga,
-                    "truth": "healthy",
-                    "verdict": verdict.value,
-                    "scaled": probability,
-                }
-            )
+            yield run
+
+
+def cards(folder: Path) -> list[dict[str, Any]]:
+    """Verdicts on model cards with GA > 1."""
+    rows = []
+    for run in _distinct_cards(folder):
+        if (run.settings.ga or 1) > 1:
+            verdict, scaled = verdict_alone(run)
+            facts = {"path": run.get(Role.LOSS).source, "task": card_task(run), "ga": run.settings.ga}  # type: ignore[union-attr]
+            rows.append({**facts, "truth": "healthy", "verdict": verdict.value, "scaled": round(scaled, 3)})
     return rows
+
+
+def supposed(folder: Path) -> tuple[int, int]:
+    """(cards with eval losses, of these `scaled` when each is judged as if its GA were 2, 4, 8, 16 and 32)."""
+    count = convicted = 0
+    for run in _distinct_cards(folder):
+        if not len(eval_gap.ratios(run)):
+            continue
+        count += 1
+        for ga in (2, 4, 8, 16, 32):
+            as_if = Setting(Schedule.constant(ga), "supposed", Trust.GIVEN)
+            other = replace(run, settings=replace(run.settings, gradient_accumulation_steps=as_if))
+            convicted += verdict_alone(other)[0] is Verdict.SCALED
+    return count, convicted
 
 
 def main(arguments: list[str]) -> int:
@@ -196,6 +208,9 @@ def main(arguments: list[str]) -> int:
     print("\n".join([*changes, "", confusion(rows)]))
     if sums:
         print("\nThe healthy runs with GA > 1, their loss multiplied by GA:\n\n" + confusion(sums))
+    if card:
+        count, convicted = supposed(Path(place))
+        print(f"\n{count} cards, each as if its GA were 2, 4, 8, 16 and 32: {convicted} scaled")
     wrong = [r for r in [*rows, *sums] if (r["truth"], r["verdict"]) in {("healthy", "scaled"), ("summed", "healthy")}]
     print("\n".join(f"WRONG: {r.get('repository', '')} {r['path']}" for r in wrong))
     if write and not card:
