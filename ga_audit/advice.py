@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ga_audit.finding import (
     BugMatch,
@@ -17,10 +19,12 @@ from ga_audit.finding import (
     Verdict,
 )
 from ga_audit.grouping import Group
-from ga_audit.run import Role
+from ga_audit.run import Role, Setting, Trust
 
 _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
 _SCALE_FREE = ("adam", "lion", "lamb", "adafactor", "adagrad", "rmsprop", "muon", "sophia")
+_DECOUPLED = ("adamw", "lion", "adamw_torch", "sophia", "muon")  # their weight decay stands beside the gradient
+_NONE: Setting[Any] = Setting(None, "", Trust.GUESSED)
 _ALONE = ("known_release", "vocabulary_bound", "eval_gap")  # what a single run can still be given
 _CLIP_CHANGED = 0.05  # a share of clipped steps that moves by more than this has changed the training
 
@@ -161,7 +165,9 @@ def _retrain_for_gradients(told: Told) -> Iterator[str]:
     optimizers = {run.settings.optimizer.value.lower() for run in told.group.runs if run.settings.optimizer}
     clipped = [c for c in told.clipping if abs(c.as_logged - c.as_corrected) > _CLIP_CHANGED]
     if clipped:
-        worst = max(clipped, key=lambda c: abs(c.as_logged - c.as_corrected))
+        # of runs that are all clipped, the one whose gradient was changed most: that of the largest GA
+        gas = {run.name: run.settings.ga or 1 for run in told.group.runs}
+        worst = max(clipped, key=lambda c: (gas.get(c.run, 1), abs(c.as_logged - c.as_corrected)))
         yield (
             f"Clipping was altered: in {worst.run} {worst.as_logged:.0%} of the logged steps were above max_grad_norm "
             f"{worst.max_grad_norm:g}, where {worst.as_corrected:.0%} would have been; so the training was affected."
@@ -177,11 +183,39 @@ def _retrain_for_gradients(told: Told) -> Iterator[str]:
         if clipped:
             yield "The optimizer is of the Adam kind: apart from clipping and eps its update hardly depends on the scale."
             yield "Retrain if the runs are to be comparable with right ones; judge a finished model by its eval loss."
-        else:
+        elif told.clipping:
             yield "The optimizer is of the Adam kind, whose update hardly depends on the scale: no need to retrain."
+        else:
+            yield "The optimizer is of the Adam kind, whose update hardly depends on the scale: unless gradients were"
+            yield "clipped there is no need to retrain."
     else:
-        yield f"With {', '.join(sorted(optimizers))} the learning rate in effect was off by the same factor: retrain,"
-        yield "or judge the model by its eval loss."
+        yield f"With {', '.join(sorted(optimizers))} the learning rate in effect was off by the same factor"
+        yield f"{_learning_rates(told)}: retrain, or judge the model by its eval loss."
+    yield from _weight_decay(told, optimizers)
+
+
+def _learning_rates(told: Told) -> str:
+    """` (0.0001 x 8 = 0.0008 in ga8)`: of the run that is furthest off, where its learning rate is known."""
+    norm = told.found(Role.GRAD_NORM)
+    known = [r for r in told.group.runs if r.settings.learning_rate is not None and norm is not None]
+    if norm is None or not known:
+        return ""
+    worst = max(known, key=lambda r: abs(norm.log_factor(r)))
+    rate, factor = worst.settings.learning_rate, math.exp(norm.log_factor(worst))
+    assert rate is not None
+    return f" ({rate.value:g} x {factor:g} = {rate.value * factor:g} in {worst.name})"
+
+
+def _weight_decay(told: Told, optimizers: set[str]) -> Iterator[str]:
+    """Decoupled decay does not see the gradient; decay inside the gradient is as much weaker as the gradient is larger."""
+    known = {float(run.settings.other["weight_decay"].value) for run in told.group.runs
+             if isinstance(run.settings.other.get("weight_decay", _NONE).value, int | float)}  # fmt: skip
+    if not optimizers or known == {0.0} or all(any(name in o for name in _DECOUPLED) for o in optimizers):
+        return
+    amount = (
+        f"Weight decay {', '.join(f'{w:g}' for w in sorted(known))}" if known else "Weight decay, if there was any,"
+    )
+    yield f"{amount} weighed less beside the larger gradient, or more beside the smaller one, by the same factor."
 
 
 def next_steps(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:

@@ -188,10 +188,12 @@ def write(made: Plan, destination: Path, *, include_original: bool = False) -> l
 
 def provenance(made: Plan, source: Source) -> dict[str, Any]:
     """What is written into a corrected log: by what, from what, by which factors, why."""
+    path = Path(source.path)
+    here = path.exists()  # a run on a server is named by its address
     return {
         "version": f"ga-audit {__version__}",
-        "source": Path(source.path).name,
-        "sha256": digest(Path(source.path)),
+        "source": path.name if here else source.path,
+        "sha256": digest(path) if here else None,
         "reason": made.reason,
         "corrections": [
             {

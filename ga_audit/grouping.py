@@ -104,14 +104,17 @@ def group(runs: Iterable[Run]) -> list[Group]:
 
     A run that names neither joins a group only if there is but one it could join.
     """
-    members: list[list[Run]] = []
-    for run in sorted(runs, key=lambda r: -len(_identity(r))):
-        fitting = [m for m in members if all(_compatible(run, other) for other in m)]
-        if len(fitting) == 1 or (fitting and len(_identity(run)) == 2):
-            fitting[0].append(run)
+    identities = [(_identity(run), run) for run in runs]
+    members: list[tuple[list[Run], list[dict[str, str]]]] = []  # runs, and their identities without repetition
+    for own, run in sorted(identities, key=lambda pair: -len(pair[0])):
+        fitting = [m for m in members if all(_compatible(own, other) for other in m[1])]
+        if len(fitting) == 1 or (fitting and len(own) == 2):
+            fitting[0][0].append(run)
+            if own not in fitting[0][1]:
+                fitting[0][1].append(own)
         else:
-            members.append([run])
-    return [Group(tuple(sorted(m, key=lambda r: (r.settings.ga or 0, r.name, r.id)))) for m in members]
+            members.append(([run], [own]))
+    return [Group(tuple(sorted(m, key=lambda r: (r.settings.ga or 0, r.name, r.id)))) for m, _ in members]
 
 
 def kinship(runs: Sequence[Run], *, shared_noise: bool | None = None) -> Kinship:
@@ -314,6 +317,5 @@ def _identity(run: Run) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _compatible(a: Run, b: Run) -> bool:
-    first, second = _identity(a), _identity(b)
+def _compatible(first: dict[str, str], second: dict[str, str]) -> bool:
     return all(first[name] == second[name] for name in first.keys() & second.keys())

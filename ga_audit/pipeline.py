@@ -28,6 +28,7 @@ class Options:
     loss_key: str | None = None
     grad_norm_key: str | None = None
     stack: tuple[str, ...] = ()  # "transformers==4.46.1"
+    fetch: Mapping[str, str] = field(default_factory=dict)  # for logs on a server: timeout (s), cache (yes, no)
 
 
 def read_runs(
@@ -37,23 +38,29 @@ def read_runs(
 
     Parameters
     ----------
-    targets : files, directories, "-" for standard input.
+    targets : files, directories, addresses of W&B runs, "-" for standard input.
     options : what the user says about the runs.
     progress : called with the path of each log before it is read.
     """
     options = options or Options()
     runs: list[Run] = []
     failures: list[ReadFailure] = []
-    found = find_runs(targets, loss_key=options.loss_key, grad_norm_key=options.grad_norm_key, progress=progress)
+    found = find_runs(
+        targets,
+        loss_key=options.loss_key,
+        grad_norm_key=options.grad_norm_key,
+        options=options.fetch,
+        progress=progress,
+    )
     for item in found:
         if isinstance(item, ReadFailure):
             failures.append(item)
         else:
-            runs.append(_with_given(item, options))
+            runs.append(with_given(item, options))
     return tuple(runs), tuple(failures)
 
 
-def _with_given(run: Run, options: Options) -> Run:
+def with_given(run: Run, options: Options) -> Run:
     """The run with what the user gave on the command line, which wins over what was read."""
     given: dict[str, object] = {}
     if (ga := _for_run(options.ga, run)) is not None:
@@ -104,7 +111,12 @@ def gather(members: Group) -> Iterator[Evidence | Silence]:
 def diagnose(runs: Sequence[Run]) -> Iterator[Diagnosis]:
     """One diagnosis for each set of comparable runs, as it is ready: the caller counts, shows, stops."""
     for members in group(runs):
-        yield diagnose_group(members, tuple(gather(members)))
+        yield diagnose_one(members)
+
+
+def diagnose_one(members: Group) -> Diagnosis:
+    """The diagnosis of runs that are known to be comparable."""
+    return diagnose_group(members, tuple(gather(members)))
 
 
 def audit(

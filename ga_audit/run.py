@@ -210,6 +210,7 @@ class Run:
     notes: tuple[Note, ...] = ()
     left_out: tuple[Note, ...] = ()  # series that were seen and not used, and why
     corrected_by: str | None = None  # provenance, where ga-audit wrote the log itself
+    private: tuple[str, ...] = ()  # people and machines that the log names, to be kept out of what is posted
 
     def views(self, role: Role) -> tuple[Series, ...]:
         """Every sink's series of a role, longest first."""

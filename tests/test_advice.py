@@ -43,3 +43,16 @@ def test_paths_in_commands_are_quoted():
     runs = [dataclasses.replace(r, sources=(Source("table", f"my runs; rm -rf/{r.name}.json"),)) for r in twins(1)]
     step = next(s for s in diagnosis_of(runs).next_steps if "ga-audit fix" in s)
     assert "'my runs; rm -rf'" in step
+
+
+def test_what_sgd_made_of_the_learning_rate_and_of_weight_decay_is_said_in_numbers():
+    runs = twins(1, 1, optimizer="sgd", learning_rate=1e-3, max_grad_norm=1000.0, other={"weight_decay": 0.1})
+    told = diagnosis_of(runs).retrain
+    assert "0.001 x 8 = 0.008 in ga8" in told
+    assert "Weight decay 0.1 weighed less" in told
+    assert "Weight decay" not in diagnosis_of(twins(1, 1, optimizer="adamw_torch", other={"weight_decay": 0.1})).retrain
+    assert "Weight decay" not in diagnosis_of(twins(1, 1, optimizer="sgd", other={"weight_decay": 0.0})).retrain
+
+
+def test_unknown_clipping_leaves_adam_open():
+    assert "unless gradients were clipped" in diagnosis_of(twins(1, 1, optimizer="adamw_torch")).retrain

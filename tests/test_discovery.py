@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ga_audit.discovery import _short_labels, find_runs
+from ga_audit.discovery import find_runs
+from ga_audit.joining import _short_labels
 from ga_audit.run import ReadFailure, Role
 
 
@@ -173,3 +175,24 @@ def test_standard_input(monkeypatch):
     assert not failures
     assert runs[0].get(Role.LOSS).value.tolist() == [7.9071]
     assert runs[0].get(Role.GRAD_NORM).value.tolist() == [6.2117]
+
+
+def test_a_file_beside_a_log_that_is_none_is_no_failure(tmp_path):
+    (tmp_path / "run.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.9}\n')
+    (tmp_path / "notes.txt").write_text("nothing to see\n")
+    found = list(find_runs([str(tmp_path)]))
+    assert [type(piece).__name__ for piece in found] == ["Run"]
+
+
+def test_outputs_in_a_folder_that_is_called_runs_keep_their_own_settings(tmp_path):
+    """`runs/` is also the Trainer's folder of TensorBoard logs inside an output folder."""
+    top = Path(__file__).parents[1] / "sample_logs"
+    shutil.copytree(top / "transformers-4.48.0", tmp_path / "runs")
+    shutil.copytree(top / "tensorboard-4.48.0/ga8/runs/sample", tmp_path / "runs/ga8/runs/Nov24_10-00-00_host")
+    runs = list(find_runs([str(tmp_path / "runs")]))
+    assert sorted((run.name, run.settings.ga) for run in runs) == [("ga1", 1), ("ga2", 2), ("ga4", 4), ("ga8", 8)]
+    assert {len(run.sources) for run in runs} == {1, 2}
+    # and where the events lie beside the state
+    shutil.copy(next((tmp_path / "runs/ga8/runs/Nov24_10-00-00_host").iterdir()), tmp_path / "runs/ga8")
+    shutil.rmtree(tmp_path / "runs/ga8/runs")
+    assert len(list(find_runs([str(tmp_path / "runs")]))) == 4

@@ -13,10 +13,11 @@ from functools import cache
 from typing import Any
 
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
-from ga_audit.run import Role, Run
+from ga_audit.run import Role, Run, RunSettings
 
 REFERENCE_TYPES = frozenset({"report", "fix", "evidence"})
 VERIFIED = frozenset({"run", "source", "said"})
+STOCK = "stock"  # a trainer without a loss of its own
 # what an entry may ask of a run; a condition that the logs do not settle is named in the match
 CONDITIONS = frozenset({
     "deepspeed", "trainer", "model", "label_smoothing", "custom_loss", "average_tokens_across_devices", "data_parallel",
@@ -149,6 +150,23 @@ def of_release(package: str, release: str) -> Iterator[tuple[Bug, Affected]]:
                     yield bug, row
 
 
+def stack(settings: RunSettings) -> Run:
+    """A stack before it has trained anything, to hold conditions against."""
+    return Run("stack", "stack", "stack", settings, ())
+
+
+def expected(settings: RunSettings) -> Iterator[tuple[Bug, Affected]]:
+    """What a stack is known to do: every row of its releases that its settings do not rule out.
+
+    The look-up that finds what no loss curve shows: release x kind of model x trainer x DeepSpeed x ranks.
+    """
+    run = stack(settings)
+    for package, release in settings.packages.items():
+        for bug, row in of_release(package, release.value):
+            if settled(row, [run]) is not False:
+                yield bug, row
+
+
 def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) -> tuple[BugMatch, ...]:
     """The known bugs held against what was found, best fit first.
 
@@ -232,6 +250,9 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         elif name == "average_tokens_across_devices":
             known = other.get(name)
             values.append(None if known is None else bool(known.value))
+        elif name in {"trainer", "custom_loss"}:
+            known = other.get("trainer")
+            values.append(None if known is None or known.value != STOCK else STOCK)
         elif name == "model":
             does = _loss_arguments(run)
             values.append(None if does is None else _MODEL_KINDS.get(does))

@@ -12,42 +12,57 @@ import click
 
 from ga_audit.cli.options import errors_to_status, leave
 from ga_audit.cli.repro import whole_numbers
-from ga_audit.errors import ExitCode
+from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.repro.bisect import Row
 
 
 @click.command(name="bisect", epilog="Exit status: 0 every release measured, 2 usage, 3 some could not be measured.")
-@click.argument("package", type=click.Choice(["transformers"]))
+@click.argument("package", type=click.Choice(["transformers", "trl", "accelerate"]))
 @click.option("--from", "first", required=True, metavar="RELEASE", help="Oldest release.")
 @click.option("--to", "last", required=True, metavar="RELEASE", help="Newest release.")
-@click.option("--variants", default="A", show_default=True, metavar="A,B,...", help="Variants of the engine.")
+@click.option(
+    "--variants", metavar="A,B,...", help="Variants or stock models, or `all` variants.  [default: A; trl: sft]"
+)
+@click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="A package beside it, of this release.")
 @click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
 @click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="GA to train with.")
 @click.option("--steps", default=3, show_default=True, type=click.IntRange(1), help="Optimizer steps of a cell.")
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
 @click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Where the logs go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print releases against variants as a Markdown table.")
 @errors_to_status
 def command(
-    package: str, first: str, last: str, variants: str, everything: bool, ga: tuple[int, ...], steps: int,
-    python: str, out: str, as_json: bool,
-) -> None:  # fmt: skip
+    package: str,
+    first: str,
+    last: str,
+    variants: str | None,
+    pins: tuple[str, ...],
+    everything: bool,
+    ga: tuple[int, ...],
+    steps: int,
+    python: str,
+    out: str,
+    as_json: bool,
+    as_markdown: bool,
+) -> None:
     r"""Install releases side by side, run the repro in each, and print what each one scales.
 
     \b
     ga-audit bisect transformers --from 4.45.2 --to 4.48.0 --all --variants A,B
+    ga-audit bisect trl --from 0.13.0 --to 0.14.0 --variants dpo,kto --with transformers==4.48.3
     """
     from dataclasses import asdict
 
     from ga_audit.repro import bisect
 
-    request = bisect.Request(package, Path(out), python, ga, steps)
-    releases = bisect.between(first, last)
+    request = bisect.Request(package, Path(out), python, ga, steps, pins=pins)
+    releases = bisect.between(first, last, package)
     rows: list[Row] = []
 
-    names = tuple(variants.split(","))
+    names = _names(variants, bisect.ENGINE[package])
 
     def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
         click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
@@ -62,5 +77,21 @@ def command(
     else:
         for variant in names:
             rows += bisect.search(releases, row_of(variant))
-    click.echo(json.dumps([asdict(row) for row in rows], indent=1) if as_json else bisect.table(rows))
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        click.echo(bisect.grid(rows) if as_markdown else bisect.table(rows))
     leave(ExitCode.UNDECIDED if any(row.failure for row in rows) else ExitCode.HEALTHY)
+
+
+def _names(text: str | None, engine: str) -> tuple[str, ...]:
+    """Variants of the engine, and stock models of transformers."""
+    from ga_audit.repro import launch
+
+    known = launch.variants(engine) + (launch.models() if engine == "transformers" else ())
+    if text == "all":
+        return tuple(name for name in launch.variants(engine) if name != "lora")  # needs peft
+    names = tuple(part.strip() for part in (text or known[0]).split(","))
+    if unknown := [name for name in names if name not in known]:
+        raise AuditError(f"there is no variant {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
+    return names

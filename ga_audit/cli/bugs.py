@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,7 @@ from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.bugs.catalogue import Affected, Bug
+    from ga_audit.run import RunSettings
 
 _QUANTITIES = (("loss", "logged loss"), ("grad_norm", "logged grad_norm"), ("gradient", "real gradient"))
 
@@ -23,10 +25,29 @@ _QUANTITIES = (("loss", "logged loss"), ("grad_norm", "logged grad_norm"), ("gra
 @click.option("--package", "packages", multiple=True, metavar="NAME==RELEASE", help="Known bugs of a release.")
 @click.option("--installed", is_flag=True, help="Known bugs of what is installed in this environment.")
 @click.option(
+    "--model", metavar="CLASS", help="Class of the model, e.g. LlamaForCausalLM: leaves out what it does not meet."
+)
+@click.option("--deepspeed/--no-deepspeed", default=None, help="Whether DeepSpeed trains.")
+@click.option("--world-size", type=click.IntRange(1), metavar="N", help="Data-parallel ranks.")
+@click.option("--label-smoothing/--no-label-smoothing", default=None, help="Whether label_smoothing_factor is above 0.")
+@click.option(
+    "--stock-trainer", is_flag=True, help="The trainer has no compute_loss and no compute_loss_func of yours."
+)
+@click.option(
     "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", help="Form of the output."
 )
 @errors_to_status
-def command(ids: tuple[str, ...], packages: tuple[str, ...], installed: bool, form: str) -> None:
+def command(
+    ids: tuple[str, ...],
+    packages: tuple[str, ...],
+    installed: bool,
+    model: str | None,
+    deepspeed: bool | None,
+    world_size: int | None,
+    label_smoothing: bool | None,
+    stock_trainer: bool,
+    form: str,
+) -> None:
     """List known bugs of trainers that mis-scale loss, grad_norm or the gradient.
 
     \b
@@ -34,6 +55,7 @@ def command(ids: tuple[str, ...], packages: tuple[str, ...], installed: bool, fo
     ga-audit bugs GA003                            one, in full
     ga-audit bugs --package transformers==4.46.1   what a release is known to do
     ga-audit bugs --installed                      what this environment is known to do, before you train
+    ga-audit bugs --package transformers==4.46.3 --model GPT2LMHeadModel --no-deepspeed --stock-trainer
     """  # noqa: D301 (\b is Click's)
     from ga_audit.bugs import catalogue
 
@@ -43,14 +65,47 @@ def command(ids: tuple[str, ...], packages: tuple[str, ...], installed: bool, fo
         return
     if packages or installed:
         stack = [_release(text) for text in packages] + (_installed(catalogue.load()) if installed else [])
-        found = [item for name, release in stack for item in catalogue.of_release(name, release)]
+        known = _settings(stack, model, deepspeed, world_size, label_smoothing, stock_trainer)
+        found = list(catalogue.expected(known))
         if form == "text":
             held = ", ".join(f"{name} {release}" for name, release in stack) or "no package of the catalogue"
             click.echo(f"{held}: {_count(len({b.id for b, _ in found}))}\n")
+            for bug, row in found:
+                click.echo(f"  {bug.id}: {_signature(row)}{_if(row, known)}")
+            click.echo("" if not found else "\nin full:\n")
         if found or form == "json":
             click.echo(_render(found, form, full=True))
         leave(ExitCode.SCALED if found else ExitCode.HEALTHY)
     click.echo(_render([(bug, None) for bug in catalogue.load()], form, full=form != "text"))
+
+
+def _settings(
+    stack: Sequence[tuple[str, str]], model: str | None, deepspeed: bool | None, world_size: int | None,
+    label_smoothing: bool | None, stock_trainer: bool,
+) -> RunSettings:  # fmt: skip
+    from ga_audit.bugs.catalogue import STOCK
+    from ga_audit.run import RunSettings, Setting, Trust
+
+    def given(value: Any) -> Setting[Any]:
+        return Setting(value, "given", Trust.GIVEN)
+
+    known = {
+        "architectures": [model] if model else None, "deepspeed": deepspeed, "trainer": STOCK if stock_trainer else None,
+        "label_smoothing_factor": None if label_smoothing is None else float(label_smoothing),
+    }  # fmt: skip
+    names = {re.sub(r"[-_.]+", "-", name).lower(): release for name, release in stack}
+    return RunSettings(
+        world_size=None if world_size is None else given(world_size),
+        packages={name: given(release) for name, release in names.items()},
+        other={name: given(value) for name, value in known.items() if value is not None},
+    )
+
+
+def _if(row: Affected, known: RunSettings) -> str:
+    from ga_audit.bugs import catalogue
+
+    unknown = catalogue.conditions_text(row, [catalogue.stack(known)])
+    return f", if {unknown}" if unknown else ""
 
 
 def _count(n: int) -> str:

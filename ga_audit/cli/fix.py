@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 )
 @click.option("--assume", metavar="loss=1,grad_norm=0", help="Exponents on GA that you know; no evidence is asked for.")
 @click.option("--bug", metavar="GAnnn", help="Assume what a known bug does (see `ga-audit bugs`).")
+@click.option("--upload", is_flag=True, help="Send the corrected W&B runs as new runs, in the group of the originals.")
+@click.option("--annotate", is_flag=True, help="Write what was found into summary and notes of the original W&B runs.")
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -46,11 +48,13 @@ def command(
     include_original: bool,
     assume: str | None,
     bug: str | None,
+    upload: bool,
+    annotate: bool,
 ) -> None:
     """Write logs with the curves that a right trainer would have logged.
 
     Only runs that are found scaled are corrected, by the named power of GA or world size, loss and grad_norm apart.
-    Originals are never opened for writing.
+    Originals are never opened for writing. A W&B run becomes a new offline run; nothing is sent without --upload.
 
     \b
     ga-audit fix runs/                       -> runs-ga-audit/
@@ -61,7 +65,7 @@ def command(
 
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
-    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack)
+    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
     runs, failures = pipeline.read_runs(targets, options)
     own = [run for run in runs if run.corrected_by]
     for failure in failures:
@@ -79,7 +83,7 @@ def command(
         audit = pipeline.audit_runs(rest)
         made = _plans(audit)
     _finish(targets, made, audit, rest, output, force=force, dry_run=dry_run, as_json=as_json, keep=include_original,
-            failed=bool(failures))  # fmt: skip
+            failed=bool(failures), upload=upload, annotate=annotate)  # fmt: skip
 
 
 def _plan(run: Run, hypotheses: dict[Role, Hypothesis], reason: str) -> Plan | None:
@@ -132,7 +136,7 @@ def _of_bug(name: str) -> dict[Role, Hypothesis]:
 
 def _finish(
     targets: Sequence[str], made: list[Plan], audit: Audit | None, runs: Sequence[Run], output: Path | None, *,
-    force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool,
+    force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool, upload: bool, annotate: bool,
 ) -> None:  # fmt: skip
     from ga_audit import correction
 
@@ -155,6 +159,7 @@ def _finish(
         result |= {"written": files, "output": str(top)}
         if not as_json:
             click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md says what was done)")
+        result |= _publish(made, top, upload=upload, annotate=annotate, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     if not runs or failed or (undecided and not made):
@@ -164,6 +169,23 @@ def _finish(
             )
         leave(ExitCode.UNDECIDED)
     leave(ExitCode.HEALTHY)
+
+
+def _publish(made: list[Plan], top: Path, *, upload: bool, annotate: bool, quiet: bool) -> dict[str, Any]:
+    """What the user asked for on the server, and nothing else."""
+    from ga_audit import publishing
+    from ga_audit.safe_output import inside
+
+    timeout = int(fetching().get("timeout", "60"))
+    result: dict[str, Any] = {}
+    if upload:
+        folders = {p.run.id: inside(top, p.run.name) for p in made}
+        result["uploaded"] = publishing.upload(made, folders, timeout=timeout)
+    if annotate:
+        result["annotated"] = publishing.annotate(made, result.get("uploaded", {}), timeout=timeout)
+    for word, done in result.items() if not quiet else ():
+        click.echo(f"{word}: {', '.join(done.values() if isinstance(done, dict) else done)}")
+    return result
 
 
 def _say_what_it_is_not(diagnosis: Diagnosis) -> None:
@@ -184,6 +206,8 @@ def _default_output(targets: Sequence[str]) -> str:
     first = targets[0].rstrip("/")
     if first in {"-", ".", ""}:
         return "ga-audit-fixed"
+    if not Path(first).exists():  # an address: beside us, under the name of the run
+        first = Path(first.partition("?")[0]).name
     return f"{first}-ga-audit"
 
 

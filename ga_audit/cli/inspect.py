@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ga_audit import registry
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
 from ga_audit.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
     """  # noqa: D301 (\b is Click's)
     from ga_audit import pipeline
 
-    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack)
+    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
     with _progress() as progress:
         runs, failures = pipeline.read_runs(targets, options, progress=progress)
     if show_series:

@@ -84,8 +84,28 @@ def _schedules(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return schedules
 
 
+_FETCH = "ga_audit.fetch"
+
+
+def _fetch_option(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Keep an option of fetching in the context: commands pass them on as one."""
+    held = ctx.meta.setdefault(_FETCH, {})
+    if param.name == "timeout" and value is not None:
+        held["timeout"] = str(value)
+    elif param.name == "no_cache" and value:
+        held["cache"] = "no"
+
+
+def fetching() -> dict[str, str]:
+    """What the user said about fetching, for `pipeline.Options.fetch`."""
+    return dict(click.get_current_context().meta.get(_FETCH, {}))
+
+
 def reading_options(function: F) -> F:
-    """Options of every command that reads logs: targets, --ga, --world-size, --loss-key, --grad-norm-key, --stack."""
+    """Options of every command that reads logs: targets, --ga, --world-size, --loss-key, --grad-norm-key, --stack.
+
+    `--timeout` and `--no-cache` are no arguments of the command: it asks `fetching()`.
+    """
     for option in reversed((
         click.argument("targets", nargs=-1, required=True, metavar="PATH..."),
         click.option("--ga", multiple=True, callback=_schedules, metavar="[NAME=]N",
@@ -96,6 +116,10 @@ def reading_options(function: F) -> F:
         click.option("--grad-norm-key", metavar="KEY", help="Name of the gradient norm in the logs."),
         click.option("--stack", multiple=True, metavar="PACKAGE==RELEASE",
                      help="Release of a package that trained the runs, where the logs do not say."),
+        click.option("--timeout", type=click.IntRange(min=1), metavar="SECONDS", expose_value=False, is_eager=True,
+                     callback=_fetch_option, help="Longest wait for a server's answer [60]."),
+        click.option("--no-cache", is_flag=True, expose_value=False, is_eager=True, callback=_fetch_option,
+                     help="Fetch again what was fetched before."),
     )):  # fmt: skip
         function = option(function)
     return function

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode, RefusedToOverwrite
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def command(
         raise RefusedToOverwrite(
             "exists already", where=str(output), remedy="Give another -o, or --force to replace it."
         )
-    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack))
+    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching()))
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:

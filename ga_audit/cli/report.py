@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ga_audit import registry
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
@@ -48,17 +48,24 @@ def command(
     """
     from ga_audit import pipeline
 
-    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack))
+    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching()))
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:
         raise AuditError("there is nothing to report", remedy="See `ga-audit inspect --show-series` for what was read.")
-    names = () if no_redact else registry.load("ga_audit.render", "issue").host_names()
+    names = () if no_redact else private_names(audit)
     files = write(audit, output, template=template, redacted=not no_redact, names=names, style=plot_style, force=force)
     for diagnosis in audit.diagnoses:
         click.echo(diagnosis.headline)
     click.echo(f"written: {output} (issue.md, report.html, diagnosis.json, {len(files)} pictures)")
     leave(ExitCode.HEALTHY)
+
+
+def private_names(audit: Audit) -> tuple[str, ...]:
+    """Names of machines and people that a report leaves out: those of this machine, and those that the logs record."""
+    from ga_audit.render import _private
+
+    return (*_private.names_here(), *_private.names_in([run for d in audit.diagnoses for run in d.runs]))
 
 
 def write(
@@ -98,14 +105,16 @@ def _pictures(
 
     if redacted:
         runs = tuple(dataclasses.replace(run, name=redact(run.name, names=names)) for run in diagnosis.runs)
-        diagnosis = dataclasses.replace(diagnosis, runs=runs)
+        clipping = tuple(dataclasses.replace(c, run=redact(c.run, names=names)) for c in diagnosis.clipping)
+        diagnosis = dataclasses.replace(diagnosis, runs=runs, clipping=clipping)
     found = {}
     for kind in plots.KINDS:
-        pair = []
-        for dark in (False, True):
-            figure = plots.draw(diagnosis, kind, dark=dark, style=style)
-            stem = folder / f"{prefix}{kind}{'-dark' if dark else ''}"
-            written += [path.name for path in plots.save(figure, stem)]
-            pair.append(stem.with_suffix(".svg").read_bytes())
-        found[kind] = (pair[0], pair[1])
+        drawn = plots.pictures(diagnosis, kind, style=style)
+        if drawn is None:  # a ratio of one run, gradient norms that nobody logged
+            continue
+        files = {".png": drawn.png, "-dark.png": drawn.png_dark, ".svg": drawn.svg, "-dark.svg": drawn.svg_dark}
+        for ending, content in files.items():
+            (folder / f"{prefix}{kind}{ending}").write_bytes(content)
+            written.append(f"{prefix}{kind}{ending}")
+        found[kind] = (drawn.svg, drawn.svg_dark)
     return found

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ga_audit.cli.options import errors_to_status, leave
-from ga_audit.errors import ExitCode
+from ga_audit.cli.options import errors_to_status, leave, show_error
+from ga_audit.errors import AuditError, ExitCode
 
-_CODES = {"healthy": ExitCode.HEALTHY, "logging only": ExitCode.SCALED, "gradients": ExitCode.SCALED}
+if TYPE_CHECKING:
+    from ga_audit.finding import Audit
+    from ga_audit.repro.judge import Judgement
+    from ga_audit.repro.matrix import Plan, Progress
 
 
 def whole_numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -26,71 +31,159 @@ def whole_numbers(ctx: click.Context, param: click.Parameter, value: str) -> tup
 
 @click.command(name="repro", epilog="Exit status: 0 healthy, 1 scaling measured, 2 usage, 3 not measured.")
 @click.option("--engine", default="transformers", show_default=True, help="torch, transformers, trl or script.")
-@click.option("--variant", help="Variant of the engine, e.g. B (see the engine's --help).")
+@click.option(
+    "--model",
+    "--models",
+    metavar="NAME",
+    help="Stock model family, a list of them, or `all`.",
+)
+@click.option(
+    "--variant", "--variants", metavar="NAME", help="Variant of the engine, e.g. B, a list of them, or `all`."
+)
 @click.option("--fault", help="Fault that the engine torch switches on.")
 @click.option("--ga", default="1,2,4,8", show_default=True, callback=whole_numbers, help="GA to train with.")
 @click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Ranks, by torchrun.")
+@click.option("--average-tokens", type=click.Choice(["on", "off"]), help="The Trainer's average_tokens_across_devices.")
 @click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
 @click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps.")
+@click.option("--measure-every", type=click.IntRange(1), help="Optimizer steps between measurements.")
 @click.option("--seed", default=42, show_default=True, help="Seed of model and data.")
-@click.option("--optimizer", help="Name of the optimizer, as the engine takes it.")
-@click.option("--max-grad-norm", type=float, help="Clipping, as the engine takes it.")
+@click.option("--optimizer", help="Name of the optimizer, as the engine takes it: adamw_torch, sgd, ...")
+@click.option("--lr", type=float, help="Learning rate.")
+@click.option("--max-grad-norm", type=float, help="Clipping; 0 for none.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the autocast.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--lengths", type=click.Choice(["fixed", "variable"]), help="Lengths of the sequences.")
+@click.option("--packing", is_flag=True, help="Sequences laid end to end, cut into rows of one length.")
+@click.option(
+    "--sink", multiple=True, type=click.Choice(["json", "tensorboard", "wandb"]), help="Logs of the engine torch."
+)
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the stack.")
 @click.option("--script", metavar="COMMAND", help="Your own command, for --engine script.")
-@click.option("--out", default="ga-audit-repro", show_default=True, metavar="DIR", help="Where the logs go.")
+@click.option("--out", default="ga-audit-repro", show_default=True, metavar="DIR", help="Where logs and report go.")
 @click.option("--resume", is_flag=True, help="Keep finished cells that had the same options.")
 @errors_to_status
 def command(
-    engine: str, ga: tuple[int, ...], world_size: tuple[int, ...], effective_batch_size: int, python: str,
-    script: str | None, out: str, resume: bool, **options: object,
+    engine: str, model: str | None, variant: str | None, ga: tuple[int, ...], world_size: tuple[int, ...],
+    effective_batch_size: int, python: str, script: str | None, out: str, resume: bool, **options: object,
 ) -> None:  # fmt: skip
     """Train a tiny model with the installed libraries and say what is scaled: the log, or the gradients.
 
     \b
     ga-audit repro --variant B
+    ga-audit repro --model t5-seq2seq --max-grad-norm 0
+    ga-audit repro --model all --ga 1,8
     ga-audit repro --engine script --script "python train.py --ga {gradient_accumulation_steps} --out {output_dir}"
     """  # noqa: D301 (\b is Click's)
-    from ga_audit.repro import matrix
+    from ga_audit.repro import launch, matrix
 
-    given = {k.replace("_", "-"): v for k, v in options.items() if v is not None}
     if engine == "script":
-        given = {}
-    cells = matrix.plan_cells(Path(out), ga, world_size, effective_batch_size)
-    plan = matrix.Plan(engine, cells, effective_batch_size, given, python, script)
+        options = {}
+    given = {k.replace("_", "-"): v for k, v in options.items() if v is not None and v is not False and v != ()}
+    named = launch.chosen("model", model) or launch.chosen("variant", variant, engine=engine) or [("", {})]
+    plans = []
+    for name, option in named:
+        place = Path(out) / name if len(named) > 1 else Path(out)
+        cells = matrix.plan_cells(place, ga, world_size, effective_batch_size)
+        plans.append(
+            matrix.Plan(engine, cells, effective_batch_size, {**given, **option}, python, script, name=name or engine)
+        )
     try:
-        matrix.run(plan, resume=resume, progress=_show)
+        with _progress() as show:
+            broken = matrix.run(*plans, resume=resume, keep_going=len(plans) > 1, progress=show)
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)
         leave(ExitCode.UNDECIDED)
-    status = _report(plan)
-    leave(status)
+    leave(_one(plans[0], Path(out)) if len(plans) == 1 else _several(plans, broken))
 
 
-def _show(done: int, total: int, left: float | None, cell: object) -> None:
-    rest = "" if left is None else f", about {left:.0f} s left"
-    click.echo(f"{done}/{total} trained{rest}; GA {getattr(cell, 'ga', '?')}", err=True)
+class _progress:  # noqa: N801 (reads as a function)
+    """A bar with the time left on a terminal, a line for each cell elsewhere; both on standard error."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        return self.show
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.render_finish()
+
+    def show(self, at: Progress) -> None:
+        """Called before each cell."""
+        label = f"{at.plan.name} GA {at.cell.ga}" + (f" x {at.cell.world_size}" if at.cell.world_size > 1 else "")
+        if not sys.stderr.isatty():
+            rest = "" if at.seconds_left is None else f", about {at.seconds_left:.0f} s left"
+            click.echo(f"{at.done}/{at.total} trained{rest}; {label}", err=True)
+            return
+        if self.bar is None:
+            self.bar = click.progressbar(length=at.total, file=sys.stderr, show_eta=True, show_pos=True)
+            self.bar.update(at.done)
+        self.bar.label = label
+        self.bar.update(at.done - self.bar.pos)
+        self.bar.render_progress()
 
 
-def _report(plan: object) -> ExitCode:
+def _one(plan: Plan, out: Path) -> ExitCode:
+    """The table of one matrix, what inspect reads in its logs, and a report of both."""
     from ga_audit import pipeline
     from ga_audit.cli.inspect import status
-    from ga_audit.repro import judge, matrix
+    from ga_audit.repro import judge, tables
 
-    assert isinstance(plan, matrix.Plan)
-    code = ExitCode.HEALTHY
-    for world in dict.fromkeys(cell.world_size for cell in plan.cells):
-        cells = [cell for cell in plan.cells if cell.world_size == world]
-        audit = pipeline.audit([str(cell.out) for cell in cells], pipeline.Options())
-        read = ", ".join(d.verdict.value for d in audit.diagnoses) or "nothing to compare"
-        if plan.engine == "script":
-            click.echo(f"world size {world}; the logs, as inspect reads them: {read}")
-            code = max(code, status(audit))
-            continue
-        found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in cells])
-        measured = _CODES.get(found.verdict, ExitCode.UNDECIDED)
-        click.echo(f"world size {world}\n{judge.table(found)}\nthe logs alone, as inspect reads them: {read}")
-        if status(audit) is not measured:
-            click.echo("measurement and inspect do not say the same")
-        code = max(code, measured) if ExitCode.SCALED not in (code, measured) else ExitCode.SCALED
+    audit = pipeline.audit([str(cell.out) for cell in plan.cells], pipeline.Options())
+    read = ", ".join(d.verdict.value for d in audit.diagnoses) or "nothing to compare"
+    for failure in audit.failures:
+        show_error(failure.error)
+    if plan.engine == "script":
+        click.echo(f"the logs, as inspect reads them: {read}")
+        _write_report(audit, None, out)
+        return status(audit)
+    found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+    click.echo(tables.table(found))
+    click.echo(f"the logs alone, as inspect reads them: {read}")
+    code = _CODES.get(found.verdict, ExitCode.UNDECIDED)
+    if status(audit) is not code:
+        click.echo("measurement and inspect do not say the same")
+    _write_report(audit, found, out)
     return code
+
+
+_CODES = {
+    "healthy": ExitCode.HEALTHY, "logging only": ExitCode.SCALED, "gradients": ExitCode.SCALED,
+    "gradients at some steps": ExitCode.SCALED,
+}  # fmt: skip
+
+
+def _several(plans: Sequence[Plan], broken: dict[Path, Any]) -> ExitCode:
+    """A line for each matrix; one that broke says why and stops no other."""
+    from ga_audit.repro import judge, tables
+
+    rows: dict[str, Judgement | str] = {}
+    for plan in plans:
+        try:
+            for cell in plan.cells:
+                if cell.out in broken:
+                    raise broken[cell.out]
+            rows[plan.name] = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        except AuditError as error:
+            rows[plan.name] = f"not measured: {error.message}"
+    click.echo(tables.summary(rows))
+    codes = {
+        ExitCode.UNDECIDED if isinstance(r, str) else _CODES.get(r.verdict, ExitCode.UNDECIDED) for r in rows.values()
+    }
+    return next(code for code in (ExitCode.SCALED, ExitCode.UNDECIDED, ExitCode.HEALTHY) if code in codes)
+
+
+def _write_report(audit: Audit, found: Judgement | None, out: Path) -> None:
+    """What `ga-audit report` writes, with the measurement in it; made anew at each call."""
+    from ga_audit.cli.report import private_names, write
+    from ga_audit.repro import confirmed
+
+    if not audit.diagnoses:
+        return
+    if found is not None:
+        audit = confirmed.with_truth(audit, found)
+    names = private_names(audit)
+    write(audit, out / "report", template="transformers", redacted=True, names=names, style=None, force=True)
+    click.echo(f"written: {out / 'report'} (issue.md, report.html, diagnosis.json, pictures)")

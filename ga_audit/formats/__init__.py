@@ -1,8 +1,10 @@
 """One log format each: claim, read, perhaps write.
 
 A leaf is a module with `claim(target)` and `read(target)`, and `write(source, rewrite, destination)` where a corrected
-log can be written in the same format. Formats that yield settings and no series (a YAML configuration,
-`training_args.bin`) return runs without series; `discovery` joins them with the logs beside them.
+log can be written in the same format. A format whose targets name several logs (a project on a server) defines
+`expand(target)`: a target for each; one whose logs live on a server may define `upload` and `annotate`. Formats that
+yield settings and no series (a YAML configuration, `training_args.bin`) return runs without series; `joining` joins them
+with the logs beside them.
 """
 
 from __future__ import annotations
@@ -105,7 +107,7 @@ class Rewrite:
 
 
 class LogFormat(Protocol):
-    """What a leaf of this folder defines (`write` is optional)."""
+    """What a leaf of this folder defines (`write` and `expand` are optional)."""
 
     def claim(self, target: Target) -> Claim:
         """Whether the target is of this format, from its head or listing; never raises."""

@@ -1,4 +1,4 @@
-"""Local W&B runs: `wandb/run-*`, `offline-run-*`, or the `.wandb` file itself.
+"""Local W&B runs: `wandb/run-*`, `offline-run-*`, the `.wandb` file itself, or the id of a run below `./wandb`.
 
 The SDK's Python reader is gone since 0.30, so the file is read here: a 7-byte header, LevelDB log blocks of 32 KiB whose
 CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
@@ -6,6 +6,7 @@ CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _wandb_run
-from ga_audit.formats._points import need_series, step_of
+from ga_audit.formats import Claim, Rewrite, Target, _wandb_publish, _wandb_run
+from ga_audit.formats._points import need_series
 from ga_audit.formats._protobuf import fields
+from ga_audit.formats._wandb_address import local_runs
+from ga_audit.formats._wandb_write import Logged, write_offline
 from ga_audit.run import Note, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
@@ -26,13 +29,15 @@ _HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18
+_HISTORY, _CONFIG, _RUN, _EXIT, _ENVIRONMENT = 2, 5, 17, 18, 26
 
 
 def claim(target: Target) -> Claim:
-    """YES for a run directory (it holds one `run-*.wandb`) and for a file that begins as one or is named so."""
+    """YES for a run directory (it holds one `run-*.wandb`), a file that begins as one or is named so, a local run's id."""
     if target.is_dir:
         return Claim.YES if _file_in(target.file) is not None else Claim.NO
+    if target.text is None and not os.path.exists(target.path):
+        return Claim.YES if local_runs(target.path) else Claim.NO
     return Claim.YES if target.head.startswith(b":W&B") or target.name.endswith(".wandb") else Claim.NO
 
 
@@ -50,6 +55,7 @@ class _Content:
     changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # rows before it, what it set
     run: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+    private: list[str] = field(default_factory=list)
     finished: bool = False
     notes: list[Note] = field(default_factory=list)
 
@@ -62,6 +68,10 @@ def read(target: Target) -> Iterator[Run]:
     UnreadableLog
         empty, another kind of file, or nothing logged.
     """
+    if not os.path.exists(target.path):
+        for folder in local_runs(target.path):
+            yield from read(replace(target, path=str(folder)))
+        return
     file = _file_in(target.file) if target.is_dir else target.file
     assert file is not None
     content = _content(file)
@@ -77,14 +87,16 @@ def read(target: Target) -> Iterator[Run]:
             remedy="Of several processes with a run folder each, only one logs: give its folder.",
         )  # fmt: skip
     need_series(series, str(file), left)
+    metadata = metadata if isinstance(metadata, dict) else {}
+    private = [*content.private, *(str(metadata.get(key) or "") for key in ("host", "username", "email"))]
     run_id = content.run.get("id") or file.stem.removeprefix("run-")
     if not content.finished:
         content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
-    found = _wandb_run.settings_of(config, requirements, metadata if isinstance(metadata, dict) else {}, ".wandb")
+    found = _wandb_run.settings_of(config, requirements, metadata, ".wandb")
     yield Run(
         str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
         (Source(SINK, str(file.parent)),), notes=(*content.notes, *notes), left_out=left,
-        corrected_by=_wandb_run.provenance(config),
+        corrected_by=_wandb_run.provenance(config), private=tuple(name for name in dict.fromkeys(private) if name),
     )  # fmt: skip
 
 
@@ -200,6 +212,9 @@ def _record(payload: bytes, content: _Content) -> None:
             _run_record(value, content)
         elif number == _EXIT:
             content.finished = True
+        elif number == _ENVIRONMENT:  # email = 10, host = 12, username = 13
+            found = [v for n, v in fields(value) if n in (10, 12, 13) and isinstance(v, bytes)]
+            content.private += [v.decode("utf-8", "replace") for v in found]
 
 
 def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
@@ -220,11 +235,13 @@ def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
 
 
 def _run_record(message: bytes, content: _Content) -> None:
-    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, ..."""
-    names = {1: "id", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
+    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, host = 13."""
+    names = {1: "id", 2: "entity", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
     for number, value in fields(message):
         if not isinstance(value, bytes):
             continue
+        if number in (2, 13):
+            content.private.append(value.decode("utf-8", "replace"))
         if number in names:
             content.run[names[number]] = value.decode("utf-8", "replace")
         elif number == 10:
@@ -243,57 +260,24 @@ def _set_config(message: bytes, content: _Content) -> None:
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
-    """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited.
+    """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited."""
+    return write_offline(_logged(source), rewrite, destination)
 
-    Written by the SDK itself, with a fresh id, the original steps and times, config, name, and job type `ga-audit`.
-    """
-    import secrets
 
-    import wandb
-
+def _logged(source: Source) -> Logged:
     folder = Path(source.path)
     file = _file_in(folder) if folder.is_dir() else folder
     assert file is not None
     content = _content(file)
-    config = {**_yaml(file.parent / "files" / "config.yaml"), **content.config}
-    plain = {k: v["value"] if isinstance(v, dict) and "value" in v else v for k, v in config.items() if k != "_wandb"}
-    origin = content.run.get("id", file.stem.removeprefix("run-"))
-    quiet = wandb.Settings(
-        console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
-        x_disable_machine_info=True, save_code=False, x_save_requirements=False, host="ga-audit",
+    run_id = content.run.get("id", file.stem.removeprefix("run-"))
+    return Logged(
+        run_id, content.run.get("name") or run_id, content.rows,
+        {**_yaml(file.parent / "files" / "config.yaml"), **content.config}, content.run.get("entity"),
+        content.run.get("project"), content.run.get("group"), content.tags, content.run.get("notes"),
+        _text(file.parent / "files" / "requirements.txt"),
     )  # fmt: skip
-    with wandb.init(
-        mode="offline", dir=str(destination), project=content.run.get("project"), id=secrets.token_hex(4),
-        name=f"{content.run.get('name') or origin} (corrected)", group=content.run.get("group") or None,
-        tags=content.tags or None, notes=content.run.get("notes") or None, job_type="ga-audit",
-        config={**plain, "ga_audit": {**rewrite.provenance, "original_run": origin}}, settings=quiet,
-    ) as run:  # fmt: skip
-        if any("train/global_step" in row for row in content.rows):
-            run.define_metric("train/global_step")
-            run.define_metric("*", step_metric="train/global_step", step_sync=True)
-        for row in content.rows:
-            run.log(_corrected(row, rewrite), step=int(row["_step"]) if "_step" in row else None)
-        written = Path(run.dir)
-    # the packages are those of the training, not of this environment; the SDK's own logs name this machine
-    if packages := _text(file.parent / "files" / "requirements.txt"):
-        written.mkdir(parents=True, exist_ok=True)
-        (written / "requirements.txt").write_text(packages, "utf-8")
-    for log in destination.rglob("debug*.log"):
-        log.unlink()
-    return sorted(p for p in destination.rglob("*") if p.is_file())
 
 
-def _corrected(row: dict[str, Any], rewrite: Rewrite) -> dict[str, Any]:
-    step = step_of(row, (*_wandb_run.X_AXIS, "_step")) or 0
-    out = {}
-    for name, value in row.items():
-        if name in {"_step", "_runtime", "_wandb"}:
-            continue
-        rescale = rewrite.for_name("train/train_loss" if name == "train_loss" and "train_runtime" in row else name)
-        if rescale is None or not isinstance(value, int | float):
-            out[name] = value
-            continue
-        if rewrite.include_original:
-            out[f"original/{name}"] = value
-        out[name] = rescale.at(step, float(value))
-    return out
+def upload(source: Source, folder: Path, timeout: int) -> None:
+    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
+    _wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)

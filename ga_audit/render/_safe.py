@@ -53,7 +53,8 @@ def redact_escaped(text: str, *, names: tuple[str, ...] = ()) -> str:
 
 def _words(names: tuple[str, ...]) -> list[tuple[re.Pattern[str], str]]:
     longest_first = sorted((name for name in names if len(name) > 2), key=len, reverse=True)
-    return [(re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])"), "<redacted>") for name in longest_first]
+    # an underscore ends a word here: runs/Nov24_01-26-23_HOST
+    return [(re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])"), "<redacted>") for name in longest_first]
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~!])")
@@ -79,6 +80,8 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"), "<e-mail>"),
     (re.compile(r"(https?://)[^/\s:@]+:[^/\s@]+@"), r"\1"),
     (re.compile(r"((?:https?://)?(?:api\.|www\.)?wandb\.ai/)[^/\s]+"), r"\1<entity>"),
+    (re.compile(r"(forge\.coreweave\.com/wandb/)[^/\s]+"), r"\1<entity>"),
+    (re.compile(r"(https?://)[^/\s]+/[^/\s]+(/[^/\s]+/(?:runs|groups|sweeps)/)"), r"\1<host>/<entity>\2"),
     (re.compile(r"(wandb://)[^/\s]+/"), r"\1<entity>/"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "<address>"),
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ga_audit.finding import Audit, Diagnosis
+from ga_audit.render import _private, _values
 from ga_audit.render._explain import explanation
 from ga_audit.render._safe import plain, redact
 from ga_audit.run import Role
 
 SUFFIX = ".html"
-_MOST_ROWS = 60  # of a table behind a plot; the report's JSON holds the rest
+_ONE_COLUMN = 400  # points; a wider picture has two columns of axes
 
 
 def render(
@@ -33,8 +33,10 @@ def render(
     audit : what was found.
     figures : for each diagnosis, kind of plot -> (SVG in light, SVG in dark).
     redacted : take out keys, people, home directories, hosts and W&B entities.
-    names : further words to take out.
+    names : further words to take out, beside those that the logs record.
     """
+    if redacted:
+        names = (*names, *_private.names_in([run for d in audit.diagnoses for run in d.runs]))
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -63,7 +65,8 @@ def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: An
                 "light": "data:image/svg+xml;base64," + base64.b64encode(light).decode(),
                 "dark": "data:image/svg+xml;base64," + base64.b64encode(dark).decode(),
                 "text": _ALT[kind],
-                "table": _table(d, kind),
+                "wide": _width(light) > _ONE_COLUMN,
+                "table": _values.table(d, kind),
             }
             for kind, (light, dark) in figures.items()
         ],
@@ -78,6 +81,11 @@ _ALT = {
     "clipping": "Gradient norm against max_grad_norm, as logged and corrected",
     "evidence": "What each piece of evidence adds, in nats",
 }
+
+
+def _width(svg: bytes) -> float:
+    found = re.search(rb'<svg[^>]* width="([\d.]+)pt"', svg)
+    return float(found[1]) if found else 0.0
 
 
 def _run_row(d: Diagnosis, run: Any) -> dict[str, Any]:
@@ -95,37 +103,3 @@ def _run_row(d: Diagnosis, run: Any) -> dict[str, Any]:
         "loss": factor(Role.LOSS),
         "norm": factor(Role.GRAD_NORM),
     }
-
-
-def _table(d: Diagnosis, kind: str) -> dict[str, Any]:
-    """Header and rows of the values behind a plot, thinned evenly."""
-    if kind == "evidence":
-        rows = [
-            [p.kind, p.role.value, h.name, f"{x:+.3f}"] for p in d.evidence for h, x in p.log_likelihood.items()
-        ]  # fmt: skip
-        return {"header": ["evidence", "quantity", "hypothesis", "nats"], "rows": rows[:_MOST_ROWS]}
-    if kind == "regression":
-        rows = [
-            [
-                p.role.value,
-                f"{p.estimate.value + 0.0:.4f}",
-                f"{p.estimate.interval.low:.4f}",
-                f"{p.estimate.interval.high:.4f}",
-            ]
-            for p in d.evidence
-            if p.estimate is not None
-        ]
-        return {"header": ["quantity", "exponent", "low", "high"], "rows": rows}
-    roles = (Role.GRAD_NORM,) if kind == "clipping" else (Role.LOSS, Role.GRAD_NORM)
-    rows = []
-    for run in d.runs:
-        for role in roles:
-            series = run.get(role)
-            if series is None or not len(series):
-                continue
-            factor = math.exp(d.log_factor(run, role))
-            each = max(_MOST_ROWS // max(len(d.runs) * len(roles), 1), 3)
-            for i in np.unique(np.linspace(0, len(series) - 1, min(each, len(series))).astype(int)):
-                value = float(series.value[i])
-                rows.append([run.name, role.value, str(int(series.step[i])), f"{value:.6g}", f"{value / factor:.6g}"])
-    return {"header": ["run", "quantity", "step", "logged", "corrected"], "rows": rows}

@@ -22,8 +22,8 @@ def render(audit: Audit, **_: object) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def diagnosis_lines(d: Diagnosis) -> Iterator[str]:
-    """One diagnosis, a line at a time."""
+def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
+    """One diagnosis, a line at a time; with `advice`, also what to do next, which is for the one who asked."""
     yield f"**{d.verdict.value.upper()}**: {cell(d.headline)}"
     yield ""
     yield from run_table(d)
@@ -43,7 +43,8 @@ def diagnosis_lines(d: Diagnosis) -> Iterator[str]:
     yield from _list("Known bug", [f"{b.bug} ({b.fit}): {b.title}. {b.why} {b.fix}" for b in d.bugs[:3]])
     if d.verdict is Verdict.SCALED:
         yield from _list("Do I have to retrain?", [d.retrain])
-    yield from _list("Next", d.next_steps, code=True)
+    if advice:
+        yield from _list("Next", d.next_steps, code=True)
 
 
 def run_table(d: Diagnosis) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     """
     if _run([torch_python, "-c", "import torch"], "torch cannot be imported", check=False).returncode:
         raise EngineFailed(f"{torch_python} has no torch", remedy='Install it: pip install "ga-audit[repro]"')
-    name = "_".join(r.replace("==", "-") for r in requirements)
+    name = re.sub(r"[^\w.]+", "-", "_".join(requirements))
     place = (cache or cache_dir()) / name
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if (place / READY).is_file():

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
+from ga_audit.bugs import catalogue
 from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro import judge, matrix
+from ga_audit.repro import judge, launch, matrix
 from ga_audit.repro._environments import prepare
 
-KNOWN = (
-    "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.49.0", "4.51.3", "4.57.6",
-    "5.0.0", "5.23.0",
+KNOWN = {
+    "transformers": (
+        "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.48.1", "4.48.3", "4.49.0", "4.51.3",
+        "4.52.4", "4.53.0", "4.54.1", "4.55.4", "4.56.2", "4.57.6", "5.0.0", "5.14.0", "5.15.0", "5.23.0",
+    ),
+    "trl": (
+        "0.12.2", "0.13.0", "0.14.0", "0.15.2", "0.16.1", "0.17.0", "0.18.2", "0.19.1", "0.20.0", "0.24.0", "0.29.1",
+        "1.0.0", "1.4.0", "1.9.2", "1.16.0",
+    ),
+    "accelerate": ("1.0.1", "1.2.1", "1.5.2", "1.10.1", "1.15.0"),
+}  # fmt: skip
+ENGINE = {"transformers": "transformers", "accelerate": "transformers", "trl": "trl"}
+# the transformers that pip chose when a TRL from this one on was new, and that it still runs with
+_BESIDE_TRL = (
+    ("0", "4.46.3"), ("0.13", "4.48.3"), ("0.14", "4.49.0"), ("0.16", "4.51.3"), ("0.19", "4.52.4"), ("0.20", "4.57.6"),
+    ("1", "5.0.0"), ("1.9", "5.23.0"),
 )  # fmt: skip
+# what the catalogue calls the situation that a variant is
+SITUATION: Mapping[str, Mapping[str, object]] = {
+    "A": {"model": "accepts loss kwargs"},
+    "B": {"model": "forward has no **kwargs"},
+    "C": {"model": "accepts loss kwargs"},
+    "B2-flagged": {"model": "forward has **kwargs and ignores num_items_in_batch"},  # before the flag was honoured
+    "D-flagged": {"model": "forward has no **kwargs"},  # to the Trainer, a model that takes no count
+    "D2": {"model": "forward has no **kwargs", "trainer": "subclass with its own compute_loss returning a mean"},
+    "B2": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "B3": {"labels_in_batch": False},
+    "C2": {"custom_loss": "compute_loss_func returning a mean"},
+    "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
+    "D": {"trainer": "subclass with its own compute_loss returning a mean"},
+    "E": {"label_smoothing": True},
+}
+_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +62,8 @@ class Row:
     gradient: float | None = None
     verdict: str = "not measured"
     failure: str | None = None
+    bugs: tuple[str, ...] = ()  # of the catalogue, that this stack has and that do what was measured
+    beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,50 +77,102 @@ class Request:
     steps: int = 3
     effective_batch_size: int = 16
     cache: Path | None = None
+    pins: tuple[str, ...] = ()  # further packages: "transformers==4.49.0"
 
 
-def between(first: str, last: str, releases: Sequence[str] = KNOWN) -> tuple[str, ...]:
+def between(first: str, last: str, package: str = "transformers") -> tuple[str, ...]:
     """The releases from `first` to `last`, both ends included, ascending."""
-    low, high = Version(first), Version(last)
+    try:
+        low, high = Version(first), Version(last)
+    except InvalidVersion as error:
+        raise AuditError(f"{error}", remedy="Give releases such as 4.45.2.") from error
     if low > high:
         raise AuditError(f"--from {first} is newer than --to {last}")
-    return tuple(sorted({first, last, *(r for r in releases if low <= Version(r) <= high)}, key=Version))
+    known = KNOWN.get(package, ())
+    return tuple(sorted({first, last, *(r for r in known if low <= Version(r) <= high)}, key=Version))
 
 
-def requirements(package: str, release: str) -> tuple[str, ...]:
-    """The release, and an accelerate of its time."""
-    if package != "transformers":
-        return (f"{package}=={release}",)
-    return (f"{package}=={release}", f"accelerate=={'1.10.1' if Version(release) < Version('5') else '1.15.0'}")
+def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[str, ...]:
+    """The release and the packages of its time that it needs beside it; `pins` ("transformers==4.49.0") win.
+
+    Raises
+    ------
+    AuditError
+        a pin is not PACKAGE==RELEASE.
+    """
+    if bad := [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)]:
+        raise AuditError(f"{bad[0]!r} is not PACKAGE==RELEASE", remedy="Write e.g. --with transformers==4.49.0.")
+    chosen = {package: release}
+    if package == "trl":
+        chosen["transformers"] = [beside for since, beside in _BESIDE_TRL if Version(since) <= Version(release)][-1]
+    elif package == "accelerate":
+        chosen["transformers"] = KNOWN["transformers"][-1]
+    chosen |= {name: value for name, _, value in (pin.partition("==") for pin in pins)}
+    if "accelerate" not in chosen:
+        chosen["accelerate"] = "1.10.1" if Version(chosen["transformers"]) < Version("5") else "1.15.0"
+    exact = tuple(f"{name}=={value}" for name, value in chosen.items())
+    return (*exact, *_TRL_NEEDS) if package == "trl" else exact
+
+
+# trl is installed without its dependencies, which would bring another torch
+_TRL_NEEDS = ("datasets", "jinja2", "pandas", "rich")
 
 
 def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Row, ...]:
     """One row for each variant; a release that cannot be installed or run is a row that says why."""
     try:
-        python = prepare(requirements(request.package, release), torch_python=request.torch_python, cache=request.cache)
+        needed = requirements(request.package, release, request.pins)
+        python = prepare(needed, torch_python=request.torch_python, cache=request.cache)
         plans = [_plan(request, release, variant, python) for variant in variants]
-        matrix.run_together(plans)
+        broken = matrix.run(*plans, resume=True, keep_going=True)
     except AuditError as error:
         return tuple(Row(request.package, release, variant, failure=error.message) for variant in variants)
-    return tuple(_row(request, release, v, plan) for v, plan in zip(variants, plans, strict=True))
+    return tuple(_row(request, release, v, plan, broken) for v, plan in zip(variants, plans, strict=True))
 
 
 def _plan(request: Request, release: str, variant: str, python: str) -> matrix.Plan:
     out = request.out / f"{request.package}-{release}" / variant
     cells = matrix.plan_cells(out, request.ga, (1,), request.effective_batch_size)
-    options = {"steps": request.steps, "measure-every": 1, "variant": variant}
-    return matrix.Plan("transformers", cells, request.effective_batch_size, options, python)
+    which = "model" if variant in launch.models() else "variant"
+    options = {"steps": request.steps, "measure-every": 1, which: variant}
+    return matrix.Plan(ENGINE[request.package], cells, request.effective_batch_size, options, python, name=variant)
 
 
-def _row(request: Request, release: str, variant: str, plan: matrix.Plan) -> Row:
+def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken: Mapping[Path, EngineFailed]) -> Row:
     try:
-        if bad := [cell for cell in plan.cells if not matrix.is_finished(plan, cell)]:
-            raise EngineFailed(matrix.last_line(bad[0]))
+        for cell in plan.cells:
+            if cell.out in broken:
+                raise broken[cell.out]
         found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
     except AuditError as error:
         return Row(request.package, release, variant, failure=error.message)
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
-    return Row(request.package, release, variant, loss, norm, gradient, found.verdict)
+    beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
+    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside)
+    return replace(row, bugs=known_bugs(row))
+
+
+def known_bugs(row: Row) -> tuple[str, ...]:
+    """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
+    measured = (row.loss, row.grad_norm, row.gradient)
+    if row.verdict not in ("gradients", "logging only") or None in measured:
+        return ()
+    # of a stock model it is not known beforehand what its forward takes: each release's own differs
+    rows = ("A", "B", "B2") if row.variant in launch.models() else (row.variant,)
+    situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
+    found = []
+    stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
+    for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
+        signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
+        fits = all(s is None or (m is not None and round(m) == s[0]) for s, m in zip(signature, measured, strict=True))
+        if fits and any(_holds(affected.when, situation) for situation in situations):
+            found.append(bug.id)
+    return tuple(dict.fromkeys(found))
+
+
+def _holds(when: Mapping[str, object], situation: Mapping[str, object]) -> bool:
+    held = {"deepspeed": False, "multi_rank": False, **situation}
+    return all(held.get(name) == wanted for name, wanted in when.items())
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:
@@ -128,8 +213,30 @@ def changes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def table(rows: Sequence[Row]) -> str:
     """Release against what is scaled."""
-    lines = [f"{'release':>10}  {'variant':<9}  {'loss':>6}  {'norm':>6}  {'grad':>6}  verdict"]
+    wide = max([len("variant"), *(len(row.variant) for row in rows)])
+    lines = [f"{'release':>10}  {'variant':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  {'verdict':<12}  known bug"]
     for row in rows:
         numbers = "  ".join(f"{'-' if e is None else f'{e:.2f}':>6}" for e in (row.loss, row.grad_norm, row.gradient))
-        lines.append(f"{row.release:>10}  {row.variant:<9}  {numbers}  {row.failure or row.verdict}")
+        said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
+        lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
     return "\n".join([*lines, *changes(rows)])
+
+
+def grid(rows: Sequence[Row]) -> str:
+    """Releases against variants as Markdown; a cell holds the exponents of loss, grad_norm and gradient, bold if scaled."""
+    variants = tuple(dict.fromkeys(row.variant for row in rows))
+    lines = [f"| release | {' | '.join(variants)} |", f"|---|{'---|' * len(variants)}"]
+    for release in dict.fromkeys(row.release for row in rows):
+        cells = {row.variant: _cell(row) for row in rows if row.release == release}
+        beside = next((f" ({p.replace('==', ' ')})" for r in rows if r.release == release
+                       for p in r.beside if r.package != "transformers" and p.startswith("transformers==")), "")  # fmt: skip
+        lines.append(f"| {release}{beside} | {' | '.join(cells.get(name, '') for name in variants)} |")
+    return "\n".join(lines)
+
+
+def _cell(row: Row) -> str:
+    numbers = (row.loss, row.grad_norm, row.gradient)
+    if row.failure or None in numbers:
+        return "not measured"
+    text = ", ".join(f"{round(e or 0):d}" for e in numbers)
+    return text if row.verdict == "healthy" else f"**{text}**"

@@ -1,48 +1,91 @@
-"""What was measured in the cells of a matrix, as exponents on GA and a verdict."""
+"""What was measured in the cells of a matrix, as exponents on GA and world size, and a verdict."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ga_audit.errors import EngineFailed
 
-TOLERANCE = 0.15  # a weighting bias (mean of means) measures 0.02; every known fault is a whole number
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.02; every known fault is a whole number
+UNEVEN = 0.2  # share by which one step's gradient is off while the others are right; mean of means stays below 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """One cell: medians over its measured steps of measured / reference; None = not measured."""
 
     ga: int
+    world_size: int
     loss: float | None
     grad_norm: float | None
     gradient: float | None
     cosine: float | None
-    eval_loss: float | None
-    parameters: tuple[float, ...]  # the first ones, as the engine wrote them
+    held_out_loss: float | None  # after training, in one pass, by us; NaN: the training diverged
+    clipped: float | None  # share of logged steps whose grad_norm is above max_grad_norm; None: no clipping
+    uneven: tuple[tuple[int, float], ...] = ()  # (step, gradient / reference) of steps that are off
+    parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
+    moved: float | None = None  # distance from the parameters before training
+
+    @property
+    def ranks_and_steps(self) -> tuple[int, int]:
+        """The order of cells: ranks first, then GA."""
+        return self.world_size, self.ga
 
 
 @dataclass(frozen=True, slots=True)
+class Exponents:
+    """On GA and on world size; None where the cells do not vary in it, or nothing was measured."""
+
+    ga: float | None
+    world: float | None
+
+    @property
+    def largest(self) -> float | None:
+        """The one that is farther from zero."""
+        known = [e for e in (self.ga, self.world) if e is not None]
+        return max(known, key=abs) if known else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """Exponents on GA, differences of the largest GA from the smallest, and the verdict."""
+    """Exponents, differences of the last cell from the first, and the verdict."""
 
     cells: tuple[Measured, ...]
-    loss: float | None
-    grad_norm: float | None
-    gradient: float | None
-    parameters_differ: float | None  # relative to the norm, over the parameters that the engine kept
-    eval_loss_differs: float | None
-    verdict: str  # "healthy", "logging only", "gradients", "not measured"
+    on_loss: Exponents
+    on_grad_norm: Exponents
+    on_gradient: Exponents
+    parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
+    held_out_loss_differs: float | None  # last cell's minus the first's
+    verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
+
+    @property
+    def loss(self) -> float | None:
+        """Exponent of the logged loss on GA."""
+        return self.on_loss.ga
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Exponent of the logged grad_norm on GA."""
+        return self.on_grad_norm.ga
+
+    @property
+    def gradient(self) -> float | None:
+        """Exponent of the real gradient on GA."""
+        return self.on_gradient.ga
 
 
 def read_truth(path: Path) -> Measured:
-    """The measured ratios in one `truth.json`.
+    """The measured ratios in one `truth.json`, and the parameters beside it.
 
     Raises
     ------
@@ -51,16 +94,21 @@ def read_truth(path: Path) -> Measured:
     """
     try:
         truth = json.loads(path.read_text("utf-8"))
-        logged = {row["step"]: row for row in truth["logged"]}
+        logged = {row["step"]: row for row in truth["logged"] if row.get("loss") is not None}
         pairs = [(logged[row["step"]], row) for row in truth["measured"] if row["step"] in logged]
+        gradient = _median([row.get("ratio") for row in truth["measured"]])
         return Measured(
             ga=int(truth["ga"]),
+            world_size=int(truth.get("world_size", 1)),
             loss=_median_ratio(pairs, "loss", "reference_loss"),
             grad_norm=_median_ratio(pairs, "grad_norm", "reference_norm"),
-            gradient=_median([row.get("ratio") for row in truth["measured"]]),
+            gradient=gradient,
             cosine=_median([row.get("cosine") for row in truth["measured"]]),
-            eval_loss=_last_eval(truth),
-            parameters=tuple(float(x) for x in truth.get("parameters_head", ())),
+            held_out_loss=None if truth.get("held_out_loss") is None else float(truth["held_out_loss"]),
+            clipped=_clipped(truth.get("max_grad_norm"), list(logged.values())),
+            uneven=tuple(_uneven(truth["measured"], gradient)),
+            parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),
+            moved=_finite(truth.get("parameters_moved")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(
@@ -68,9 +116,26 @@ def read_truth(path: Path) -> Measured:
         ) from error
 
 
-def _last_eval(truth: Mapping[str, Any]) -> float | None:
-    values = [row["eval_loss"] for row in truth["logged"] if row.get("eval_loss") is not None]
-    return float(values[-1]) if values else None
+def _parameters(path: Path, count: int | None) -> npt.NDArray[np.float32] | None:
+    import numpy as np
+
+    if count is None or not path.is_file() or path.stat().st_size != 4 * count:
+        return None
+    return np.fromfile(path, dtype="<f4")
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _clipped(threshold: float | None, logged: Sequence[Mapping[str, Any]]) -> float | None:
+    norms = [row["grad_norm"] for row in logged if row.get("grad_norm") is not None]
+    return sum(norm > threshold for norm in norms) / len(norms) if threshold and norms else None
+
+
+def _uneven(measured: Sequence[Mapping[str, Any]], typical: float | None) -> list[tuple[int, float]]:
+    ratios = [(int(row["step"]), row["ratio"]) for row in measured if row.get("ratio") is not None]
+    return [(step, r) for step, r in ratios if typical and math.isfinite(r) and abs(r / typical - 1) > UNEVEN]
 
 
 def _median_ratio(pairs: Sequence[tuple[Any, Any]], above: str, below: str) -> float | None:
@@ -82,26 +147,39 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(finite) if finite else None
 
 
-def exponent(ga: Sequence[int], ratio: Sequence[float | None]) -> float | None:
-    """Least-squares slope of ln(ratio) on ln(GA); None with fewer than two usable GAs."""
-    points = [(math.log(g), math.log(r)) for g, r in zip(ga, ratio, strict=True) if r is not None and r > 0]
-    if len({x for x, _ in points}) < 2:
-        return None
-    return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope
+def exponents(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None]) -> Exponents:
+    """Least-squares slopes of ln(ratio) on ln(GA) and ln(world_size), with a constant: a factor of every cell is none."""
+    import numpy as np
+
+    points = [
+        (math.log(c.ga), math.log(c.world_size), math.log(r)) for c in cells if (r := ratio_of(c)) is not None and r > 0
+    ]
+    if not points:
+        return Exponents(None, None)
+    table = np.array(points)
+    varied = [bool(np.ptp(table[:, i]) > 0) for i in (0, 1)]
+    columns = [table[:, i] for i in (0, 1) if varied[i]]
+    design = np.column_stack([np.ones(len(table)), *columns])
+    if not columns or np.linalg.matrix_rank(design) < design.shape[1]:  # GA and ranks change together: not separable
+        return Exponents(None, None)
+    slopes = iter(np.linalg.lstsq(design, table[:, 2], rcond=None)[0][1:].tolist())
+    return Exponents(*(next(slopes) if there else None for there in varied))
 
 
 def judge(cells: Sequence[Measured]) -> Judgement:
-    """The verdict on the cells of one stack at several GA."""
-    cells = tuple(sorted(cells, key=lambda cell: cell.ga))
-    ga = [cell.ga for cell in cells]
-    loss = exponent(ga, [cell.loss for cell in cells])
-    norm = exponent(ga, [cell.grad_norm for cell in cells])
-    gradient = exponent(ga, [cell.gradient for cell in cells])
-    return Judgement(cells, loss, norm, gradient, *_differences(cells), verdict(loss, norm, gradient))
+    """The verdict on the cells of one stack at several GA, and perhaps several numbers of ranks."""
+    cells = tuple(sorted(cells, key=lambda cell: cell.ranks_and_steps))
+    loss = exponents(cells, lambda cell: cell.loss)
+    norm = exponents(cells, lambda cell: cell.grad_norm)
+    gradient = exponents(cells, lambda cell: cell.gradient)
+    said = verdict(loss.largest, norm.largest, gradient.largest)
+    if said in ("healthy", "logging only") and any(cell.uneven for cell in cells):
+        said = "gradients at some steps"
+    return Judgement(cells, loss, norm, gradient, *_differences(cells), said)
 
 
 def verdict(loss: float | None, grad_norm: float | None, gradient: float | None) -> str:
-    """In words; without a measured gradient nothing is said."""
+    """In words, from exponents; without a measured gradient nothing is said."""
     if gradient is None:
         return "not measured"
     if abs(gradient) >= TOLERANCE:
@@ -115,35 +193,15 @@ def _differences(cells: tuple[Measured, ...]) -> tuple[float | None, float | Non
     if len(cells) < 2:
         return None, None
     first, last = cells[0], cells[-1]
-    size = math.hypot(*first.parameters) if first.parameters else 0.0
-    same_shape = len(first.parameters) == len(last.parameters)
-    parameters = math.dist(first.parameters, last.parameters) / size if size and same_shape else None
-    both = first.eval_loss is not None and last.eval_loss is not None
-    return parameters, (last.eval_loss - first.eval_loss if both else None)  # type: ignore[operator]
+    both = first.held_out_loss is not None and last.held_out_loss is not None
+    return apart(first, last), (last.held_out_loss - first.held_out_loss if both else None)  # type: ignore[operator]
 
 
-def table(judgement: Judgement) -> str:
-    """The measured table as text."""
-    head = f"{'GA':>4}  {'logged loss':>12}  {'logged grad_norm':>16}  {'real gradient':>13}  {'cosine':>7}"
-    lines = [head, *(
-        f"{c.ga:>4}  {_times(c.loss):>12}  {_times(c.grad_norm):>16}  {_times(c.gradient):>13}  {_number(c.cosine):>7}"
-        for c in judgement.cells
-    )]  # fmt: skip
-    lines.append(
-        f"exponent on GA: loss {_number(judgement.loss)}, grad_norm {_number(judgement.grad_norm)}, "
-        f"gradient {_number(judgement.gradient)}"
-    )
-    lines.append(
-        f"largest GA against smallest: parameters differ by {_number(judgement.parameters_differ)} (relative), "
-        f"eval loss by {_number(judgement.eval_loss_differs)}"
-    )
-    lines.append(f"verdict: {judgement.verdict}")
-    return "\n".join(lines)
+def apart(first: Measured, other: Measured) -> float | None:
+    """Distance between the parameters of two cells after training, over the distance that the first one moved."""
+    import numpy as np
 
-
-def _times(value: float | None) -> str:
-    return "-" if value is None else f"x{value:.3f}"
-
-
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"
+    a, b = first.parameters, other.parameters
+    if a is None or b is None or a.shape != b.shape or not first.moved:
+        return None
+    return float(np.linalg.norm(b.astype(float) - a.astype(float)) / first.moved)

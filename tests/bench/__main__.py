@@ -6,7 +6,9 @@ CPU seconds (user and system) of whole processes, medians of interleaved runs, s
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -96,6 +98,23 @@ def wandb_run(folder: Path, rows: int) -> Path:
     return next(folder.rglob("*.wandb"))
 
 
+def four_runs(folder: Path, steps: int) -> Path:
+    """Logs of four GA, their loss and gradient norm summed, GA said beside each."""
+    for ga in (1, 2, 4, 8):
+        run = folder / f"ga{ga}"
+        run.mkdir(parents=True)
+        rng = random.Random(ga)
+        rows = [{"epoch": i / steps, "grad_norm": ga * math.exp(rng.gauss(0, 0.3)), "learning_rate": 1e-4,
+                 "loss": ga * (2 + 8 * math.exp(-i / 200) + rng.gauss(0, 0.1)), "step": i + 1} for i in range(steps)]  # fmt: skip
+        (run / "trainer_state.json").write_text(
+            json.dumps({"log_history": rows, "global_step": steps, "logging_steps": 1})
+        )
+        (run / "train.yaml").write_text(
+            f"gradient_accumulation_steps: {ga}\nper_device_train_batch_size: {16 // ga}\nmax_grad_norm: 1.0\n"
+        )
+    return folder
+
+
 def main() -> None:
     """Print the table."""
     python = sys.executable
@@ -108,6 +127,10 @@ def main() -> None:
             [GA_AUDIT, "inspect", log, "--ga", "8"],
             [python, "-c", "import numpy"],
         )
+        report = [GA_AUDIT, "report", str(four_runs(folder / "four", 1000)), "--force", "-o", str(folder / "report")]
+        compare("report, 4 runs x 1,000 steps | import matplotlib", report, [python, "-c", "import matplotlib"])
+        pyplot = "import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot"
+        compare("report, 4 runs x 1,000 steps | import pyplot", report, [python, "-c", pyplot])
         logs = events(folder / "tb", 200_000)
         compare("200,000 TensorBoard scalars | EventAccumulator", [python, "-c", OURS, str(logs)],
                 [python, "-c", ACCUMULATOR, str(logs)], 3)  # fmt: skip

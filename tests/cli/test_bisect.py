@@ -8,3 +8,10 @@ def test_help_and_wrong_use():
     assert done.exit_code == 0
     assert "releases" in done.output.lower()
     assert CliRunner().invoke(command, []).exit_code == 2
+
+
+def test_an_unknown_variant_or_pin_is_a_message():
+    bad = CliRunner().invoke(command, ["transformers", "--from", "4.45.2", "--to", "4.46.0", "--variants", "Z"])
+    assert bad.exit_code == 3
+    assert "no variant 'Z'" in bad.output
+    assert CliRunner().invoke(command, ["transformers", "--from", "new", "--to", "4.46.0"]).exit_code == 3

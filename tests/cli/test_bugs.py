@@ -35,3 +35,23 @@ def test_json_and_markdown():
 def test_wrong_input():
     assert run("GA999").exit_code == 3
     assert run("--package", "transformers").exit_code == 3
+
+
+def test_the_look_up_leaves_out_what_this_stack_does_not_meet():
+    stock = ("--no-deepspeed", "--stock-trainer", "--no-label-smoothing", "--world-size", "1")
+    found = run("--package", "transformers==4.48.0", "--model", "LlamaForCausalLM", *stock)
+    assert found.exit_code == 1
+    assert "GA001: logged loss x GA, logged grad_norm x GA, real gradient x GA\n" in found.output
+    assert "1 known bug\n" in found.output
+    # the same release divides right for a model that takes no loss arguments
+    assert run("--package", "transformers==4.48.0", "--model", "GPT2LMHeadModel", *stock).exit_code == 0
+    # with DeepSpeed the gradient is right and only the log is wrong
+    deep = run("--package", "transformers==4.48.0", "--model", "LlamaForCausalLM", "--deepspeed", *stock[1:])
+    assert "logged loss x GA, logged grad_norm right, real gradient right" in deep.output
+
+
+def test_the_perfect_curve_is_foretold():
+    out = run(
+        "--package", "transformers==4.46.3", "--model", "GPT2LMHeadModel", "--no-deepspeed", "--stock-trainer"
+    ).output
+    assert "GA003: logged loss right, logged grad_norm x GA, real gradient x GA\n" in out

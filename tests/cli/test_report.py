@@ -68,3 +68,65 @@ def test_secrets_planted_in_names_paths_and_settings_are_in_no_output(tmp_path):
             text = file.read_text().replace("\\", "")
             found = [secret for secret in secrets if secret in text]
             assert not found, (file.name, found)
+
+
+def test_people_and_machines_that_logs_record_are_in_no_output(tmp_path):
+    """A W&B run by the real SDK and a TensorBoard file by the real writer, both of which name a host and a user."""
+    import wandb
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    config = {
+        "gradient_accumulation_steps": 1,
+        "per_device_train_batch_size": 8,
+        "_name_or_path": "/scratch/wilma/llama",
+    }
+    settings = wandb.Settings(console="off", silent=True, x_disable_stats=True, entity="flintstone-labs", host="gpu-node-77",
+                              username="barney77", email="fred.f@quarry.example")  # fmt: skip
+    with wandb.init(mode="offline", dir=str(tmp_path), project="p", name="ga1-by-barney77", config=config,
+                    settings=settings) as run:  # fmt: skip
+        for i in range(1, 30):
+            run.log({"train/loss": 3 - i / 50, "train/global_step": i}, step=i)
+    metadata = {
+        "host": "gpu-node-77.quarry.example",
+        "username": "barney77",
+        "email": "fred.f@quarry.example",
+        "gpu_count": 1,
+    }
+    (next(tmp_path.rglob("*.wandb")).parent / "files" / "wandb-metadata.json").write_text(json.dumps(metadata))
+    folder = tmp_path / "ga8" / "runs" / "Nov24_01-26-23_slate-box"
+    writer = EventFileWriter(str(folder))
+    for i in range(1, 30):
+        value = Summary.Value(tag="train/loss", simple_value=8 * (3 - i / 50))
+        writer.add_event(Event(step=i, summary=Summary(value=[value])))
+    writer.close()
+    (written,) = folder.glob("events.out.tfevents.*")
+    written.rename(folder / "events.out.tfevents.1795465957.slate-box.4242.0")
+    (tmp_path / "ga8" / "train.yaml").write_text("gradient_accumulation_steps: 8\nper_device_train_batch_size: 1\n")
+    done = run_report(tmp_path)
+    assert done.exit_code == 0, done.output
+    secrets = ("flintstone", "gpu-node-77", "barney77", "fred.f", "quarry.example", "wilma", "slate-box")
+    for file in (tmp_path / "r").iterdir():
+        if file.suffix != ".png":
+            text = file.read_text().replace("\\", "")
+            found = [secret for secret in secrets if secret in text]
+            assert not found, (file.name, found)
+    assert "ga1-by-<redacted>" in (tmp_path / "r" / "issue.md").read_text().replace("\\", "")
+
+
+def test_redacted_names_keep_their_share_of_clipped_steps(tmp_path):
+    for ga in (1, 8):
+        folder = tmp_path / f"ga{ga}-wilma@lab.example"
+        folder.mkdir()
+        rows = [{"step": s, "loss": ga * (3 - s / 50), "grad_norm": ga * (1.5 + s / 99)} for s in range(1, 30)]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+        (folder / "train.yaml").write_text(f"gradient_accumulation_steps: {ga}\nmax_grad_norm: 1.0\n")
+    assert run_report(tmp_path).exit_code == 0
+    svg = (tmp_path / "r" / "clipping.svg").read_text()
+    assert "wilma" not in svg
+    assert svg.count("100% clipped, 100% corrected") == 2
+
+
+def run_report(folder):
+    return run(folder, "-o", folder / "r")

@@ -1,5 +1,7 @@
+import json
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from ga_audit.cli import cli
@@ -32,3 +34,34 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
     arguments = ["repro", "--engine", "script", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
     result = CliRunner().invoke(cli, arguments)
     assert "the logs, as inspect reads them" in result.output, result.output
+
+
+def test_an_unknown_model_names_those_that_are_there(tmp_path):
+    result = CliRunner().invoke(cli, ["repro", "--model", "gpt9", "--out", str(tmp_path)])
+    assert result.exit_code == 3
+    assert "no model 'gpt9'" in result.output
+    assert "t5-seq2seq" in result.output
+
+
+def test_an_option_of_another_engine_is_a_message(tmp_path):
+    result = CliRunner().invoke(cli, ["repro", "--fault", "sum-grad", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 3
+    assert "has no option --fault" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_holds_a_report_with_the_measurement(tmp_path):
+    pytest.importorskip("torch")
+    out = tmp_path / "out"
+    options = ["--engine", "torch", "--fault", "sum-loss-log", "--ga", "1,8", "--steps", "6", "--out", str(out)]
+    result = CliRunner().invoke(cli, ["repro", *options])
+    assert result.exit_code == 1, result.output
+    assert "verdict: logging only" in result.output
+    diagnosis = json.loads((out / "report" / "diagnosis.json").read_text())["diagnoses"][0]
+    assert diagnosis["reach"] == "log-only"
+    assert diagnosis["reasons"][0] == "Measured: logging only."
+    assert not any("ga-audit repro" in step for step in diagnosis["next_steps"])
+    assert "real gradient" in (out / "report" / "issue.md").read_text()
+    again = CliRunner().invoke(cli, ["repro", *options, "--resume"])
+    assert again.exit_code == 1
+    assert "trained" not in again.output  # every cell was kept

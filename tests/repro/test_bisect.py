@@ -54,3 +54,27 @@ def test_an_environment_that_cannot_be_made_is_rows_that_say_why(tmp_path, monke
     assert [(r.variant, r.failure, r.verdict) for r in rows] == [
         ("A", "cannot install it", "not measured"), ("B", "cannot install it", "not measured"),
     ]  # fmt: skip
+
+
+def test_packages_of_its_time_stand_beside_a_release_and_pins_win():
+    assert bisect.requirements("transformers", "4.47.0") == ("transformers==4.47.0", "accelerate==1.10.1")
+    assert bisect.requirements("trl", "0.13.0")[:2] == ("trl==0.13.0", "transformers==4.48.3")
+    assert "transformers==4.53.0" in bisect.requirements("trl", "0.13.0", ("transformers==4.53.0",))
+    with pytest.raises(AuditError, match="not PACKAGE==RELEASE"):
+        bisect.requirements("trl", "0.13.0", ("transformers; rm",))
+
+
+def test_a_known_bug_fits_release_situation_and_numbers():
+    def row(release, variant, *numbers):
+        return bisect.known_bugs(bisect.Row("transformers", release, variant, *numbers, verdict="gradients"))
+
+    assert row("4.47.0", "A", 1.0, 1.0, 1.0) == ("GA001",)
+    assert row("4.47.0", "B", 0.0, 1.0, 1.0) == ("GA003",)
+    assert row("4.47.0", "A", 0.0, 1.0, 1.0) == ()
+    assert row("5.23.0", "t5-seq2seq", 1.0, 1.0, 1.0) == ("GA004",)
+
+
+def test_the_grid_marks_what_is_wrong():
+    good, bad = _row("4.45.2"), bisect.Row("transformers", "4.47.0", "A", 1.0, 1.001, 0.999, "gradients")
+    lines = bisect.grid([good, bad, _row("4.48.0", "not measured", "no wheel")]).splitlines()
+    assert lines[2:] == ["| 4.45.2 | 0, 0, 0 |", "| 4.47.0 | **1, 1, 1** |", "| 4.48.0 | not measured |"]

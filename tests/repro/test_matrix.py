@@ -1,11 +1,12 @@
 import json
 import math
 import sys
+from array import array
 
 import pytest
 
 from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
-from ga_audit.repro import judge, matrix
+from ga_audit.repro import judge, launch, matrix, tables
 
 
 def _truth(path, ga, loss=0, norm=0, gradient=0):
@@ -14,7 +15,9 @@ def _truth(path, ga, loss=0, norm=0, gradient=0):
         {"step": s, "reference_loss": 4.0, "reference_norm": 0.5, "ratio": ga**gradient, "cosine": 1.0} for s in (1, 2)
     ]
     logged = [{"step": s, "loss": 4.0 * ga**loss, "grad_norm": 0.5 * ga**norm} for s in (1, 2)]
-    path.write_text(json.dumps({"ga": ga, "measured": measured, "logged": logged, "parameters_head": [3.0, 4.0]}))
+    kept = {"parameter_count": 2, "parameters_moved": 10.0, "held_out_loss": 2.0 + ga, "max_grad_norm": 0.75}
+    path.write_text(json.dumps({"ga": ga, "measured": measured, "logged": logged, **kept}))
+    array("f", [3.0, 4.0 + ga]).tofile(path.with_name("parameters.f32").open("wb"))
     return judge.read_truth(path)
 
 
@@ -28,8 +31,46 @@ def test_the_measured_exponents_are_those_of_the_fault(tmp_path, exponents, verd
     found = judge.judge(cells)
     assert (found.loss, found.grad_norm, found.gradient) == pytest.approx(exponents, abs=1e-9)
     assert found.verdict == verdict
-    assert found.parameters_differ == 0
-    assert verdict in judge.table(found)
+    assert found.parameters_differ == pytest.approx(0.7)  # 4 + 8 against 4 + 1, over a way of 10
+    assert found.held_out_loss_differs == pytest.approx(7)
+    assert f"verdict: {verdict}" in tables.table(found)
+    assert verdict in tables.summary({"one": found, "broken": "not measured: no such model"})
+    assert found.cells[-1].clipped == (1 if exponents[1] > 0 else 0)
+
+
+def _at(ga, world, ratio):
+    return judge.Measured(ga, world, ratio, ratio, ratio, 1.0, None, None)
+
+
+@pytest.mark.parametrize(("on_ga", "on_world"), [(0, 0), (1, 0), (0, 1), (1, 1), (0, -1)])
+def test_ga_and_world_size_are_told_apart(on_ga, on_world):
+    cells = [_at(ga, world, 0.9 * ga**on_ga * world**on_world) for ga in (1, 4) for world in (1, 2)]
+    found = judge.judge(cells)
+    assert (found.on_loss.ga, found.on_loss.world) == pytest.approx((on_ga, on_world), abs=1e-9)
+    assert found.verdict == ("gradients" if on_ga or on_world else "healthy")
+
+
+def test_ga_and_ranks_that_change_together_are_not_told_apart():
+    assert judge.judge([_at(1, 1, 1.0), _at(2, 2, 2.0)]).verdict == "not measured"
+
+
+def test_a_step_that_is_off_is_no_healthy_training(tmp_path):
+    path = tmp_path / "truth.json"
+    _truth(path, 4)
+    truth = json.loads(path.read_text())
+    steps = [{**truth["measured"][0], "step": s, "ratio": 0.5 if s == 5 else 1.0} for s in range(1, 6)]
+    path.write_text(json.dumps({**truth, "measured": steps}))
+    cells = [_truth(tmp_path / "1" / "truth.json", 1), judge.read_truth(path)]
+    found = judge.judge(cells)
+    assert found.verdict == "gradients at some steps"
+    assert "step 5 x0.500" in tables.table(found)
+
+
+def test_parameters_of_another_length_are_not_compared(tmp_path):
+    cells = [_truth(tmp_path / str(ga) / "truth.json", ga) for ga in (1, 2)]
+    (tmp_path / "2" / "parameters.f32").write_bytes(b"\0" * 5)
+    cells[1] = judge.read_truth(tmp_path / "2" / "truth.json")
+    assert judge.judge(cells).parameters_differ is None
 
 
 def test_one_ga_is_no_verdict(tmp_path):
@@ -86,7 +127,7 @@ def test_resume_keeps_finished_cells_and_trains_the_rest(tmp_path):
         matrix.run(broken)
     mended = _plan(tmp_path, body)
     seen = []
-    matrix.run(mended, resume=True, progress=lambda done, total, left, cell: seen.append((done, total, cell.ga)))
+    matrix.run(mended, resume=True, progress=lambda at: seen.append((at.done, at.total, at.cell.ga)))
     assert seen == [(2, 3, 4)]
     assert [(c.out / "n").read_text() for c in mended.cells] == ["x", "x", "xx"]
 
@@ -107,18 +148,18 @@ def test_an_existing_output_is_refused(tmp_path):
 
 
 def test_a_missing_package_names_the_install_command(monkeypatch):
-    monkeypatch.setitem(matrix.NEEDS, "transformers", ("no_such_package_anywhere",))
+    monkeypatch.setitem(launch.NEEDS, "transformers", ("no_such_package_anywhere",))
     with pytest.raises(EngineFailed) as caught:
-        matrix.check_stack("transformers", sys.executable)
+        launch.check_stack("transformers", sys.executable)
     assert caught.value.remedy == "Install: pip install no_such_package_anywhere"
 
 
 def test_more_ranks_go_through_torchrun(tmp_path):
     (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
-    command = matrix.argv(matrix.Plan("transformers", (cell,), 16, {"steps": 3}), cell)
+    command = launch.argv(matrix.Plan("transformers", (cell,), 16, {"steps": 3}), cell)
     assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     with pytest.raises(AuditError, match="has no option --no-such"):
-        matrix.argv(matrix.Plan("transformers", (cell,), 16, {"no-such": 3}), cell)
+        launch.argv(matrix.Plan("transformers", (cell,), 16, {"no-such": 3}), cell)
 
 
 def test_cells_run_together_are_separate_processes(tmp_path):
@@ -132,6 +173,23 @@ def test_cells_run_together_are_separate_processes(tmp_path):
     jobs = [{"argv": [script, str(c.ga), "1", str(c.out)], "console": str(tmp_path / f"{c.ga}.txt")} for c in cells]
     for c in cells:
         c.out.mkdir(parents=True)
-    runner = matrix.ENGINES / "_cells.py"
-    done = subprocess.run([sys.executable, str(runner)], input=json.dumps(jobs), capture_output=True, text=True)
-    assert json.loads(done.stdout) == [0, 1, 0]
+    runner = launch.ENGINES / "_cells.py"
+    done = subprocess.run(
+        [sys.executable, str(runner)], input="\n".join(map(json.dumps, jobs)), capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["0", "1", "0"]
+
+
+def test_a_broken_matrix_stops_no_other_where_it_is_asked_for(tmp_path):
+    plan = _plan(tmp_path, "assert ga != '2', 'no'")
+    broken = matrix.run(plan, keep_going=True)
+    assert [c.out for c in plan.cells if c.ga == 2] == list(broken)
+    assert [matrix.is_finished(plan, c) for c in plan.cells] == [True, False, True]
+
+
+def test_names_of_models_and_variants_are_read_without_torch():
+    assert {"t5-seq2seq", "bert-sequence-classification"} <= set(launch.models())
+    assert {"A", "B2", "B3", "D-flagged", "lora"} <= set(launch.variants())
+    assert launch.chosen("model", "all") == [(name, {"model": name}) for name in launch.models()]
+    with pytest.raises(AuditError, match="no model 'gpt9'"):
+        launch.chosen("model", "t5-seq2seq,gpt9")

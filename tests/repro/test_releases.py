@@ -1,20 +1,74 @@
+"""What was measured on real releases, the page made of it, and a part of it measured again."""
+
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from ga_audit.repro import judge
+from ga_audit.repro import bisect, judge
 
-ROWS = json.loads(Path(__file__).with_name("releases.json").read_text())["rows"]
-MEASURED = [row for row in ROWS if not row["failure"]]
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "releases.md"
 
 
-@pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row['release']}-{row['variant']}")
+def _row(row):
+    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "beside": tuple(row["beside"])})
+
+
+TABLES = json.loads((HERE / "releases.json").read_text("utf-8"))["tables"]
+ROWS = [_row(row) for table in TABLES for row in table["rows"]]
+MEASURED = [row for row in ROWS if not row.failure]
+
+
+@pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row.package}-{row.release}-{row.variant}")
 def test_measured_rows_are_whole_exponents_and_their_verdict(row):
-    numbers = (row["loss"], row["grad_norm"], row["gradient"])
+    numbers = (row.loss, row.grad_norm, row.gradient)
     assert all(abs(e - round(e)) < 0.03 for e in numbers)
-    assert row["verdict"] == judge.verdict(*numbers)
+    assert row.verdict == judge.verdict(*numbers)
 
 
 def test_a_row_without_numbers_says_why():
-    assert all(row["failure"] for row in ROWS if row["gradient"] is None)
+    assert all(row.failure for row in ROWS if row.gradient is None)
+
+
+def test_the_releases_of_the_issue_are_there_with_every_variant():
+    wanted = {"4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.49.0", "4.51.3", "4.57.6",
+              "5.0.0", "5.23.0"}  # fmt: skip
+    for variant in ("A", "B", "B2", "B3", "C", "C2", "D", "E", "bert-sequence-classification", "t5-seq2seq"):
+        since = wanted - {"4.45.2"} if variant.startswith("C") else wanted  # 4.45.2 has no compute_loss_func
+        assert since <= {row.release for row in MEASURED if row.package == "transformers" and row.variant == variant}
+
+
+def test_the_known_bug_of_a_row_is_what_the_catalogue_says_today():
+    assert [row.bugs for row in MEASURED] == [bisect.known_bugs(row) for row in MEASURED]
+
+
+def test_the_page_is_made_of_the_measured_rows(update_golden):
+    parts = PAGE.read_text("utf-8").partition("\n## ")[0].rstrip() + "\n"
+    for table in TABLES:
+        rows = [_row(row) for row in table["rows"]]
+        changes = "\n".join(f"- {line}" for line in bisect.changes(rows))
+        parts += f"\n## {table['title']}\n\n```bash\n{table['command']}\n```\n\n{bisect.grid(rows)}\n"
+        parts += f"\nWhere the verdict changes:\n\n{changes}\n" if changes else ""
+    if update_golden:
+        PAGE.write_text(parts, "utf-8")
+    assert PAGE.read_text("utf-8") == parts
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.parametrize(("package", "release", "variants"), [
+    ("transformers", "4.46.3", ("A", "B", "B3")), ("transformers", "4.47.0", ("A", "B2", "bert-sequence-classification")),
+    ("transformers", "5.23.0", ("B2", "E", "t5-seq2seq")), ("trl", "0.13.0", ("sft", "dpo")),
+])  # fmt: skip
+def test_a_part_measured_again(package, release, variants, tmp_path):
+    """Installs real releases: needs the network, minutes."""
+    request = bisect.Request(package, tmp_path, sys.executable)
+    for row in bisect.measure(request, release, variants):
+        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant) == (package, release, row.variant))
+        assert row.failure is None
+        assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
+        assert (row.loss, row.grad_norm, row.gradient) == pytest.approx(
+            (kept.loss, kept.grad_norm, kept.gradient), abs=0.02
+        )

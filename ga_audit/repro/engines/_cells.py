@@ -1,23 +1,35 @@
 """Train several cells after one import: a standalone script, standard library only.
 
 Importing the stack takes longer than a tiny training. Each cell runs in a process forked after the import, so nothing
-but the import is shared. Reads a JSON list of {"argv": [script, option, ...], "console": path} from standard input and
-prints a JSON list of exit statuses. Needs `os.fork`.
+but the import is shared. Reads lines of {"argv": [script, option, ...], "console": path, "timeout": seconds} from
+standard input and prints one exit status for each as it ends. Needs `os.fork`.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import runpy
+import signal
 import sys
+import time
 import traceback
 
+# all that a first training step would import: seconds for each cell otherwise
+PRELOAD = (
+    "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
+    "transformers.models.llama.modeling_llama",
+)  # fmt: skip
+CHILDREN: list[int] = []
 
-def one(argv: list[str], console: str) -> int:
-    """Exit status of one cell, trained in a child."""
+
+def one(argv: list[str], console: str, timeout: float) -> int:
+    """Exit status of one cell, trained in a child; a negative signal number if it had to be ended."""
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        CHILDREN[:] = [child]
+        return _wait(child, timeout, console)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     status = 1
     try:
         stream = os.open(console, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -27,6 +39,10 @@ def one(argv: list[str], console: str) -> int:
         sys.path.insert(0, os.path.dirname(argv[0]))
         runpy.run_path(argv[0], run_name="__main__")
         status = 0
+    except SystemExit as error:
+        status = 0 if error.code in (None, 0) else 1
+        if isinstance(error.code, str):
+            print(error.code)
     except BaseException:  # the child must not go on as its parent
         traceback.print_exc()
     sys.stdout.flush()
@@ -34,15 +50,45 @@ def one(argv: list[str], console: str) -> int:
     os._exit(status)
 
 
+def _wait(child: int, timeout: float, console: str) -> int:
+    end, pause = time.monotonic() + timeout, 0.01
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            with open(console, "a", encoding="utf-8") as stream:
+                stream.write(f"\nnot finished after {timeout:.0f} s\n")
+            return -signal.SIGKILL
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.5)
+
+
+def _stop(*_: object) -> None:
+    """Ended by the one who started us: the cell ends too."""
+    for child in CHILDREN:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+    os._exit(143)
+
+
 def main() -> None:
     """All cells, one after the other."""
-    cells = json.load(sys.stdin)
-    for name in ("torch", "transformers.trainer", "transformers.models.llama.modeling_llama"):
-        try:
+    cells = [json.loads(line) for line in sys.stdin if line.strip()]
+    signal.signal(signal.SIGTERM, _stop)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print while they are imported is no answer
+    if os.path.basename(cells[0]["argv"][0]) in ("hf_trainer.py", "trl_trainer.py"):
+        wanted = PRELOAD
+    else:
+        wanted = PRELOAD[:2]
+    for name in wanted:
+        with contextlib.suppress(ImportError):  # the cells will say it, each in its console
             importlib.import_module(name)
-        except ImportError:
-            traceback.print_exc()  # the cells will say it again, each in its console
-    print(json.dumps([one(cell["argv"], cell["console"]) for cell in cells]))
+    for cell in cells:
+        print(one(cell["argv"], cell["console"], cell.get("timeout", 1800.0)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

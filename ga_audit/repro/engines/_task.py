@@ -1,27 +1,37 @@
-"""The task of every engine: a tiny model, learnable data, and the gradient of a whole batch in one pass.
+"""The task of every engine: learnable data, and the gradient of a whole batch in one pass.
 
 A standalone script's helper: standard library and torch, no ga_audit.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+from array import array
+from pathlib import Path
 
 import torch
 
 VOCAB = 64
 IGNORE = -100
+LENGTH = 24
+HELD_OUT = 64  # sequences that are never trained on
 
 
-def sequences(count: int, *, seed: int = 0, lengths: str = "variable", length: int = 24) -> list[list[int]]:
+def sequences(
+    count: int, *, seed: int = 0, lengths: str = "variable", length: int = LENGTH, packing: bool = False
+) -> list[list[int]]:
     """Token sequences with a structure that a small model learns: each token mostly decides the next.
 
-    Lengths vary between a third of `length` and `length`, or are all `length`.
+    Lengths vary between a third of `length` and `length`, or are all `length`. With `packing` a row is `length` tokens
+    of the sequences laid end to end, token 0 between them.
     """
     generator = torch.Generator().manual_seed(seed)
     following = torch.randint(0, VOCAB, (VOCAB, 2), generator=generator)
-    found = []
-    for _ in range(count):
+    found: list[list[int]] = []
+    stream: list[int] = []
+    while len(found) < count:
         n = length if lengths == "fixed" else int(torch.randint(length // 3, length + 1, (1,), generator=generator))
         token = int(torch.randint(0, VOCAB, (1,), generator=generator))
         sequence = [token]
@@ -32,11 +42,17 @@ def sequences(count: int, *, seed: int = 0, lengths: str = "variable", length: i
             else:
                 token = int(following[token, 0 if draw < 0.7 else 1])
             sequence.append(token)
-        found.append(sequence)
-    return found
+        if packing:
+            stream += [*sequence, 0]
+            while len(stream) >= length:
+                found.append(stream[:length])
+                stream = stream[length:]
+        else:
+            found.append(sequence)
+    return found[:count]
 
 
-def collate(batch: list[list[int]], length: int = 24) -> dict[str, torch.Tensor]:
+def collate(batch: list[list[int]], length: int = LENGTH) -> dict[str, torch.Tensor]:
     """Padded to one length, so that a batch and its micro-batches see the same shapes."""
     ids = torch.zeros(len(batch), length, dtype=torch.long)
     labels = torch.full((len(batch), length), IGNORE, dtype=torch.long)
@@ -55,18 +71,23 @@ def token_mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(shifted, wanted, ignore_index=IGNORE)
 
 
-def reference(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[float, torch.Tensor]:
+def causal_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The whole batch in one pass; the model is given no labels, so its own loss has no say."""
+    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    return token_mean_loss(output.logits, batch["labels"])
+
+
+def reference(model, batch: dict[str, torch.Tensor], loss_of=causal_loss) -> tuple[float, torch.Tensor]:
     """Loss and gradient (flat, float64) of a whole effective batch at the current parameters, in one pass.
 
-    Leaves the model's own `.grad` as it was.
+    Computed in the parameters' own precision, float32, outside any autocast. Leaves the model's `.grad` as it was.
     """
     kept = [p.grad for p in model.parameters()]
     training = model.training
     model.eval()  # no dropout: the reference is a number, not a sample
     for p in model.parameters():
         p.grad = None
-    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-    loss = token_mean_loss(output.logits, batch["labels"])
+    loss = loss_of(model, on_device_of(model, batch))
     loss.backward()
     gradient = flat_gradient(model)
     for p, grad in zip(model.parameters(), kept, strict=True):
@@ -75,16 +96,42 @@ def reference(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[f
     return float(loss.detach()), gradient
 
 
+def held_out_loss(model, batch: dict[str, torch.Tensor], loss_of=causal_loss) -> float:
+    """Loss of the sequences that were not trained on, in one pass: no trainer's bookkeeping has a part in it."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        loss = float(loss_of(model, on_device_of(model, batch)))
+    model.train(training)
+    return loss
+
+
+def on_device_of(model: torch.nn.Module, batch: dict) -> dict:
+    """The batch where the model is; what is no tensor (texts, flags) as it was."""
+    device = next(model.parameters()).device
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+def device_named(name: str) -> str:
+    """`auto` resolved to what is there: cuda, then mps, then cpu."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def flat_gradient(model: torch.nn.Module) -> torch.Tensor:
-    """All gradients as one float64 vector; a parameter without one counts as zero."""
+    """All gradients as one float64 vector on the CPU; a parameter without one counts as zero."""
     return torch.cat([
-        (p.grad if p.grad is not None else torch.zeros_like(p)).detach().double().flatten() for p in model.parameters()
+        (p.grad if p.grad is not None else torch.zeros_like(p)).detach().cpu().double().flatten()
+        for p in model.parameters()
     ])  # fmt: skip
 
 
 def flat_parameters(model: torch.nn.Module) -> torch.Tensor:
-    """All parameters as one float64 vector."""
-    return torch.cat([p.detach().double().flatten() for p in model.parameters()])
+    """All parameters as one float64 vector on the CPU."""
+    return torch.cat([p.detach().cpu().double().flatten() for p in model.parameters()])
 
 
 def compare(accumulated: torch.Tensor, wanted: torch.Tensor) -> dict[str, float]:
@@ -92,6 +139,16 @@ def compare(accumulated: torch.Tensor, wanted: torch.Tensor) -> dict[str, float]
     a, b = float(accumulated.norm()), float(wanted.norm())
     cosine = float(accumulated @ wanted) / (a * b) if a and b else math.nan
     return {"norm": a, "reference_norm": b, "ratio": a / b if b else math.nan, "cosine": cosine}
+
+
+def write_truth(out: Path, truth: dict, before: torch.Tensor, after: torch.Tensor) -> None:
+    """`truth.json`, and all parameters after training as 32-bit little-endian floats in `parameters.f32`."""
+    values = array("f", after.float().tolist())
+    if sys.byteorder == "big":
+        values.byteswap()
+    (out / "parameters.f32").write_bytes(values.tobytes())
+    moved = {"parameter_count": after.numel(), "parameters_moved": float((after - before).norm())}
+    (out / "truth.json").write_text(json.dumps({**truth, **moved}, indent=1), "utf-8")
 
 
 def set_up(seed: int) -> None:

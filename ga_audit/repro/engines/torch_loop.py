@@ -1,22 +1,49 @@
 """A plain training loop with each known fault switched on by name: the ground truth for the detector.
 
-A standalone script: standard library and torch.
+A standalone script: standard library and torch (tensorboard and wandb for the sinks of those names).
+Several ranks: `torchrun --nproc_per_node 2 torch_loop.py --world-size 2 ...`; rank 0 writes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import _sinks
 import _task
 import torch
+import torch.distributed as dist
 
-FAULTS = {  # exponent of GA on (logged loss, gradient)
-    "none": (0, 0), "sum-loss-log": (1, 0), "sum-grad": (1, 1), "sum-grad-only": (0, 1),
-    "divide-twice": (-1, -1), "divide-twice-log": (-1, 0), "mean-of-means": (0, 0),
-}  # fmt: skip
+EPOCH = 5  # optimizer steps; with the fault partial-last, the last one of each has half of its micro-batches
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a fault multiplies: powers of GA and of world_size on the logged loss and on the gradient."""
+
+    loss: tuple[int, int] = (0, 0)
+    gradient: tuple[int, int] = (0, 0)
+
+
+FAULTS = {
+    "none": Fault(),
+    "sum-loss-log": Fault((1, 0)),
+    "sum-grad": Fault((1, 0), (1, 0)),
+    "sum-grad-only": Fault((0, 0), (1, 0)),
+    "divide-twice": Fault((-1, 0), (-1, 0)),
+    "divide-twice-log": Fault((-1, 0)),
+    "divide-grad-only": Fault((0, 0), (-1, 0)),
+    "divide-grad-by-square": Fault((0, 0), (-2, 0)),  # DeepSpeed 0.18.3
+    "world-size": Fault((0, 1), (0, 1)),
+    "world-size-log": Fault((0, 1)),
+    "ga-and-world-size": Fault((1, 1), (1, 1)),  # transformers 4.47.0 with average_tokens_across_devices
+    "mean-of-means": Fault(),  # each micro-batch counts the same, whatever its tokens
+    "partial-last": Fault(),  # an epoch's last, short group is divided by the full GA
+}
 
 
 class Tiny(torch.nn.Module):
@@ -33,67 +60,124 @@ class Tiny(torch.nn.Module):
 
 
 def main() -> None:
-    """Train one cell; write trainer_state.json and truth.json."""
+    """Train one cell; rank 0 writes the logs and truth.json."""
+    args = _arguments()
+    size, ranks = args.effective_batch_size, args.world_size
+    if size % (args.ga * ranks):
+        raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
+    device = torch.device(_task.device_named(args.device))
+    rank = _join(ranks, device)
+    if device.type == "cuda":
+        device = torch.device("cuda", rank % torch.cuda.device_count())
+    _task.set_up(args.seed)
+    data = _task.sequences(
+        size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths, packing=args.packing
+    )
+    model = Tiny().to(device)
+    before = _task.flat_parameters(model)
+    optimizer = (torch.optim.SGD if args.optimizer == "sgd" else torch.optim.AdamW)(model.parameters(), lr=args.lr)
+    settings = {  # what a trainer records beside its log, so that the log can be audited like any other
+        "gradient_accumulation_steps": args.ga, "per_device_train_batch_size": size // (args.ga * ranks),
+        "world_size": ranks, "seed": args.seed, "learning_rate": args.lr, "max_grad_norm": args.max_grad_norm,
+        "optim": args.optimizer, "model": "tiny", "dataset": "synthetic",
+    }  # fmt: skip
+    out, history, measured = Path(args.out), [], []
+    began = time.perf_counter()
+    with _sinks.opened(args.sink if rank == 0 else [], out, settings) as log:
+        for step in range(args.steps):
+            rows = data[step * size : (step + 1) * size]
+            groups = args.ga
+            if args.fault == "partial-last" and (step + 1) % EPOCH == 0:
+                groups = max(1, args.ga // 2)
+                rows = rows[: len(rows) * groups // args.ga]
+            optimizer.zero_grad()
+            loss = accumulate(model, rows, groups, rank, args)
+            if rank == 0 and step % args.measure_every == 0:
+                accumulated = _task.flat_gradient(model)
+                reference, wanted = _task.reference(model, _task.collate(rows))
+                measured.append({"step": step + 1, "reference_loss": reference, **_task.compare(accumulated, wanted)})
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm or float("inf"))
+            optimizer.step()
+            history.append({"step": step + 1, "loss": float(loss), "grad_norm": float(norm)})
+            log(history[-1])
+    seconds = time.perf_counter() - began
+    if ranks > 1:
+        dist.destroy_process_group()
+    if rank != 0:
+        return
+    truth = {
+        "engine": "torch_loop", "fault": args.fault, "ga": args.ga, "world_size": ranks, "effective_batch_size": size,
+        "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm, "measured": measured,
+        "logged": history, "packages": {"torch": torch.__version__.partition("+")[0]}, "device": str(device),
+        "dtype": args.dtype, "seconds": seconds, "tokens_per_second": sum(map(len, data)) / seconds,
+        "held_out_loss": _task.held_out_loss(model, _task.collate(data[-_task.HELD_OUT :])),
+    }  # fmt: skip
+    _task.write_truth(out, truth, before, _task.flat_parameters(model))
+
+
+def accumulate(model, rows, groups: int, rank: int, args) -> torch.Tensor:
+    """Backward over this rank's micro-batches, gradients summed over ranks; the loss as logged.
+
+    Each micro-batch's mean is weighted with its share of the step's tokens, so that the sums over micro-batches and ranks
+    are the mean over all tokens; the fault comes on top.
+    """
+    fault, ga, ranks = FAULTS[args.fault], args.ga, args.world_size
+    device = next(model.parameters()).device
+    total, micro = sum(len(r) - 1 for r in rows), len(rows) // (groups * ranks)
+    on_loss, on_gradient = (float(ga) ** g * float(ranks) ** w for g, w in (fault.loss, fault.gradient))
+    logged = torch.zeros((), device=device)
+    for i in range(groups):
+        start = (i * ranks + rank) * micro
+        part = rows[start : start + micro]
+        batch = {name: value.to(device) for name, value in _task.collate(part).items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.dtype == "bfloat16"):
+            logits = model(batch["input_ids"]).logits
+        loss = _task.token_mean_loss(logits, batch["labels"])
+        weight = sum(len(r) - 1 for r in part) / total
+        if args.fault == "mean-of-means":
+            weight = 1 / (groups * ranks)
+        if args.fault == "partial-last":
+            weight *= groups / ga
+        (loss * weight * on_gradient).backward()
+        logged += loss.detach() * weight * on_loss
+    if ranks > 1:
+        for tensor in (logged, *(p.grad for p in model.parameters())):
+            dist.all_reduce(tensor)
+    return logged
+
+
+def _join(ranks: int, device: torch.device) -> int:
+    """Rank of this process among those that torchrun started."""
+    if ranks == 1:
+        return 0
+    with contextlib.suppress(ValueError):
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if not dist.is_initialized() or dist.get_world_size() != ranks:
+        raise SystemExit(f"start it with: torchrun --nproc_per_node {ranks} {Path(__file__).name} --world-size {ranks}")
+    return dist.get_rank()
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ga", type=int, default=1)
     parser.add_argument("--world-size", type=int, default=1)
     parser.add_argument("--effective-batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--measure-every", type=int, default=1)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--max-grad-norm", type=float, default=1.0)
+    parser.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
+    parser.add_argument("--optimizer", choices=("adamw", "adamw_torch", "sgd"), default="adamw")
     parser.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
+    parser.add_argument("--packing", action="store_true")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
+    parser.add_argument("--sink", nargs="*", choices=sorted(_sinks.SINKS), default=["json"])
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    size = args.effective_batch_size
-    if args.world_size != 1 or size % args.ga:
-        raise SystemExit("one rank only, and --effective-batch-size a multiple of --ga")
-    _task.set_up(args.seed)
-    data = _task.sequences(size * args.steps, seed=args.seed, lengths=args.lengths)
-    model = Tiny()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
-    history, measured = [], []
-    for step in range(args.steps):
-        rows = data[step * size : (step + 1) * size]
-        reference, wanted = _task.reference(model, _task.collate(rows))
-        optimizer.zero_grad()
-        loss = accumulate(model, rows, args.ga, args.fault)
-        measured.append(
-            {"step": step + 1, "reference_loss": reference, **_task.compare(_task.flat_gradient(model), wanted)}
-        )
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm))
-        optimizer.step()
-        history.append({"step": step + 1, "loss": loss, "grad_norm": norm})
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "trainer_state.json").write_text(json.dumps({"global_step": args.steps, "log_history": history}))
-    # what a trainer records beside its log, so that the log can be audited like any other
-    (out / "args.json").write_text(json.dumps({
-        "gradient_accumulation_steps": args.ga, "per_device_train_batch_size": size // args.ga, "world_size": 1,
-        "seed": args.seed, "learning_rate": args.lr, "max_grad_norm": args.max_grad_norm, "optim": "adamw",
-        "model": "tiny", "dataset": "synthetic",
-    }))  # fmt: skip
-    (out / "truth.json").write_text(json.dumps({
-        "engine": "torch_loop", "fault": args.fault, "ga": args.ga, "world_size": 1, "effective_batch_size": size,
-        "seed": args.seed, "steps": args.steps, "measured": measured, "logged": history,
-        "packages": {"torch": torch.__version__.partition("+")[0]},
-        "parameters_head": _task.flat_parameters(model)[:64].tolist(),
-    }))  # fmt: skip
-
-
-def accumulate(model, rows, ga: int, fault: str) -> float:
-    """Backward over the micro-batches; the loss as logged."""
-    on_log, on_grad = FAULTS[fault]
-    total, logged, micro = sum(len(r) - 1 for r in rows), 0.0, len(rows) // ga
-    for i in range(ga):
-        part = rows[i * micro : (i + 1) * micro]
-        batch = _task.collate(part)
-        loss = _task.token_mean_loss(model(batch["input_ids"]).logits, batch["labels"])
-        weight = 1 / ga if fault == "mean-of-means" else sum(len(r) - 1 for r in part) / total
-        (loss * weight * float(ga) ** on_grad).backward()
-        logged += float(loss.detach()) * weight * float(ga) ** on_log
-    return logged
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    return args
 
 
 if __name__ == "__main__":

@@ -1,0 +1,190 @@
+"""Audit whole projects or trees: hundreds of runs at once, a table with the worst first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ga_audit import registry
+from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options
+from ga_audit.errors import AuditError, ExitCode
+
+if TYPE_CHECKING:
+    from ga_audit.run import Schedule
+    from ga_audit.selection import Condition
+    from ga_audit.survey import Progress, Survey
+
+_FORMS = ("text", "json", "csv", "html")
+_JOBS = 8  # a W&B server slows down clients that ask for more at once
+
+
+def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    from ga_audit.selection import parse_since
+
+    try:
+        return parse_since(value)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{value!r} is no date as 2026-11-01 and no age as 7d, 12h or 2w", ctx, param
+        ) from None
+
+
+def _conditions(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Condition, ...]:
+    if not values:
+        return ()
+    from ga_audit.selection import parse_condition
+
+    try:
+        return tuple(parse_condition(text) for text in values)
+    except ValueError as error:
+        raise click.BadParameter(f"{str(error)!r} is not KEY=VALUE, KEY!=VALUE, KEY>VALUE, ...", ctx, param) from None
+
+
+@click.command(name="scan", epilog="Exit status: 0 healthy, 1 scaling found, 2 usage, 3 inconclusive or not audited.")
+@reading_options
+@click.option("--since", metavar="DATE", callback=_since, help="Runs since a date, or of the last 7d, 12h, 2w.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="W&B runs that have the tag.")
+@click.option("--filter", "conditions", multiple=True, metavar="KEY=VALUE", callback=_conditions,
+              help="Runs whose setting (learning_rate>1e-4) or, on a server, state, group, name or user is so.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(_FORMS), help="Form of the output [that of -o, or text].")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File of the output.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--all", "every", is_flag=True, help="All rows of the text table, not the first 40.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=_JOBS, show_default=True, help="Logs read at once.")
+@click.option("--dask", metavar="ADDRESS", help="Work on a Dask cluster (tcp://host:8786).")
+@click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories and entities in the HTML page.")
+@click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
+@errors_to_status
+def command(
+    targets: tuple[str, ...],
+    ga: dict[str, Schedule],
+    world_size: dict[str, int],
+    loss_key: str | None,
+    grad_norm_key: str | None,
+    stack: tuple[str, ...],
+    since: Any,
+    tags: tuple[str, ...],
+    conditions: tuple[Condition, ...],
+    form: str | None,
+    output: Path | None,
+    force: bool,
+    every: bool,
+    jobs: int,
+    dask: str | None,
+    no_redact: bool,
+    color: bool | None,
+) -> None:
+    """Audit every run of W&B projects or directory trees.
+
+    Comparable runs are judged together, each run by itself too, and a run that cannot be read is a row that says why.
+
+    \b
+    ga-audit scan entity/project --since 7d --filter state=finished
+    ga-audit scan runs/ -o scan.html
+    ga-audit scan entity/project --dask tcp://scheduler:8786 --format csv
+    """  # noqa: D301 (\b is Click's)
+    from ga_audit import pipeline
+    from ga_audit.selection import Selection
+    from ga_audit.survey import survey
+
+    form = form or _form_of(output)
+    if output is not None and output.exists() and not force:
+        raise AuditError("exists already", where=str(output), remedy="Give another -o, or --force to replace it.")
+    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
+    with _executor(jobs, dask) as executor, _progress() as progress:
+        selection = Selection(since, tags, conditions)
+        found = survey(targets, options, executor=executor, selection=selection, progress=progress)
+    rich = sys.stdout.isatty() and output is None if color is None else color
+    text = _rendered(found, form, every=every, redacted=not no_redact, color=rich)
+    if output is None:
+        click.echo(text.rstrip("\n"), color=rich)
+    else:
+        _write(output, text)
+        click.echo(f"written: {output} ({len(found.rows)} runs)")
+    leave(_status(found))
+
+
+def _form_of(output: Path | None) -> str:
+    suffix = output.suffix.lower().lstrip(".") if output is not None else ""
+    return {"htm": "html"}.get(suffix, suffix if suffix in _FORMS else "text")
+
+
+def _rendered(found: Survey, form: str, *, every: bool, redacted: bool, color: bool) -> str:
+    drawn = registry.load("ga_audit.render", "_survey")
+    makers: dict[str, Callable[[], str]] = {
+        "text": lambda: drawn.text(found, color=color, every=every),
+        "json": lambda: drawn.json_text(found),
+        "csv": lambda: drawn.csv_text(found),
+        "html": lambda: drawn.html(found, redacted=redacted),
+    }
+    return makers[form]()
+
+
+def _write(output: Path, text: str) -> None:
+    """The file whole or not at all."""
+    part = output.with_name(f".{output.name}.part")
+    try:
+        part.write_text(text if text.endswith("\n") else f"{text}\n", "utf-8")
+        part.replace(output)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise AuditError(
+            f"cannot write there: {error.strerror}", where=str(output), remedy="Give another -o."
+        ) from None
+
+
+def _status(found: Survey) -> ExitCode:
+    """Worst first: scaled, undecided, healthy."""
+    verdicts = set(found.counts)
+    if "scaled" in verdicts:
+        return ExitCode.SCALED
+    return ExitCode.HEALTHY if verdicts == {"healthy"} else ExitCode.UNDECIDED
+
+
+@contextmanager
+def _executor(jobs: int, dask: str | None) -> Iterator[Executor]:
+    """Threads of this process (reading waits for a server or a disk), or a Dask cluster."""
+    if dask is None:
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise AuditError("Dask is not installed", where="--dask", remedy="pip install 'ga-audit[dask]'") from None
+    try:
+        client = Client(dask, timeout=5, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        message = f"no Dask scheduler answers: {type(error).__name__}"
+        raise AuditError(message, where=dask, remedy="Check the address, as tcp://host:8786.") from None
+    with client:
+        yield client.get_executor()
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A bar on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(what: str, done: int, total: int) -> None:
+        filled = 30 * done // total if total else 0
+        bar = f" [{'#' * filled}{'-' * (30 - filled)}] {done}/{total}" if total else f" {done}"
+        click.echo(f"\r\x1b[K{what}{bar}", nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)

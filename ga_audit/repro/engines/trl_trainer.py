@@ -1,0 +1,185 @@
+"""The installed TRL trainers on the task of `_task`, with the true gradient beside what they log.
+
+A standalone script: standard library, torch, transformers, trl, datasets. The truth of `sft` is our own mean over the
+batch's labels. The losses of `dpo`, `kto` and `reward` are TRL's own, taken on the whole effective batch in one pass and
+without a count: what is measured is whether accumulating it in micro-batches gives the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import _measure
+import _task
+import _variants
+import datasets
+import torch
+import transformers
+import trl
+
+PROMPT = 4  # tokens of a preference's prompt
+SPECIAL = {"pad_token_id": _task.VOCAB, "bos_token_id": _task.VOCAB + 1, "eos_token_id": _task.VOCAB + 2}
+
+
+def main() -> None:
+    """Train one cell and write what was logged and what was true."""
+    args = _arguments()
+    _task.set_up(args.seed)
+    out, size = Path(args.out), args.effective_batch_size
+    out.mkdir(parents=True, exist_ok=True)
+    if size % (args.ga * args.world_size):
+        raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
+    sequences = _task.sequences(size * args.steps, seed=args.seed, lengths=args.lengths)
+    rows = ROWS[args.variant](sequences)
+    model = _model(args.variant)
+    before = _task.flat_parameters(model)
+    trainer = _trainer(args, out, model, rows)
+    # in order, so that every GA sees the same rows in each optimizer step
+    trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
+    batches = [
+        trainer.data_collator([trainer.train_dataset[i] for i in range(step * size, (step + 1) * size)])
+        for step in range(args.steps)
+    ]
+    loss_of = _token_mean if args.variant == "sft" else _own_loss(trainer)
+    measure = _measure.Measure(batches, args.measure_every, loss_of)
+    measure.attach(trainer)
+    began = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - began
+    if trainer.args.process_index != 0:
+        return
+    trainer.save_state()
+    torch.save(trainer.args, out / "training_args.bin")
+    versions = {"trl": trl, "transformers": transformers, "torch": torch}
+    truth = {
+        "engine": "trl_trainer", "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
+        "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
+        "packages": {name: module.__version__.partition("+")[0] for name, module in versions.items()},
+        "device": str(trainer.args.device), "dtype": "float32", "seconds": seconds, "measured": measure.found,
+        "logged": _measure.logged(trainer),
+    }  # fmt: skip
+    _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
+
+
+# --- data: rows as TRL's documentation has them ------------------------------------------------------------------------
+
+
+def _words(tokens: list[int]) -> str:
+    return " ".join(f"t{token}" for token in tokens)
+
+
+def _pairs(sequences: list[list[int]]) -> list[dict]:
+    """The true continuation against that of the next sequence."""
+    others = [*sequences[1:], sequences[0]]
+    return [
+        {"prompt": _words(s[:PROMPT]) + " ", "chosen": _words(s[PROMPT:]), "rejected": _words(o[PROMPT:])}
+        for s, o in zip(sequences, others, strict=True)
+    ]
+
+
+def _judged(sequences: list[list[int]]) -> list[dict]:
+    """True continuations and those of the next sequence, in turns."""
+    pairs = _pairs(sequences)
+    return [
+        {"prompt": p["prompt"], "completion": p["rejected" if i % 2 else "chosen"], "label": i % 2 == 0}
+        for i, p in enumerate(pairs)
+    ]
+
+
+ROWS = {
+    "sft": lambda sequences: [{"text": _words(s)} for s in sequences],
+    "dpo": _pairs,
+    "kto": _judged,
+    "reward": _pairs,
+}
+
+
+def _tokenizer():
+    """One token for each word, built in memory."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocabulary = {f"t{i}": i for i in range(_task.VOCAB)}
+    vocabulary |= {"<pad>": _task.VOCAB, "<s>": _task.VOCAB + 1, "</s>": _task.VOCAB + 2}
+    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<s>"
+    )
+
+
+# --- model and trainer -------------------------------------------------------------------------------------------------
+
+
+def _model(variant: str) -> torch.nn.Module:
+    settings = {**_variants.config().to_dict(), **SPECIAL, "vocab_size": _task.VOCAB + 3}
+    for name in ("id2label", "label2id", "num_labels"):  # of two classes, which would win over one label
+        settings.pop(name, None)
+    if variant == "reward":
+        return transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**{**settings, "num_labels": 1}))
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings))
+
+
+def _trainer(args: argparse.Namespace, out: Path, model, rows: list[dict]):
+    name = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}[args.variant]
+    kind, config = getattr(trl, f"{name}Trainer", None), getattr(trl, f"{name}Config", None)
+    if kind is None:
+        raise SystemExit(f"trl {trl.__version__} has no {name}Trainer")
+    device = _task.device_named(args.device)
+    wanted = {
+        "output_dir": str(out), "per_device_train_batch_size": args.effective_batch_size // (args.ga * args.world_size),
+        "gradient_accumulation_steps": args.ga, "max_steps": args.steps, "logging_steps": 1, "learning_rate": args.lr,
+        "max_grad_norm": args.max_grad_norm, "optim": args.optimizer, "lr_scheduler_type": "constant", "seed": args.seed,
+        "data_seed": args.seed, "report_to": [], "save_strategy": "no", "use_cpu": device == "cpu", "bf16": False,
+        "gradient_checkpointing": False, "disable_tqdm": True, "logging_nan_inf_filter": False, "max_length": 64,
+        "max_prompt_length": 16, "max_seq_length": 64, "run_name": f"ga{args.ga}", "packing": False,
+        "logging_dir": str(out / "runs"), "disable_dropout": True, "dataloader_num_workers": 0,
+    }  # fmt: skip
+    known = {field.name for field in dataclasses.fields(config)}
+    more = {"ref_model": copy.deepcopy(model)} if args.variant in ("dpo", "kto") else {}
+    return kind(
+        model=model, args=config(**{k: v for k, v in wanted.items() if k in known}), processing_class=_tokenizer(),
+        train_dataset=datasets.Dataset.from_list(rows), **more,
+    )  # fmt: skip
+
+
+def _token_mean(model, batch) -> torch.Tensor:
+    kept = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    return _task.token_mean_loss(model(**kept).logits, batch["labels"])
+
+
+def _own_loss(trainer):
+    def loss(model, batch) -> torch.Tensor:
+        return trainer.compute_loss(model, dict(batch))
+
+    return loss
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ga", type=int, default=1)
+    parser.add_argument("--world-size", type=int, default=1)
+    parser.add_argument("--effective-batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--measure-every", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
+    parser.add_argument("--optimizer", default="adamw_torch")
+    parser.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
+    parser.add_argument("--variant", choices=sorted(ROWS), default="sft", help="which trainer")
+    parser.add_argument("--out", required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

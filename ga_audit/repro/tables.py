@@ -1,0 +1,107 @@
+"""What was measured, as text: the cells of one matrix, and several matrices a line each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ga_audit.repro.judge import Judgement, Measured, apart
+
+
+def table(judgement: Judgement) -> str:
+    """The cells, the exponents and the verdict of one matrix."""
+    cells = judgement.cells
+    ranks = any(cell.world_size > 1 for cell in cells)
+    head = f"{'GA':>4}  {'ranks':>5}  " if ranks else f"{'GA':>4}  "
+    head += "logged loss  logged grad_norm  real gradient  cosine  clipped steps  parameters differ  held-out loss"
+    lines = [head, *(_cell(cell, cells[0], ranks) for cell in cells)]
+    named = (("loss", judgement.on_loss), ("grad_norm", judgement.on_grad_norm), ("gradient", judgement.on_gradient))
+    lines.append(f"exponent on GA: {', '.join(f'{name} {_exponent(e.ga)}' for name, e in named)}")
+    if ranks:
+        lines.append(f"exponent on world size: {', '.join(f'{name} {_exponent(e.world)}' for name, e in named)}")
+    for cell in cells:
+        if cell.uneven:
+            shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
+            lines.append(f"GA {cell.ga}: real gradient at {shown}{' ...' if len(cell.uneven) > 4 else ''}")
+    return "\n".join([*lines, f"verdict: {judgement.verdict}"])
+
+
+def _cell(cell: Measured, first: Measured, ranks: bool) -> str:
+    start = f"{cell.ga:>4}  {cell.world_size:>5}  " if ranks else f"{cell.ga:>4}  "
+    differ = None if cell is first else apart(first, cell)
+    return (
+        f"{start}{_times(cell.loss):>11}  {_times(cell.grad_norm):>16}  {_times(cell.gradient):>13}  "
+        f"{_number(cell.cosine):>6}  {_percent(cell.clipped):>13}  {_percent(differ):>17}  {_number(cell.held_out_loss):>13}"
+    )
+
+
+def summary(judgements: Mapping[str, Judgement | str]) -> str:
+    """One line for each matrix, by its name; a text in place of a judgement says why there is none."""
+    wide = max(len(name) for name in judgements)
+    lines = [f"{'':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  clipped at GA  parameters  held-out  verdict"]
+    lines.append(f"{'':<{wide}}  {'exponents on GA':^22}  {_ends(judgements):>13}      differ  loss      ")
+    for name, found in judgements.items():
+        if isinstance(found, str):
+            lines.append(f"{name:<{wide}}  {found}")
+            continue
+        exponents = "  ".join(
+            f"{_exponent(e.ga, 2):>6}" for e in (found.on_loss, found.on_grad_norm, found.on_gradient)
+        )
+        first, last = found.cells[0], found.cells[-1]
+        clipped = f"{_percent(first.clipped)} / {_percent(last.clipped)}"
+        lines.append(
+            f"{name:<{wide}}  {exponents}  {clipped:>13}  {_percent(found.parameters_differ):>10}  "
+            f"{_signed(found.held_out_loss_differs):>8}  {found.verdict}"
+        )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _ends(judgements: Mapping[str, Judgement | str]) -> str:
+    for found in judgements.values():
+        if not isinstance(found, str):
+            return f"{found.cells[0].ga} / {found.cells[-1].ga}"
+    return ""
+
+
+def sentences(judgement: Judgement) -> tuple[str, ...]:
+    """The measurement in words, for a report."""
+    cells = judgement.cells
+    first, last = cells[0], cells[-1]
+    lines = [
+        f"Measured on the installed stack: the real gradient at GA {last.ga} is {_times(last.gradient)} that of the whole "
+        f"batch (at GA {first.ga} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
+        f"{_times(last.loss)}, the logged grad_norm {_times(last.grad_norm)}."
+    ]
+    if judgement.parameters_differ is not None:
+        lines.append(
+            f"After training, the parameters at GA {last.ga} differ from those at GA {first.ga} by "
+            f"{_percent(judgement.parameters_differ)} of the way that they moved, the held-out loss by "
+            f"{_signed(judgement.held_out_loss_differs)}."
+        )
+    return tuple(lines)
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"x{value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return _shown(value, ".3f")
+
+
+def _exponent(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus zero
+
+
+def _signed(value: float | None) -> str:
+    return _shown(value, "+.3f")
+
+
+def _percent(value: float | None) -> str:
+    return _shown(value, ".1%" if value and value < 0.0995 else ".0%")
+
+
+def _shown(value: float | None, how: str) -> str:
+    if value is None:
+        return "-"
+    return format(value, how) if math.isfinite(value) else "diverged"
