@@ -234,8 +234,8 @@ def _label_parts(run: Run) -> tuple[str, ...]:
 
 
 def _short_labels(parts: list[tuple[str, ...]]) -> list[str]:
-    """The shortest path endings that differ, at least one part each."""
-    count = Counter(own[-n:] for own in parts for n in range(1, len(own) + 1))
+    """The shortest path endings that differ, at least one part each; those that are wholly alike share one."""
+    count = Counter(own[-n:] for own in set(parts) for n in range(1, len(own) + 1))
     labels = []
     for own in parts:
         endings = [own[-n:] for n in range(1, len(own) + 1)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ga_audit.discovery import find_runs
+from ga_audit.joining import _short_labels
 from ga_audit.run import ReadFailure, Role
 
 
@@ -142,6 +143,24 @@ def test_names_are_unique_and_short(tmp_path):
     runs, _ = found(tmp_path)
     assert [run.name for run in runs] == ["a/out", "b/out"]
     assert len({run.id for run in runs}) == 2
+
+
+def test_runs_that_share_a_path_are_numbered_and_do_not_carry_the_whole_of_it():
+    assert _short_labels([("tmp", "x", "out"), ("tmp", "x", "out"), ("tmp", "y", "out2")]) == ["out", "out", "out2"]
+    assert _short_labels([("tmp", "x", "out"), ("tmp", "y", "out")]) == ["x/out", "y/out"]
+
+
+def test_a_config_beside_an_adapter_is_the_base_models_and_tells_no_release(tmp_path):
+    state(tmp_path / "trainer_state.json", LOSSES)
+    config = {"architectures": ["Qwen2ForCausalLM"], "vocab_size": 151936, "transformers_version": "4.43.1"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (alone,), _ = found(tmp_path)
+    assert alone.settings.packages["transformers"].value == "4.43.1"
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "task_type": "CAUSAL_LM"}))
+    (copied,), _ = found(tmp_path)
+    assert "transformers" not in copied.settings.packages
+    assert copied.settings.vocab_size.value == 151936
+    assert copied.settings.other["task_type"].value == "CAUSAL_LM"
 
 
 def test_standard_input(monkeypatch):

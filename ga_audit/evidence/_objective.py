@@ -21,6 +21,14 @@ class Objective(StrEnum):
 
 _TOKEN_MODELS = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
 _CLASSIFIERS = re.compile(r"For(Sequence|Image|Audio|Video)Classification$")
+_ADAPTERS = {  # adapter_config.json of PEFT, which names no architecture
+    "CAUSAL_LM": Objective.LANGUAGE_MODEL,
+    "SEQ_2_SEQ_LM": Objective.LANGUAGE_MODEL,
+    "SEQ_CLS": Objective.CLASSIFICATION,
+}
+_ENCODER_DECODERS = re.compile(
+    r"(Whisper|Speech|T5|Bart|BART|Pegasus|M2M100|Marian|ProphetNet|LED|Blenderbot|Florence|BlipFor|VisionEncoderDecoder)"
+)
 _NAME = re.compile(r"^'([^']+)'")
 
 
@@ -56,9 +64,24 @@ def objective(run: Run) -> tuple[Objective, str]:
         return Objective.CLASSIFICATION, f"architecture {classes[0]}"
     if any(_TOKEN_MODELS.search(c) for c in classes):
         return Objective.LANGUAGE_MODEL, f"architecture {classes[0]}"
+    adapter = _ADAPTERS.get(str(other["task_type"].value).rpartition(".")[2]) if "task_type" in other else None
+    if adapter is not None:
+        return adapter, f"task_type {other['task_type'].value} of the adapter"
     if run.get(Role.TOKEN_ACCURACY) is not None:
         return Objective.LANGUAGE_MODEL, "token accuracy is logged"
     return Objective.UNKNOWN, "the log does not say what is minimised"
+
+
+def is_encoder_decoder(run: Run) -> bool:
+    """Whether a token model reads another sequence first: speech, translation, summaries, often augmented in training."""
+    other = run.settings.other
+    if "is_encoder_decoder" in other and other["is_encoder_decoder"].value is True:
+        return True
+    if "task_type" in other and "SEQ_2_SEQ" in str(other["task_type"].value):
+        return True
+    architectures = other.get("architectures")
+    classes = architectures.value if architectures and isinstance(architectures.value, list) else []
+    return any(_ENCODER_DECODERS.search(str(name)) for name in classes)
 
 
 def _checked(found: Objective, run: Run) -> Objective:

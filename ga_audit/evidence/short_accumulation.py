@@ -31,6 +31,7 @@ from ga_audit.stats.epochs import dip, fit
 KIND = "short_accumulation"
 FLOOR = 0.15  # of the depth's scale: few micro-batches have a loss of their own
 AT_MOST = math.log(50)
+BLIND = 2.0  # a scale of the depth beyond which it tells nothing
 
 
 def gather(group: Group) -> Iterator[Evidence | Silence]:
@@ -49,6 +50,9 @@ def _speak(run: Run) -> Evidence | Silence:
     if epochs is None or found is None:
         return Silence(KIND, f"no epoch of {run.name} is known to end with fewer than GA micro-batches", "", Role.LOSS)
     scale = math.hypot(found.error, FLOOR)
+    if scale > BLIND:
+        why = f"the loss of {run.name} moves too much for a short step at the end of an epoch to be seen"
+        return Silence(KIND, why, "Log more often (logging_steps=1).", Role.LOSS)
     at_one, at_none = (_single.log_t4(found.depth - d, scale) for d in (1.0, 0.0))
     either = math.log((math.exp(at_one) + math.exp(at_none)) / 2)
     summed = max(at_one - either, -AT_MOST)

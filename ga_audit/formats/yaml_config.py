@@ -78,6 +78,9 @@ def _mapping(text: str, target: Target) -> RunSettings:
         raise _broken(target, error) from None
     if not isinstance(content, Mapping):
         return RunSettings()
+    if target.name == "config.json" and target.file.with_name("adapter_config.json").is_file():
+        # PEFT saves no config.json: this one was copied from the base model, with the release that saved that
+        content = {key: value for key, value in content.items() if key != "transformers_version"}
     return settings.from_mapping(content, source=target.name, trust=Trust.SIBLING)
 
 

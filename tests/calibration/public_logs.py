@@ -22,14 +22,22 @@ from typing import Any
 
 import numpy as np
 
+from ga_audit.evidence import eval_gap
 from ga_audit.evidence._objective import objective
 from ga_audit.finding import HEALTHY, OTHER, Verdict
 from ga_audit.formats import Target, yaml_config
 from ga_audit.pipeline import Options, diagnose, read_runs
-from ga_audit.run import Role, Run, Series
+from ga_audit.run import Role, Run, RunSettings, Schedule, Series, Setting, Trust
 
 TABLE = Path(__file__).with_name("public_logs.json")
 _SAME = 8  # first losses by which two logs are one training, seen twice
+_BASES = (  # a card names the model that was fine-tuned, the config.json beside a log its class
+    ("whisper", "WhisperForConditionalGeneration"), ("wav2vec|wav2vec2|xls-r|hubert|wavlm", "Wav2Vec2ForCTC"),
+    ("t5", "T5ForConditionalGeneration"), ("pegasus", "PegasusForConditionalGeneration"),
+    ("bart", "BartForConditionalGeneration"),
+    ("opus-mt|marian", "MarianMTModel"), ("vit-|swin|convnext|beit|resnet", "ViTForImageClassification"),
+    ("gpt|dialogpt|opt-|bloom|codegen|llama", "GPT2LMHeadModel"),
+)  # fmt: skip
 _CELL = re.compile(r"^\d+(\.\d+)?(e[+-]?\d+)?$")
 
 
@@ -82,7 +90,26 @@ def card_run(file: Path) -> Run | None:
     if not loss:
         return None
     series = [_series(Role.LOSS, loss, file)] + ([_series(Role.EVAL_LOSS, held_out, file)] if held_out else [])
-    return replace(settings, series=tuple(series))
+    return replace(
+        settings, settings=_with_class(settings.settings, file.read_text("utf-8", "replace")), series=tuple(series)
+    )
+
+
+def _with_class(settings: RunSettings, text: str) -> RunSettings:
+    base = re.search(r"fine-tuned version of \[([^\]]*)\]", text)
+    name = base[1].lower() if base else ""
+    found = next((c for words, c in _BASES if re.search(words, name)), None)
+    if found is None:
+        return settings
+    return replace(
+        settings, other={**settings.other, "architectures": Setting([found], "the base model's name", Trust.GUESSED)}
+    )
+
+
+def card_task(run: Run) -> str:
+    """The class that the base model's name stands for, or the objective."""
+    architectures = run.settings.other.get("architectures")
+    return architectures.value[0] if architectures is not None else task(run)
 
 
 def _series(role: Role, points: dict[int, float], file: Path) -> Series:
@@ -90,74 +117,101 @@ def _series(role: Role, points: dict[int, float], file: Path) -> Series:
     return Series(role, role.value, "card", str(file), step, np.array([points[s] for s in step.tolist()]))
 
 
+def planted(run: Run) -> Run:
+    """The run as a trainer that adds up micro-batches would have logged it: loss times GA, eval loss as it was."""
+    ga = run.settings.ga or 1
+    roles = (Role.LOSS, Role.SUMMARY_LOSS)
+    return replace(run, series=tuple(replace(s, value=s.value * ga) if s.role in roles else s for s in run.series))
+
+
 def confusion(rows: Iterable[dict[str, Any]]) -> str:
     """Markdown: truth and task against verdicts, with the share decided and, of these, the share right."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in rows:
-        for name in (row["task"], "all"):
+        names = (row["task"], "all") if row["ga"] > 1 else ("GA 1",)
+        for name in names:
             counts.setdefault((row["truth"], name), Counter())[row["verdict"]] += 1
     lines = ["| truth | task | runs | healthy | scaled | inconclusive | decided | of these right |", "|" + " --- |" * 8]
     for (truth, name), c in sorted(counts.items(), key=lambda item: (item[0][0], item[0][1] == "all", item[0][1])):
         total, decided = c.total(), c["healthy"] + c["scaled"]
         right = {"healthy": c["healthy"], "summed": c["scaled"]}.get(truth)
-        share = "" if right is None or not decided else f"{right / decided:.0%}"
-        cells = [truth, name, total, c["healthy"], c["scaled"], c["inconclusive"], f"{decided / total:.0%}", share]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        share = f"{right / decided:.0%}" if right is not None and decided else ""
+        shown = (truth, name, total, c["healthy"], c["scaled"], c["inconclusive"], f"{decided / total:.0%}", share)
+        lines.append("| " + " | ".join(map(str, shown)) + " |")
     return "\n".join(lines)
 
 
-def audit_table(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows whose logs are in the folder with their verdicts of today, and what differs from the table."""
+def audit_table(folder: Path) -> tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+    """The rows with their verdicts of today, what differs from the table, and the healthy rows with a sum planted."""
     rows: list[dict[str, Any]] = json.loads(TABLE.read_text("utf-8"))
     by_project: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_project.setdefault(row["repository"], []).append(row)
-    changes = []
+    changes, sums = [], []
     for project, own in by_project.items():
         place = folder / project.replace("/", "+")
-        now = {path: (v, p) for path, _, v, p in judge(place, own[0].get("given_ga"))} if place.is_dir() else {}
+        now = {path: found for path, *found in judge(place, own[0].get("given_ga"))} if place.is_dir() else {}
         for row in own:
             if row["path"] not in now:
                 changes.append(f"{project} {row['path']}: not in {folder}")
                 continue
-            verdict, probability = now[row["path"]]
+            run, verdict, probability = now[row["path"]]
             if verdict.value != row["verdict"]:
                 changes.append(f"{project} {row['path']}: {verdict.value}, was {row['verdict']}")
-            row["verdict"], row["scaled"] = verdict.value, round(probability, 3)
-    return rows, changes
+            row["verdict"], row["scaled"], row["task"] = verdict.value, round(probability, 3), task(run)
+            if row["ga"] > 1 and row["truth"] == "healthy":
+                sums.append({**row, "truth": "summed", "verdict": verdict_alone(planted(run))[0].value})
+    return rows, changes, sums
+
+
+def _distinct_cards(folder: Path) -> Iterator[Run]:
+    """Every card with a table, once; all by releases before transformers 4.46, so all healthy."""
+    seen: set[tuple[float, ...]] = set()
+    for file in sorted(folder.rglob("*README.md")):
+        run = card_run(file)
+        loss = run.get(Role.LOSS) if run is not None else None
+        if run is not None and loss is not None and (start := tuple(loss.value[:_SAME])) not in seen:
+            seen.add(start)
+            yield run
 
 
 def cards(folder: Path) -> list[dict[str, Any]]:
-    """Verdicts on model cards with GA > 1; all by releases before transformers 4.46, so all healthy."""
-    rows, seen = [], set()
-    for file in sorted(folder.rglob("*README.md")):
-        run = card_run(file) if re.search(rb"gradient_accumulation_steps: [0-9]", file.read_bytes()) else None
-        if run is None or (run.settings.ga or 1) == 1:
-            continue
-        loss = run.get(Role.LOSS)
-        start = tuple(loss.value[:_SAME]) if loss is not None else ()
-        if start not in seen:
-            seen.add(start)
-            verdict, probability = verdict_alone(run)
-            rows.append(
-                {
-                    "path": file.name,
-                    "task": "cards",
-                    "truth": "healthy",
-                    "verdict": verdict.value,
-                    "scaled": probability,
-                }
-            )
+    """Verdicts on model cards with GA > 1."""
+    rows = []
+    for run in _distinct_cards(folder):
+        if (run.settings.ga or 1) > 1:
+            verdict, scaled = verdict_alone(run)
+            facts = {"path": run.get(Role.LOSS).source, "task": card_task(run), "ga": run.settings.ga}  # type: ignore[union-attr]
+            rows.append({**facts, "truth": "healthy", "verdict": verdict.value, "scaled": round(scaled, 3)})
     return rows
+
+
+def supposed(folder: Path) -> tuple[int, int]:
+    """(cards with eval losses, of these `scaled` when each is judged as if its GA were 2, 4, 8, 16 and 32)."""
+    count = convicted = 0
+    for run in _distinct_cards(folder):
+        if not len(eval_gap.ratios(run)):
+            continue
+        count += 1
+        for ga in (2, 4, 8, 16, 32):
+            as_if = Setting(Schedule.constant(ga), "supposed", Trust.GIVEN)
+            other = replace(run, settings=replace(run.settings, gradient_accumulation_steps=as_if))
+            convicted += verdict_alone(other)[0] is Verdict.SCALED
+    return count, convicted
 
 
 def main(arguments: list[str]) -> int:
     """Print the confusion table; 1 where a healthy run was convicted or a summed one acquitted."""
     write, card = "--write" in arguments, "--cards" in arguments
     (place,) = [a for a in arguments if not a.startswith("--")]
-    rows, changes = (cards(Path(place)), []) if card else audit_table(Path(place))
+    rows, changes, sums = (cards(Path(place)), [], []) if card else audit_table(Path(place))
     print("\n".join([*changes, "", confusion(rows)]))
-    wrong = [r for r in rows if (r["truth"], r["verdict"]) in {("healthy", "scaled"), ("summed", "healthy")}]
+    if sums:
+        print("\nThe healthy runs with GA > 1, their loss multiplied by GA:\n\n" + confusion(sums))
+    if card:
+        count, convicted = supposed(Path(place))
+        print(f"\n{count} cards, each as if its GA were 2, 4, 8, 16 and 32: {convicted} scaled")
+    wrong = [r for r in [*rows, *sums] if (r["truth"], r["verdict"]) in {("healthy", "scaled"), ("summed", "healthy")}]
     print("\n".join(f"WRONG: {r.get('repository', '')} {r['path']}" for r in wrong))
     if write and not card:
         TABLE.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import make_run, make_series
 from evidence.single_runs import evidence, one, ratio
 
 from ga_audit import pipeline
 from ga_audit.evidence import short_accumulation
 from ga_audit.finding import Silence
+from ga_audit.run import Role
 
 LOGS = Path(__file__).parents[1] / "golden" / "short-epochs"
 
@@ -32,3 +35,15 @@ def test_a_real_mean_does_not_and_that_speaks_against_a_sum(every):
 @pytest.mark.parametrize("release", ["4.45.2", "4.46.0"])
 def test_remainders_that_are_carried_over_say_nothing(release):
     assert isinstance(one(short_accumulation, run(release, 1)), Silence)
+
+
+def test_a_loss_that_falls_by_the_half_between_its_points_shows_no_dip():
+    # the shape of a real log: six points, 285 to 5, one epoch end among them
+    loss = np.array([284.9, 161.2, 9.9, 5.39, 5.18, 5.02])
+    steps = 100 * np.arange(1, 7)
+    done = np.minimum(steps, 347) * 16 + np.maximum(steps - 347, 0) * 16  # 346 full steps and one of 1 micro-batch
+    epochs = make_series(Role.EPOCH, (done - 15 * (steps > 346)) / 5537, steps)
+    run = make_run("steep", ga=16, loss=loss, steps=steps, series=(epochs,))
+    found = one(short_accumulation, run)
+    assert isinstance(found, Silence)
+    assert "moves too much" in found.why
