@@ -30,7 +30,7 @@ from ga_audit.pipeline import Options, diagnose, read_runs
 from ga_audit.run import Role, Run, RunSettings, Schedule, Series, Setting, Trust
 
 TABLE = Path(__file__).with_name("public_logs.json")
-_SAME = 8  # first losses by which two logs are one training, seen twice
+_SAME = 8  # first losses by which two cards are one training, seen twice
 _BASES = (  # a card names the model that was fine-tuned, the config.json beside a log its class
     ("whisper", "WhisperForConditionalGeneration"), ("wav2vec|wav2vec2|xls-r|hubert|wavlm", "Wav2Vec2ForCTC"),
     ("t5", "T5ForConditionalGeneration"), ("pegasus", "PegasusForConditionalGeneration"),
@@ -41,23 +41,18 @@ _BASES = (  # a card names the model that was fine-tuned, the config.json beside
 _CELL = re.compile(r"^\d+(\.\d+)?(e[+-]?\d+)?$")
 
 
-def judge(folder: Path, given_ga: int | None = None) -> Iterator[tuple[str, Run, Verdict, float]]:
-    """(path within the folder, run, verdict, P(the loss is scaled)) of each training in a project, alone.
+def judge(folder: Path, given_ga: int | None = None) -> Iterator[tuple[tuple[str, ...], Run, Verdict, float]]:
+    """(paths within the folder of its views, run, verdict, P(the loss is scaled)) of each run of a project, alone.
 
     Parameters
     ----------
     given_ga : of all runs of the project, where only its scripts say it.
     """
     runs, _ = read_runs([str(folder)], Options(ga={"*": given_ga}) if given_ga else None)
-    seen: set[tuple[float, ...]] = set()
     for run in runs:
-        loss = run.get(Role.LOSS)
-        if loss is None or run.settings.ga is None:
-            continue
-        start = tuple(np.round(loss.value[:_SAME], 3))
-        if start not in seen:
-            seen.add(start)
-            yield str(Path(loss.source).relative_to(folder)), run, *verdict_alone(run)
+        views = run.views(Role.LOSS)
+        if views and run.settings.ga is not None:
+            yield tuple(str(Path(view.source).relative_to(folder)) for view in views), run, *verdict_alone(run)
 
 
 def verdict_alone(run: Run) -> tuple[Verdict, float]:
@@ -150,7 +145,8 @@ def audit_table(folder: Path) -> tuple[list[dict[str, Any]], list[str], list[dic
     changes, sums = [], []
     for project, own in by_project.items():
         place = folder / project.replace("/", "+")
-        now = {path: found for path, *found in judge(place, own[0].get("given_ga"))} if place.is_dir() else {}
+        judged = judge(place, own[0].get("given_ga")) if place.is_dir() else ()
+        now = {path: found for paths, *found in judged for path in paths}
         for row in own:
             if row["path"] not in now:
                 changes.append(f"{project} {row['path']}: not in {folder}")
