@@ -9,7 +9,7 @@ import pytest
 from ga_audit.repro import bisect, judge
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "releases.md"
+PAGE = HERE / "RELEASES.md"
 
 
 def _row(row):

@@ -25,7 +25,7 @@ def trained(tmp_path, *plans, ga=(1, 4), world=(1,), **options):
 
 
 def test_the_newest_stack_sums_what_ignores_the_count_and_nothing_else(tmp_path):
-    """On transformers 5.23.0; docs/releases.md has the other releases."""
+    """On transformers 5.23.0; tests/repro/RELEASES.md has the other releases."""
     found = trained(tmp_path, *launch.chosen("variant", "A,B2,B2-flagged"), *launch.chosen("model", "gpt2-causal-lm"))
     exponents = {name: round(judgement.gradient) for name, judgement in found.items()}
     assert exponents == {"A": 0, "B2": 1, "B2-flagged": 0, "gpt2-causal-lm": 0}
