@@ -352,7 +352,9 @@ def _findings(runs: Sequence[Run], readings: Mapping[Role, Reading], evidence: S
 def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading], findings: Sequence[Finding]) -> Iterable[Note]:
     for f in findings:
         about = [run for run in runs if run.id in f.runs]
-        twins = [h.name for h in NAMED if h != f.hypothesis and _same_factors(h, f.hypothesis, about)]
+        # with one rank a sum over ranks is no other fault
+        ranks = any(run.settings.world_size and run.settings.world_size.value > 1 for run in about)
+        twins = [h.name for h in NAMED if ranks and h != f.hypothesis and _same_factors(h, f.hypothesis, about)]
         if twins and (f.hypothesis.ga or f.hypothesis.world):
             message = f"in the {f.role} {', '.join(twins)} would be the same factor in these runs"
             yield Note("same-factor", message)

@@ -40,9 +40,8 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
             continue
         covered = {p: s.value for p, s in run.settings.packages.items() if p in catalogue.packages()}
         if not covered:
-            yield Silence(
-                KIND, f"no release of a trainer is known of {run.name}", "Give it: --stack transformers==RELEASE.", Role.LOSS
-            )  # fmt: skip
+            remedy = "Say which release trained it: --stack transformers==RELEASE."
+            yield Silence(KIND, f"no release of a trainer is known of {run.name}", remedy, Role.LOSS)
             continue
         for role in (Role.LOSS, Role.GRAD_NORM):
             if run.get(role) is not None:
