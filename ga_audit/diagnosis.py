@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ga_audit import advice
-from ga_audit.bugs import catalogue
+from ga_audit.bugs import catalogue, unseen
 from ga_audit.evidence import clip_share
 from ga_audit.finding import (
     HEALTHY,
@@ -98,7 +98,7 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
         retrain=advice.retrain(told),
         differing=tuple(group.settings_that_differ),
         next_steps=advice.next_steps(told, reasons),
-        notes=tuple(_notes(group.runs, readings, findings)),
+        notes=tuple(_notes(group.runs, readings, findings, evidence)),
     )
 
 
@@ -349,7 +349,9 @@ def _findings(runs: Sequence[Run], readings: Mapping[Role, Reading], evidence: S
         )
 
 
-def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading], findings: Sequence[Finding]) -> Iterable[Note]:
+def _notes(
+    runs: Sequence[Run], readings: Mapping[Role, Reading], findings: Sequence[Finding], evidence: Sequence[Evidence]
+) -> Iterable[Note]:
     for f in findings:
         about = [run for run in runs if run.id in f.runs]
         # with one rank a sum over ranks is no other fault
@@ -358,8 +360,10 @@ def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading], findings: Sequ
         if twins and (f.hypothesis.ga or f.hypothesis.world):
             message = f"in the {f.role} {', '.join(twins)} would be the same factor in these runs"
             yield Note("same-factor", message)
-    if not findings:
-        yield from _what_the_loss_cannot_show(runs, readings)
+    if readings[Role.LOSS].verdict is Verdict.HEALTHY:  # of a sum it is no news that a sum over few is small
+        yield from (note for piece in evidence if piece.kind == "short_accumulation" for note in piece.notes)
+    if not findings and readings[Role.GRAD_NORM].verdict is not Verdict.HEALTHY:
+        yield from unseen.notes(runs)
     if len(runs) > 1 and any(r.verdict is not None for r in readings.values()):
         message = "a factor that is the same in every run (5x too high at each GA) cannot be seen from ratios"
         yield Note("common-factor", message)
@@ -369,31 +373,3 @@ def _notes(runs: Sequence[Run], readings: Mapping[Role, Reading], findings: Sequ
 
 def _same_factors(one: Hypothesis, two: Hypothesis, runs: Sequence[Run]) -> bool:
     return all(math.isclose(one.log_factor(run), two.log_factor(run), abs_tol=1e-9) for run in runs)
-
-
-def _what_the_loss_cannot_show(runs: Sequence[Run], readings: Mapping[Role, Reading]) -> Iterable[Note]:
-    """Bugs of these releases that leave the loss curve perfect and scale the gradient: only a look-up finds them."""
-    if readings[Role.GRAD_NORM].verdict is Verdict.HEALTHY or all((run.settings.ga or 1) == 1 for run in runs):
-        return
-    seen: set[str] = set()
-    for run in runs:
-        for package, release in run.settings.packages.items():
-            for bug, row in catalogue.of_release(package, release.value):
-                gradient = row.signature.gradient
-                silent = row.signature.loss == (0.0, 0.0) and gradient not in (None, (0.0, 0.0))
-                if not silent or gradient is None or bug.id in seen or not catalogue.concerns(row, [run]):
-                    continue
-                seen.add(bug.id)
-                factor = (run.settings.ga or 1) ** gradient[0]
-                series = run.get(Role.GRAD_NORM)
-                norm = float(np.nanmedian(series.value)) if series is not None and len(series) else None
-                said = "" if norm is None else (
-                    f"; the logged grad_norm (median {norm:.3g}) would be {norm / factor:.3g} as a mean"
-                )  # fmt: skip
-                open_ones = catalogue.conditions_text(row, [run])
-                condition = f", if {open_ones}" if open_ones else ""
-                message = (
-                    f"{bug.id}: {package} {release.value} is known to make the gradient x{factor:g} with a perfect loss "
-                    f"curve{condition}; the loss of {run.name} cannot show it{said}"
-                )
-                yield Note("loss-cannot-show", message)

@@ -133,6 +133,8 @@ def _one(plan: Plan, out: Path) -> ExitCode:
 
     audit = pipeline.audit([str(cell.out) for cell in plan.cells], pipeline.Options())
     read = ", ".join(d.verdict.value for d in audit.diagnoses) or "nothing to compare"
+    some_steps = any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes)
+    read += " but for the last steps of epochs" if some_steps else ""
     for failure in audit.failures:
         show_error(failure.error)
     if plan.engine == "script":
@@ -143,7 +145,7 @@ def _one(plan: Plan, out: Path) -> ExitCode:
     click.echo(tables.table(found))
     click.echo(f"the logs alone, as inspect reads them: {read}")
     code = _CODES.get(found.verdict, ExitCode.UNDECIDED)
-    if status(audit) is not code:
+    if status(audit) is not code and not (some_steps and found.verdict == "gradients at some steps"):
         click.echo("measurement and inspect do not say the same")
     _write_report(audit, found, out)
     return code

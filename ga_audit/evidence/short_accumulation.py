@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from ga_audit.evidence import _single
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
 from ga_audit.grouping import Group
-from ga_audit.run import Role, Run
+from ga_audit.run import Note, Role, Run
 from ga_audit.stats.epochs import dip, fit
 
 KIND = "short_accumulation"
@@ -59,10 +59,16 @@ def _speak(run: Run) -> Evidence | Silence:
     likelihood = {h: summed if h.ga > 0 else 0.0 for h in NAMED} | {HEALTHY: 0.0, OTHER: 0.0}
     shape = "does not dip as a sum would" if found.refuted else "leaves it open"
     r, shape = epochs.last, "dips as a sum would" if found.seen else shape
+    ga_value = epochs.gradient_accumulation_steps
+    short = Note(
+        "short-steps",
+        f"{run.name}: every {epochs.steps}th optimizer step takes {epochs.last} of {ga_value} micro-batches and is divided by "
+        f"{ga_value} all the same, so its loss, and most likely its gradient, is {epochs.last}/{ga_value} of the right one",
+    )
     return Evidence(
         KIND, Role.LOSS, (run.id,), likelihood,
         f"where epochs of {run.name} end with {r} of {epochs.gradient_accumulation_steps} micro-batches, its loss {shape} "
         f"(depth {found.depth:.2f} +- {1.96 * scale:.2f}, {found.points} points; 1 = a sum, 0 = none)",
-        f"{loss.source}; {epoch.source}", weak=True,
+        f"{loss.source}; {epoch.source}", weak=True, notes=(short,) if found.seen else (),
         detail={"depth": round(found.depth, 3), "steps_per_epoch": epochs.steps, "last": r},
     )  # fmt: skip

@@ -26,7 +26,8 @@ def with_truth(audit: Audit, found: Judgement) -> Audit:
 def _told(diagnosis: Diagnosis, found: Judgement) -> Diagnosis:
     scaled = found.verdict not in ("healthy", "not measured")
     notes = diagnosis.notes
-    if found.verdict != "not measured" and scaled != (diagnosis.verdict is Verdict.SCALED):
+    some_steps = found.verdict == "gradients at some steps" and any(n.code == "short-steps" for n in notes)
+    if found.verdict != "not measured" and scaled != (diagnosis.verdict is Verdict.SCALED) and not some_steps:
         message = f"measured: {found.verdict}; the logs alone: {diagnosis.verdict.value}; the measurement decides"
         notes = (*notes, Note("measurement-disagrees", message))
     return replace(

@@ -65,3 +65,13 @@ def test_the_output_holds_a_report_with_the_measurement(tmp_path):
     again = CliRunner().invoke(cli, ["repro", *options, "--resume"])
     assert again.exit_code == 1
     assert "trained" not in again.output  # every cell was kept
+
+
+def test_short_last_steps_are_read_from_the_logs_as_they_are_measured(tmp_path):
+    pytest.importorskip("torch")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(cli, ["repro", "--engine", "torch", "--fault", "partial-last", "--ga", "1,8", "--steps", "16",
+                                      "--out", str(out)])  # fmt: skip
+    assert "verdict: gradients at some steps" in result.output
+    assert "as inspect reads them: healthy but for the last steps of epochs" in result.output
+    assert "do not say the same" not in result.output

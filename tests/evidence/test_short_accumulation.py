@@ -7,7 +7,7 @@ from evidence.single_runs import evidence, one, ratio
 
 from ga_audit import pipeline
 from ga_audit.evidence import short_accumulation
-from ga_audit.finding import Silence
+from ga_audit.finding import Silence, Verdict
 from ga_audit.run import Role
 
 LOGS = Path(__file__).parents[1] / "golden" / "short-epochs"
@@ -47,3 +47,31 @@ def test_a_loss_that_falls_by_the_half_between_its_points_shows_no_dip():
     found = one(short_accumulation, run)
     assert isinstance(found, Silence)
     assert "moves too much" in found.why
+
+
+def test_a_healthy_loss_that_dips_is_divided_by_the_wrong_count():
+    import numpy as np
+    from conftest import make_run, make_series
+
+    from ga_audit.run import Role
+
+    def trained(ga):
+        length, steps = 4 * ga + ga // 2 if ga > 1 else 5, 60
+        past, within = np.divmod(np.arange(steps), 5)
+        epoch = past + np.minimum((within + 1) * ga, length) / length
+        loss = 2 + np.exp(-np.arange(steps) / 20)
+        loss = np.where((within == 4) & (ga > 1), loss / 2, loss)
+        known = {
+            "micro_batch_size": 16 // ga,
+            "world_size": 1,
+            "seed": 1,
+            "learning_rate": 1e-3,
+            "model": "m",
+            "dataset": "d",
+        }
+        return make_run(f"ga{ga}", ga=ga, loss=loss, series=[make_series(Role.EPOCH, epoch)], **known)
+
+    (diagnosis,) = pipeline.diagnose([trained(1), trained(8)])
+    assert diagnosis.verdict is Verdict.HEALTHY
+    (note,) = [n for n in diagnosis.notes if n.code == "short-steps"]
+    assert "4/8 of the right one" in note.message

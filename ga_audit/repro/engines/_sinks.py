@@ -32,7 +32,7 @@ def _tensorboard(out: Path, settings: dict) -> Iterator[Callable[[Row], None]]:
         writer.add_text("args", json.dumps(settings, indent=1))
 
         def log(row: Row) -> None:
-            for name in ("loss", "grad_norm"):
+            for name in ("loss", "grad_norm", "epoch"):
                 writer.add_scalar(f"train/{name}", row[name], int(row["step"]))
 
         yield log
@@ -47,7 +47,7 @@ def _wandb(out: Path, settings: dict) -> Iterator[Callable[[Row], None]]:
     run = wandb.init(project="ga-audit-repro", name=name, dir=str(out), config=settings, mode="offline")
 
     def log(row: Row) -> None:
-        values = {f"train/{name}": row[name] for name in ("loss", "grad_norm")}
+        values = {f"train/{name}": row[name] for name in ("loss", "grad_norm", "epoch")}
         run.log({**values, "train/global_step": row["step"]})
 
     yield log

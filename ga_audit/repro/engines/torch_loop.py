@@ -59,6 +59,14 @@ class Tiny(torch.nn.Module):
         return SimpleNamespace(logits=self.head(torch.tanh(self.embed(input_ids))))
 
 
+def epoch_at(step: int, args: argparse.Namespace) -> float:
+    """Epochs after an optimizer step: the share of an epoch's micro-batches that were seen."""
+    last = max(1, args.ga // 2) if args.fault == "partial-last" else args.ga
+    length = (EPOCH - 1) * args.ga + last
+    past, within = divmod(step - 1, EPOCH)
+    return past + min((within + 1) * args.ga, length) / length
+
+
 def main() -> None:
     """Train one cell; rank 0 writes the logs and truth.json."""
     args = _arguments()
@@ -98,7 +106,9 @@ def main() -> None:
                 measured.append({"step": step + 1, "reference_loss": reference, **_task.compare(accumulated, wanted)})
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm or float("inf"))
             optimizer.step()
-            history.append({"step": step + 1, "loss": float(loss), "grad_norm": float(norm)})
+            history.append(
+                {"step": step + 1, "loss": float(loss), "grad_norm": float(norm), "epoch": epoch_at(step + 1, args)}
+            )
             log(history[-1])
     seconds = time.perf_counter() - began
     if ranks > 1:

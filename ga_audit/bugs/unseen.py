@@ -1,0 +1,46 @@
+"""Bugs that leave the loss curve perfect and scale the gradient: only a look-up of the stack finds them from one log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ga_audit.bugs import catalogue
+from ga_audit.run import Note, Role, Run
+
+
+def notes(runs: Sequence[Run]) -> Iterator[Note]:
+    """A note on each such bug that may well be about these runs, with what its grad_norm would be as a mean."""
+    seen: set[str] = set()
+    for run in runs:
+        for package, release in run.settings.packages.items():
+            for bug, row in catalogue.of_release(package, release.value):
+                factor = _factor(row, run)
+                if factor == 1 or bug.id in seen or not catalogue.concerns(row, [run]):
+                    continue
+                seen.add(bug.id)
+                open_ones = catalogue.conditions_text(row, [run])
+                condition = f", if {open_ones}" if open_ones else ""
+                yield Note(
+                    "loss-cannot-show",
+                    f"{bug.id}: {package} {release.value} is known to make the gradient x{factor:g} with a perfect loss "
+                    f"curve{condition}; the loss of {run.name} cannot show it{_norm(run, factor)}",
+                )
+
+
+def _factor(row: catalogue.Affected, run: Run) -> float:
+    """What a row does to the gradient of a run where it leaves the loss alone; 1 otherwise."""
+    loss, gradient = row.signature.loss, row.signature.gradient
+    if loss != (0.0, 0.0) or gradient is None:
+        return 1.0
+    return float((run.settings.ga or 1) ** gradient[0])
+
+
+def _norm(run: Run, factor: float) -> str:
+    series = run.get(Role.GRAD_NORM)
+    values = series.value[np.isfinite(series.value)] if series is not None else np.zeros(0)
+    if not len(values):
+        return ""
+    middle = float(np.median(values))
+    return f"; the logged grad_norm (median {middle:.3g}) would be {middle / factor:.3g} as a mean"
