@@ -42,7 +42,7 @@ def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
     yield from _list("Evidence", d.reasons)
     yield from _list("Known bug", [f"{b.bug} ({b.fit}): {b.title}. {b.why} {b.fix}" for b in d.bugs[:3]])
     if d.verdict is Verdict.SCALED:
-        yield from _list("Do I have to retrain?", [d.retrain])
+        yield from _list("Do I have to retrain?", [d.retrain], code=True)
     if advice:
         yield from _list("Next", d.next_steps, code=True)
 

@@ -27,3 +27,11 @@ def test_diagnosis_of_a_correction_says_what_it_does_not_do():
     out = markdown.corrections(rows, None, ["assumed"])
     assert "not a repaired run" in out
     assert "| a | grad\\_norm | 8 | 8 to 1 | nan to nan |" in out
+
+
+def test_commands_inside_the_answer_on_retraining_are_code():
+    (diagnosis,) = pipeline.diagnose(twins(1.0))
+    text = "\n".join(
+        markdown.diagnosis_lines(dataclasses.replace(diagnosis, retrain="Not known: `ga-audit repro` measures it."))
+    )
+    assert "Not known: `ga-audit repro` measures it." in text
