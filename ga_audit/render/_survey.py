@@ -41,6 +41,11 @@ def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool =
     return "\n\n".join(block for block in blocks if block)
 
 
+def _bare(sentence: str) -> str:
+    """Without the verdict, which has a column of its own."""
+    return sentence.removeprefix("Inconclusive, because ").removeprefix("Healthy: ")
+
+
 def _headline(survey: Survey) -> str:
     counts = ", ".join(f"{survey.counts[name]} {name}" for name in _COLOURS if name in survey.counts)
     runs = len(survey.rows)
@@ -57,12 +62,20 @@ def _groups(survey: Survey) -> list[tuple[int, Diagnosis]]:
 def _group_cells(number: int, d: Diagnosis) -> list[str]:
     gas = sorted({run.settings.ga for run in d.runs if run.settings.ga is not None})
     shown = ",".join(map(str, gas)) if len(gas) < 6 else f"{gas[0]}..{gas[-1]}"
-    return [d.verdict.value, str(number), str(len(d.runs)), shown or "?", d.headline]
+    return [d.verdict.value, str(number), str(len(d.runs)), shown or "?", _bare(d.headline)]
 
 
 def _row_cells(row: Row) -> list[str]:
     group = "" if row.group is None else str(row.group)
-    return [row.verdict, row.run, row.ga or "?", _times(row.loss_factor), _times(row.grad_norm_factor), group, row.why]
+    return [
+        row.verdict,
+        row.run,
+        row.ga or "?",
+        _times(row.loss_factor),
+        _times(row.grad_norm_factor),
+        group,
+        _bare(row.why),
+    ]
 
 
 def _times(factor: float | None) -> str:
