@@ -31,6 +31,16 @@ from ga_audit.formats import tensorboard, Target
 (run,) = tensorboard.read(Target(sys.argv[1]))
 print(sum(len(s) for s in run.series))
 """
+CORRECTED = """
+import sys, tempfile
+from pathlib import Path
+import numpy as np
+from ga_audit.formats import Rescale, Rewrite, Target, tensorboard
+from ga_audit.run import Role, Source
+rescale = Rescale("train/loss", Role.LOSS, np.zeros(1, np.int64), np.array([8.0]))
+with tempfile.TemporaryDirectory() as out:
+    tensorboard.write(Source("tensorboard", sys.argv[1]), Rewrite([rescale], {}), Path(out))
+"""
 PROTOBUF = """
 import json, sys
 from wandb.proto import wandb_internal_pb2 as pb
@@ -135,6 +145,8 @@ def main() -> None:
         compare("200,000 TensorBoard scalars | EventAccumulator", [python, "-c", OURS, str(logs)],
                 [python, "-c", ACCUMULATOR, str(logs)], 3)  # fmt: skip
         run = wandb_run(folder / "wb", 10_000)
+        compare("200,000 TensorBoard scalars corrected | read", [python, "-c", CORRECTED, str(logs)],
+                [python, "-c", OURS, str(logs)])  # fmt: skip
         compare("10,000 W&B rows | the SDK's own messages", [python, "-c", OURS_WANDB, str(run)],
                 [python, "-c", PROTOBUF, str(run)], 3)  # fmt: skip
 
