@@ -197,7 +197,7 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
             if any(not _open(row, runs) for row in rows):
                 why = f"{bug.package} {', '.join(held)} is affected, and these logs are healthy"
                 matches.append(_match(bug, "affected-but-healthy", why))
-        elif rows:
+        elif rows and any((run.settings.ga or 2) > 1 or _ranks(run) > 1 for run in runs):
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
             matches.append(_match(bug, "possible", why))
         elif (
@@ -216,6 +216,10 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     # a bug of one release explains better than one of every release
     narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
     return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug])))
+
+
+def _ranks(run: Run) -> int:
+    return run.settings.world_size.value if run.settings.world_size else 1
 
 
 def _names(runs: Sequence[Run]) -> set[str]:

@@ -91,3 +91,8 @@ def test_kinds_of_stock_models_are_those_of_the_released_source():
     assert kind("MyForCausalLM", "4.48.0") is None
     assert kind("LlamaForCausalLM", "4.57.6") is None
     assert kind("LlamaForCausalLM", "4.48.0", lora=True) is None
+
+
+def test_at_ga_1_on_one_rank_no_bug_is_possible():
+    assert matches([twins(0, packages={"transformers": "4.46.2"}, gas=(1,))[0]]) == {}
+    assert "GA003" in matches([twins(0, packages={"transformers": "4.46.2"}, gas=(8,))[0]])
