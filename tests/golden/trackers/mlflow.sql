@@ -10,8 +10,8 @@ CREATE TABLE "experiments" (
 	CONSTRAINT experiments_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')), 
 	CONSTRAINT uq_experiments_workspace_name UNIQUE (workspace, name)
 );
-INSERT INTO "experiments" VALUES(0,'Default','/work/mlruns/0','active',1795487584968,1795487584968,'default');
-INSERT INTO "experiments" VALUES(1,'exp','/work/mlruns/1','active',1795487584991,1795487584991,'default');
+INSERT INTO "experiments" VALUES(0,'Default','/somewhere/mlruns/0','active',1795487584968,1795487584968,'default');
+INSERT INTO "experiments" VALUES(1,'exp','/somewhere/mlruns/1','active',1795487584991,1795487584991,'default');
 CREATE TABLE "metrics" (
 	"key" VARCHAR(250) NOT NULL, 
 	value FLOAT NOT NULL, 
@@ -143,6 +143,6 @@ CREATE TABLE "runs" (
 	FOREIGN KEY(experiment_id) REFERENCES experiments (experiment_id), 
 	CHECK (status IN ('SCHEDULED', 'FAILED', 'FINISHED', 'RUNNING', 'KILLED'))
 );
-INSERT INTO "runs" VALUES('8a551366854346deaab0dab0d43ff03e','ga1','UNKNOWN','','','someone','FINISHED',1795487585111,1795487585559,'','active','/work/mlruns/1/8a551366854346deaab0dab0d43ff03e/artifacts',1,NULL);
-INSERT INTO "runs" VALUES('a6da19ece6254d4eb04a291c8489118b','ga8','UNKNOWN','','','someone','FINISHED',1795487585588,1795487586023,'','active','/work/mlruns/1/a6da19ece6254d4eb04a291c8489118b/artifacts',1,NULL);
-INSERT INTO "runs" VALUES('7ef9c9df5400439e9581271bcb4be9e0','deleted','UNKNOWN','','','someone','FINISHED',1795487586052,1795487586107,'','deleted','/work/mlruns/1/7ef9c9df5400439e9581271bcb4be9e0/artifacts',1,1795487586133);
+INSERT INTO "runs" VALUES('8a551366854346deaab0dab0d43ff03e','ga1','UNKNOWN','','','someone','FINISHED',1795487585111,1795487585559,'','active','/somewhere/mlruns/1/8a551366854346deaab0dab0d43ff03e/artifacts',1,NULL);
+INSERT INTO "runs" VALUES('a6da19ece6254d4eb04a291c8489118b','ga8','UNKNOWN','','','someone','FINISHED',1795487585588,1795487586023,'','active','/somewhere/mlruns/1/a6da19ece6254d4eb04a291c8489118b/artifacts',1,NULL);
+INSERT INTO "runs" VALUES('7ef9c9df5400439e9581271bcb4be9e0','deleted','UNKNOWN','','','someone','FINISHED',1795487586052,1795487586107,'','deleted','/somewhere/mlruns/1/7ef9c9df5400439e9581271bcb4be9e0/artifacts',1,1795487586133);
