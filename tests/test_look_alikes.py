@@ -76,3 +76,28 @@ def test_a_larger_batch_at_one_micro_batch_is_no_scale():
     ]  # fmt: skip
     (diagnosis,) = pipeline.diagnose(runs)
     assert diagnosis.verdict is not Verdict.SCALED
+
+
+def test_a_sum_of_the_size_of_ga_that_a_loop_could_have_made_is_left_open():
+    """Entropy and vocabulary both say x8; so would a sum over 8 logged steps, or over a batch of 8."""
+
+    def run(**known):
+        loss = curve(start=5.0, end=2.0)
+        return language_model(loss=loss, factor=8, evaluations=0, vocab_size=VOCABULARY, series=[beside(Role.ENTROPY, loss)],
+                              **known)  # fmt: skip
+
+    assert judged(run()).verdict is Verdict.SCALED
+    for known in ({"logging_steps": 8}, {"micro_batch_size": 8}):
+        assert judged(run(**known)).verdict is Verdict.INCONCLUSIVE
+        assert "a sum over it would look the same" in judged(run(**known)).headline
+        # the Trainer sums neither
+        assert judged(run(packages={"transformers": "4.57.6"}, **known)).verdict is Verdict.SCALED
+
+
+def test_weak_evidence_that_excludes_a_sum_acquits():
+    assert judged(language_model(ga=4)).verdict is Verdict.HEALTHY
+
+
+def judged(run):
+    (diagnosis,) = pipeline.diagnose([run])
+    return diagnosis
