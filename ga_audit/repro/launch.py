@@ -71,7 +71,8 @@ def chosen(option: str, text: str | None, *, engine: str = "transformers") -> li
 @cache
 def options_of(engine: str) -> frozenset[str]:
     """The options that the engine's script takes."""
-    return frozenset(re.findall(r'add_argument\(\s*"--([\w-]+)"', (ENGINES / SCRIPTS[engine]).read_text("utf-8")))
+    source = "".join((ENGINES / name).read_text("utf-8") for name in (SCRIPTS[engine], "_task.py"))
+    return frozenset(re.findall(r'add_argument\(\s*"--([\w-]+)"', source))
 
 
 def check_stack(engine: str, python: str) -> None:

@@ -5,6 +5,7 @@ A standalone script's helper: standard library and torch, no ga_audit.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -155,3 +156,19 @@ def set_up(seed: int) -> None:
     """The same numbers in every run: one seed, few threads."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
+
+
+def parser(doc: str, *, measure_every: int) -> argparse.ArgumentParser:
+    """The options that every engine has: one cell of the matrix, and when its truth is measured."""
+    options = argparse.ArgumentParser(description=doc)
+    options.add_argument("--ga", type=int, default=1)
+    options.add_argument("--world-size", type=int, default=1)
+    options.add_argument("--effective-batch-size", type=int, default=16)
+    options.add_argument("--steps", type=int, default=20)
+    options.add_argument("--measure-every", type=int, default=measure_every)
+    options.add_argument("--seed", type=int, default=42)
+    options.add_argument("--lr", type=float, default=1e-3)
+    options.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
+    options.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
+    options.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
+    return options

@@ -109,22 +109,12 @@ class _Sequences(torch.utils.data.Dataset):
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ga", type=int, default=1)
-    parser.add_argument("--world-size", type=int, default=1)
-    parser.add_argument("--effective-batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=20)
+    parser = _task.parser(__doc__, measure_every=5)
     parser.add_argument("--logging-steps", type=int, default=1)
     parser.add_argument("--eval-steps", type=int, default=0)
-    parser.add_argument("--measure-every", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
     parser.add_argument("--optimizer", default="adamw_torch")
-    parser.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
     parser.add_argument("--packing", action="store_true", help="sequences laid end to end, cut into rows of one length")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the autocast")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
     parser.add_argument("--average-tokens", choices=("default", "on", "off"), default="default",
                         help="average_tokens_across_devices")  # fmt: skip
     parser.add_argument(

@@ -112,6 +112,7 @@ def main() -> None:
             log(history[-1])
     seconds = time.perf_counter() - began
     if ranks > 1:
+        dist.barrier()  # a rank that leaves while another still measures aborts in gloo's threads
         dist.destroy_process_group()
     if rank != 0:
         return
@@ -168,20 +169,10 @@ def _join(ranks: int, device: torch.device) -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ga", type=int, default=1)
-    parser.add_argument("--world-size", type=int, default=1)
-    parser.add_argument("--effective-batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--measure-every", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
+    parser = _task.parser(__doc__, measure_every=1)
     parser.add_argument("--optimizer", choices=("adamw", "adamw_torch", "sgd"), default="adamw")
-    parser.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
     parser.add_argument("--packing", action="store_true")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
     parser.add_argument("--sink", nargs="*", choices=sorted(_sinks.SINKS), default=["json"])
     parser.add_argument("--out", required=True)

@@ -68,7 +68,9 @@ def public(text: str, private: str) -> str:
     """A text without the places and the people of this machine."""
     user = getpass.getuser()
     return (
-        text.replace(private, "/somewhere").replace(f"'{user}'", "'someone'").replace(f"user_id: {user}", "user_id: someone")
+        text.replace(private, "/somewhere")
+        .replace(f"'{user}'", "'someone'")
+        .replace(f"user_id: {user}", "user_id: someone")
     )
 
 
