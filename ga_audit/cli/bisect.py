@@ -16,14 +16,15 @@ from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.repro.bisect import Row
+    from ga_audit.repro.packages import Package
 
 
 @click.command(name="bisect", epilog="Exit status: 0 every release measured, 2 usage, 3 some could not be measured.")
-@click.argument("package", type=click.Choice(["transformers", "trl", "accelerate"]))
+@click.argument("package")
 @click.option("--from", "first", required=True, metavar="RELEASE", help="Oldest release.")
 @click.option("--to", "last", required=True, metavar="RELEASE", help="Newest release.")
 @click.option(
-    "--variants", metavar="A,B,...", help="Variants or stock models, or `all` variants.  [default: A; trl: sft]"
+    "--variants", metavar="A,B,...", help="Variants or stock models, or `all` variants.  [default: by the package]"
 )
 @click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="A package beside it, of this release.")
 @click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
@@ -57,12 +58,15 @@ def command(
     from dataclasses import asdict
 
     from ga_audit.repro import bisect
+    from ga_audit.repro.packages import between, packages
 
+    if package not in packages():
+        raise AuditError(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
     request = bisect.Request(package, Path(out), python, ga, steps, pins=pins)
-    releases = bisect.between(first, last, package)
+    releases = between(first, last, package)
     rows: list[Row] = []
 
-    names = _names(variants, bisect.ENGINE[package])
+    names = _names(variants, packages()[package])
 
     def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
         click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
@@ -84,14 +88,16 @@ def command(
     leave(ExitCode.UNDECIDED if any(row.failure for row in rows) else ExitCode.HEALTHY)
 
 
-def _names(text: str | None, engine: str) -> tuple[str, ...]:
-    """Variants of the engine, and stock models of transformers."""
-    from ga_audit.repro import launch
+def _names(text: str | None, package: Package) -> tuple[str, ...]:
+    """Variants of the package's engine, and its stock models; `all` is the variants that need nothing besides."""
+    from ga_audit.repro.engine import engines
 
-    known = launch.variants(engine) + (launch.models() if engine == "transformers" else ())
+    engine = engines()[package.engine]
+    if text is None:
+        return package.variants
     if text == "all":
-        return tuple(name for name in launch.variants(engine) if name != "lora")  # needs peft
-    names = tuple(part.strip() for part in (text or known[0]).split(","))
+        return tuple(name for name in engine.variants if name not in engine.variant_needs)
+    names, known = tuple(part.strip() for part in text.split(",")), engine.variants + engine.models
     if unknown := [name for name in names if name not in known]:
         raise AuditError(f"there is no variant {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
     return names

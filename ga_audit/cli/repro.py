@@ -30,7 +30,9 @@ def whole_numbers(ctx: click.Context, param: click.Parameter, value: str) -> tup
 
 
 @click.command(name="repro", epilog="Exit status: 0 healthy, 1 scaling measured, 2 usage, 3 not measured.")
-@click.option("--engine", default="transformers", show_default=True, help="torch, transformers, trl or script.")
+@click.option(
+    "--engine", default="transformers", show_default=True, help="torch, transformers, trl, or script: your own command."
+)
 @click.option(
     "--model",
     "--models",
@@ -76,13 +78,18 @@ def command(
     ga-audit repro --engine script --script "python train.py --ga {gradient_accumulation_steps} --out {output_dir}"
     """  # noqa: D301 (\b is Click's)
     from ga_audit.repro import launch, matrix
+    from ga_audit.repro.engine import USER_COMMAND
 
-    if engine == "script":
+    if engine == USER_COMMAND:
         options = {}
     given = {k.replace("_", "-"): v for k, v in options.items() if v is not None and v is not False and v != ()}
-    named = launch.chosen("model", model) or launch.chosen("variant", variant, engine=engine) or [("", {})]
+    named = launch.chosen("model", model, engine=engine) or launch.chosen("variant", variant, engine=engine)
+    if variant == "all" and (lacking := launch.lacking(engine, python)):
+        named = [(name, option) for name, option in named if name not in lacking]
+        for name, need in lacking.items():
+            click.echo(f"left out: {name}, which needs {need} ({launch.install([need])})", err=True)
     plans = []
-    for name, option in named:
+    for name, option in named or [("", {})]:
         place = Path(out) / name if len(named) > 1 else Path(out)
         cells = matrix.plan_cells(place, ga, world_size, effective_batch_size)
         plans.append(
@@ -130,6 +137,7 @@ def _one(plan: Plan, out: Path) -> ExitCode:
     from ga_audit import pipeline
     from ga_audit.cli.inspect import status
     from ga_audit.repro import judge, tables
+    from ga_audit.repro.engine import USER_COMMAND
 
     audit = pipeline.audit([str(cell.out) for cell in plan.cells], pipeline.Options())
     read = ", ".join(d.verdict.value for d in audit.diagnoses) or "nothing to compare"
@@ -137,7 +145,7 @@ def _one(plan: Plan, out: Path) -> ExitCode:
     read += " but for the last steps of epochs" if some_steps else ""
     for failure in audit.failures:
         show_error(failure.error)
-    if plan.engine == "script":
+    if plan.engine == USER_COMMAND:
         click.echo(f"the logs, as inspect reads them: {read}")
         _write_report(audit, None, out)
         return status(audit)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ga_audit.errors import EngineFailed
+from ga_audit.repro.packages import without_dependencies
 
 INSTALL_SECONDS = 600
 READY = "ga-audit-ready"
@@ -69,17 +70,15 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
         _run([torch_python, "-m", "venv", str(place)], "cannot make an environment")
         install = [str(python), "-m", "pip", "install", "-q"]
     _overlay_torch(place, python, torch_python)
-    _run([*install, *(r for r in requirements if not _needs_torch(r)), "numpy", "psutil"], f"cannot install {name}")
-    if torch_bound := [r for r in (*requirements, "accelerate") if _needs_torch(r)]:
+    _run(
+        [*install, *(r for r in requirements if not without_dependencies(r)), "numpy", "psutil"],
+        f"cannot install {name}",
+    )
+    if torch_bound := [r for r in (*requirements, "accelerate") if without_dependencies(r)]:
         named = {r.partition("==")[0]: r for r in reversed(torch_bound)}
         _run([*install, "--no-deps", *named.values()], f"cannot install {name}")
     (place / READY).touch()
     return str(python)
-
-
-def _needs_torch(requirement: str) -> bool:
-    """Packages whose metadata would pull another torch: installed without their dependencies."""
-    return requirement.partition("==")[0] in {"accelerate", "trl", "peft", "liger-kernel"}
 
 
 def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:

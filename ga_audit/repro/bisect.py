@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 from ga_audit.bugs import catalogue
 from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro import judge, launch, matrix
+from ga_audit.repro import judge, matrix
 from ga_audit.repro._environments import prepare
+from ga_audit.repro.engine import engines
+from ga_audit.repro.packages import packages, requirements
 
-KNOWN = {
-    "transformers": (
-        "4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.48.1", "4.48.3", "4.49.0", "4.51.3",
-        "4.52.4", "4.53.0", "4.54.1", "4.55.4", "4.56.2", "4.57.6", "5.0.0", "5.14.0", "5.15.0", "5.23.0",
-    ),
-    "trl": (
-        "0.12.2", "0.13.0", "0.14.0", "0.15.2", "0.16.1", "0.17.0", "0.18.2", "0.19.1", "0.20.0", "0.24.0", "0.29.1",
-        "1.0.0", "1.4.0", "1.9.2", "1.16.0",
-    ),
-    "accelerate": ("1.0.1", "1.2.1", "1.5.2", "1.10.1", "1.15.0"),
-}  # fmt: skip
-ENGINE = {"transformers": "transformers", "accelerate": "transformers", "trl": "trl"}
-# the transformers that pip chose when a TRL from this one on was new, and that it still runs with
-_BESIDE_TRL = (
-    ("0", "4.46.3"), ("0.13", "4.48.3"), ("0.14", "4.49.0"), ("0.16", "4.51.3"), ("0.19", "4.52.4"), ("0.20", "4.57.6"),
-    ("1", "5.0.0"), ("1.9", "5.23.0"),
-)  # fmt: skip
 # what the catalogue calls the situation that a variant is
 SITUATION: Mapping[str, Mapping[str, object]] = {
     "A": {"model": "accepts loss kwargs"},
@@ -80,44 +62,6 @@ class Request:
     pins: tuple[str, ...] = ()  # further packages: "transformers==4.49.0"
 
 
-def between(first: str, last: str, package: str = "transformers") -> tuple[str, ...]:
-    """The releases from `first` to `last`, both ends included, ascending."""
-    try:
-        low, high = Version(first), Version(last)
-    except InvalidVersion as error:
-        raise AuditError(f"{error}", remedy="Give releases such as 4.45.2.") from error
-    if low > high:
-        raise AuditError(f"--from {first} is newer than --to {last}")
-    known = KNOWN.get(package, ())
-    return tuple(sorted({first, last, *(r for r in known if low <= Version(r) <= high)}, key=Version))
-
-
-def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[str, ...]:
-    """The release and the packages of its time that it needs beside it; `pins` ("transformers==4.49.0") win.
-
-    Raises
-    ------
-    AuditError
-        a pin is not PACKAGE==RELEASE.
-    """
-    if bad := [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)]:
-        raise AuditError(f"{bad[0]!r} is not PACKAGE==RELEASE", remedy="Write e.g. --with transformers==4.49.0.")
-    chosen = {package: release}
-    if package == "trl":
-        chosen["transformers"] = [beside for since, beside in _BESIDE_TRL if Version(since) <= Version(release)][-1]
-    elif package == "accelerate":
-        chosen["transformers"] = KNOWN["transformers"][-1]
-    chosen |= {name: value for name, _, value in (pin.partition("==") for pin in pins)}
-    if "accelerate" not in chosen:
-        chosen["accelerate"] = "1.10.1" if Version(chosen["transformers"]) < Version("5") else "1.15.0"
-    exact = tuple(f"{name}=={value}" for name, value in chosen.items())
-    return (*exact, *_TRL_NEEDS) if package == "trl" else exact
-
-
-# trl is installed without its dependencies, which would bring another torch
-_TRL_NEEDS = ("datasets", "jinja2", "pandas", "rich")
-
-
 def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Row, ...]:
     """One row for each variant; a release that cannot be installed or run is a row that says why."""
     try:
@@ -133,9 +77,10 @@ def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Ro
 def _plan(request: Request, release: str, variant: str, python: str) -> matrix.Plan:
     out = request.out / f"{request.package}-{release}" / variant
     cells = matrix.plan_cells(out, request.ga, (1,), request.effective_batch_size)
-    which = "model" if variant in launch.models() else "variant"
+    engine = packages()[request.package].engine
+    which = "model" if variant in engines()[engine].models else "variant"
     options = {"steps": request.steps, "measure-every": 1, which: variant}
-    return matrix.Plan(ENGINE[request.package], cells, request.effective_batch_size, options, python, name=variant)
+    return matrix.Plan(engine, cells, request.effective_batch_size, options, python, name=variant)
 
 
 def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken: Mapping[Path, EngineFailed]) -> Row:
@@ -158,7 +103,7 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     if row.verdict not in ("gradients", "logging only") or None in measured:
         return ()
     # of a stock model it is not known beforehand what its forward takes: each release's own differs
-    rows = ("A", "B", "B2") if row.variant in launch.models() else (row.variant,)
+    rows = ("A", "B", "B2") if row.variant in engines()["transformers"].models else (row.variant,)
     situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
     found = []
     stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]

@@ -9,46 +9,33 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Generator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ga_audit.errors import AuditError, EngineFailed
+from ga_audit.repro.engine import SCRIPTS, USER_COMMAND, Engine, engines
 
 if TYPE_CHECKING:
     from ga_audit.repro.matrix import Cell, Plan
 
-ENGINES = Path(__file__).parent / "engines"
-SCRIPTS = {"torch": "torch_loop.py", "transformers": "hf_trainer.py", "trl": "trl_trainer.py"}
-NEEDS = {
-    "torch": ("torch",), "transformers": ("torch", "transformers", "accelerate"), "trl": ("torch", "trl", "datasets"),
-}  # fmt: skip
 PLAN = "cell.json"
 CONSOLE = "console.txt"
+RUNNER = SCRIPTS / "_cells.py"
 
 
-def engines() -> tuple[str, ...]:
-    """The engines that are there."""
-    return (*(name for name, script in SCRIPTS.items() if (ENGINES / script).is_file()), "script")
+def engine_named(name: str) -> Engine:
+    """The engine of that name.
 
-
-@cache
-def models() -> tuple[str, ...]:
-    """The stock model families of the engine `transformers`; read, since importing it would need torch."""
-    return _names("_families.py", "Family")
-
-
-@cache
-def variants(engine: str = "transformers") -> tuple[str, ...]:
-    """The variants of an engine; of TRL, its trainers."""
-    if engine == "trl":
-        return ("sft", "dpo", "kto", "reward")
-    return _names("_variants.py", "Variant") if engine == "transformers" else ()
-
-
-def _names(script: str, kind: str) -> tuple[str, ...]:
-    pattern = rf'^    "([\w-]+)": {kind}\('
-    return tuple(re.findall(pattern, (ENGINES / script).read_text("utf-8"), re.MULTILINE))
+    Raises
+    ------
+    EngineFailed
+        there is none.
+    """
+    if name not in engines():
+        raise EngineFailed(
+            f"there is no engine {name!r}", remedy=f"Choose one of: {', '.join([*engines(), USER_COMMAND])}."
+        )
+    return engines()[name]
 
 
 def chosen(option: str, text: str | None, *, engine: str = "transformers") -> list[tuple[str, dict[str, object]]]:
@@ -59,20 +46,22 @@ def chosen(option: str, text: str | None, *, engine: str = "transformers") -> li
     AuditError
         there is no such name.
     """
-    if text is None:
+    if text is None or engine == USER_COMMAND:
         return []
-    known = {"model": models(), "variant": variants(engine)}[option]
+    known = {"model": engine_named(engine).models, "variant": engine_named(engine).variants}[option]
     names = tuple(name.strip() for name in text.split(",")) if text != "all" or not known else known
     if known and (unknown := [name for name in names if name not in known]):
         raise AuditError(f"there is no {option} {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
     return [(name, {option: name}) for name in names]
 
 
-@cache
-def options_of(engine: str) -> frozenset[str]:
-    """The options that the engine's script takes."""
-    source = "".join((ENGINES / name).read_text("utf-8") for name in (SCRIPTS[engine], "_task.py"))
-    return frozenset(re.findall(r'add_argument\(\s*"--([\w-]+)"', source))
+def lacking(engine: str, python: str) -> dict[str, str]:
+    """Variants that need a package which the interpreter does not have, and that package."""
+    if engine == USER_COMMAND:
+        return {}
+    needs = engine_named(engine).variant_needs
+    gone = missing(tuple(set(needs.values())), python) if needs else []
+    return {variant: need for variant, need in needs.items() if need in gone}
 
 
 def check_stack(engine: str, python: str) -> None:
@@ -83,20 +72,31 @@ def check_stack(engine: str, python: str) -> None:
     EngineFailed
         the engine does not exist, or a package that it needs is not there.
     """
-    if engine == "script":
+    if engine == USER_COMMAND:
         return
-    if engine not in engines():
-        raise EngineFailed(f"there is no engine {engine!r}", remedy=f"Choose one of: {', '.join(engines())}.")
-    wanted = NEEDS[engine]
+    if gone := missing(engine_named(engine).needs, python):
+        raise EngineFailed(f"the engine {engine!r} needs {', '.join(gone)}", remedy=f"Install: {install(gone)}")
+
+
+def missing(modules: Sequence[str], python: str) -> list[str]:
+    """Those that the interpreter cannot import.
+
+    Raises
+    ------
+    EngineFailed
+        the interpreter cannot be run.
+    """
     code = "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
     try:
-        found = subprocess.run([python, "-c", code, *wanted], capture_output=True, text=True, timeout=60, check=True)
+        found = subprocess.run([python, "-c", code, *modules], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineFailed(f"the interpreter cannot be run: {error}", where=python) from error
-    if missing := found.stdout.split():
-        raise EngineFailed(
-            f"the engine {engine!r} needs {', '.join(missing)}", remedy=f"Install: pip install {' '.join(missing)}"
-        )
+    return found.stdout.split()
+
+
+def install(modules: Sequence[str]) -> str:
+    """The command that installs what is missing."""
+    return f"pip install {' '.join(name.replace('_', '-') for name in modules)}"
 
 
 def argv(plan: Plan, cell: Cell) -> list[str]:
@@ -108,9 +108,10 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
         the engine has no such option; the user's command lacks a place for GA or the output.
     """
     micro = plan.effective_batch_size // (cell.ga * cell.world_size)
-    if plan.engine == "script":
+    if plan.engine == USER_COMMAND:
         return _user_command(plan.script or "", cell, micro)
-    known = options_of(plan.engine)
+    engine = engine_named(plan.engine)
+    known = engine.options
     given: dict[str, object] = {
         **plan.options, "ga": cell.ga, "effective-batch-size": plan.effective_batch_size, "out": cell.out,
     }  # fmt: skip
@@ -121,7 +122,7 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
     command = [plan.python]
     if cell.world_size > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.world_size}"]
-    command.append(str(ENGINES / SCRIPTS[plan.engine]))
+    command.append(str(engine.script))
     for name, value in given.items():
         if value is True:
             command.append(f"--{name}")
@@ -167,7 +168,7 @@ def train(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]:
 
 
 def _forkable(plan: Plan, cell: Cell) -> bool:
-    return hasattr(os, "fork") and plan.engine != "script" and cell.world_size == 1
+    return hasattr(os, "fork") and plan.engine != USER_COMMAND and cell.world_size == 1
 
 
 def _alike(first: tuple[Plan, Cell], other: tuple[Plan, Cell]) -> bool:
@@ -222,8 +223,9 @@ def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
 
 def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]:
     plan = jobs[0][0]
-    lines = [json.dumps({"argv": argv(p, c)[1:], "console": str(_begin(c)), "timeout": p.timeout}) for p, c in jobs]
-    command = [plan.python, str(ENGINES / "_cells.py")]
+    lines = [json.dumps({"preload": engine_named(plan.engine).preload})]
+    lines += [json.dumps({"argv": argv(p, c)[1:], "console": str(_begin(c)), "timeout": p.timeout}) for p, c in jobs]
+    command = [plan.python, str(RUNNER)]
     try:
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
 from ga_audit.repro import launch
+from ga_audit.repro.engine import USER_COMMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Cell:
 class Plan:
     """What is to be trained, with which interpreter."""
 
-    engine: str  # "torch", "transformers", "trl" or "script"
+    engine: str  # its name; "script" for the user's own command
     cells: tuple[Cell, ...]
     effective_batch_size: int
     options: Mapping[str, object] = field(default_factory=dict)  # of the engine: {"steps": 20, "variant": "B"}
@@ -82,7 +83,7 @@ def is_finished(plan: Plan, cell: Cell) -> bool:
         kept = json.loads((cell.out / launch.PLAN).read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(kept == plan.identity(cell)) and (plan.engine == "script" or (cell.out / "truth.json").is_file())
+    return bool(kept == plan.identity(cell)) and (plan.engine == USER_COMMAND or (cell.out / "truth.json").is_file())
 
 
 def run(

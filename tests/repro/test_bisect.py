@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from ga_audit.errors import AuditError, EngineFailed
+from ga_audit.errors import EngineFailed
 from ga_audit.repro import bisect
 
 RELEASES = ("4.45.2", "4.46.0", "4.46.1", "4.46.3", "4.47.0", "4.48.0", "4.49.0")
@@ -38,12 +38,6 @@ def test_a_release_that_cannot_run_is_a_row_and_stops_nothing():
     assert "cannot install" in bisect.table(rows)
 
 
-def test_between_is_by_release_number_not_by_text():
-    assert bisect.between("4.9.0", "4.46.1") == ("4.9.0", "4.45.2", "4.46.0", "4.46.1")
-    with pytest.raises(AuditError, match="newer"):
-        bisect.between("5.0.0", "4.45.2")
-
-
 def test_an_environment_that_cannot_be_made_is_rows_that_say_why(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise EngineFailed("cannot install it")
@@ -54,14 +48,6 @@ def test_an_environment_that_cannot_be_made_is_rows_that_say_why(tmp_path, monke
     assert [(r.variant, r.failure, r.verdict) for r in rows] == [
         ("A", "cannot install it", "not measured"), ("B", "cannot install it", "not measured"),
     ]  # fmt: skip
-
-
-def test_packages_of_its_time_stand_beside_a_release_and_pins_win():
-    assert bisect.requirements("transformers", "4.47.0") == ("transformers==4.47.0", "accelerate==1.10.1")
-    assert bisect.requirements("trl", "0.13.0")[:2] == ("trl==0.13.0", "transformers==4.48.3")
-    assert "transformers==4.53.0" in bisect.requirements("trl", "0.13.0", ("transformers==4.53.0",))
-    with pytest.raises(AuditError, match="not PACKAGE==RELEASE"):
-        bisect.requirements("trl", "0.13.0", ("transformers; rm",))
 
 
 def test_a_known_bug_fits_release_situation_and_numbers():

@@ -6,7 +6,7 @@ from array import array
 import pytest
 
 from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
-from ga_audit.repro import judge, launch, matrix, tables
+from ga_audit.repro import engine, judge, launch, matrix, tables
 
 
 def _truth(path, ga, loss=0, norm=0, gradient=0):
@@ -148,10 +148,13 @@ def test_an_existing_output_is_refused(tmp_path):
 
 
 def test_a_missing_package_names_the_install_command(monkeypatch):
-    monkeypatch.setitem(launch.NEEDS, "transformers", ("no_such_package_anywhere",))
-    with pytest.raises(EngineFailed) as caught:
-        launch.check_stack("transformers", sys.executable)
-    assert caught.value.remedy == "Install: pip install no_such_package_anywhere"
+    kind = engine.Engine("kind", engine.SCRIPTS / "kind.py", needs=("json", "no_such_package_anywhere"))
+    monkeypatch.setattr(launch, "engines", lambda: {"kind": kind})
+    with pytest.raises(EngineFailed, match="needs no_such_package_anywhere") as caught:
+        launch.check_stack("kind", sys.executable)
+    assert caught.value.remedy == "Install: pip install no-such-package-anywhere"
+    with pytest.raises(EngineFailed, match="no engine 'trll'"):
+        launch.check_stack("trll", sys.executable)
 
 
 def test_more_ranks_go_through_torchrun(tmp_path):
@@ -173,9 +176,9 @@ def test_cells_run_together_are_separate_processes(tmp_path):
     jobs = [{"argv": [script, str(c.ga), "1", str(c.out)], "console": str(tmp_path / f"{c.ga}.txt")} for c in cells]
     for c in cells:
         c.out.mkdir(parents=True)
-    runner = launch.ENGINES / "_cells.py"
+    lines = [{"preload": ["json", "no_such_package_anywhere"]}, *jobs]
     done = subprocess.run(
-        [sys.executable, str(runner)], input="\n".join(map(json.dumps, jobs)), capture_output=True, text=True
+        [sys.executable, str(launch.RUNNER)], input="\n".join(map(json.dumps, lines)), capture_output=True, text=True
     )
     assert done.stdout.split() == ["0", "1", "0"]
 
@@ -187,9 +190,9 @@ def test_a_broken_matrix_stops_no_other_where_it_is_asked_for(tmp_path):
     assert [matrix.is_finished(plan, c) for c in plan.cells] == [True, False, True]
 
 
-def test_names_of_models_and_variants_are_read_without_torch():
-    assert {"t5-seq2seq", "bert-sequence-classification"} <= set(launch.models())
-    assert {"A", "B2", "B3", "D-flagged", "lora"} <= set(launch.variants())
-    assert launch.chosen("model", "all") == [(name, {"model": name}) for name in launch.models()]
+def test_models_and_variants_are_chosen_by_name():
+    assert launch.chosen("model", "all") == [
+        (name, {"model": name}) for name in engine.engines()["transformers"].models
+    ]
     with pytest.raises(AuditError, match="no model 'gpt9'"):
         launch.chosen("model", "t5-seq2seq,gpt9")

@@ -1,8 +1,9 @@
 """Train several cells after one import: a standalone script, standard library only.
 
 Importing the stack takes longer than a tiny training. Each cell runs in a process forked after the import, so nothing
-but the import is shared. Reads lines of {"argv": [script, option, ...], "console": path, "timeout": seconds} from
-standard input and prints one exit status for each as it ends. Needs `os.fork`.
+but the import is shared. Reads from standard input a line {"preload": [module, ...]} and lines of
+{"argv": [script, option, ...], "console": path, "timeout": seconds}, and prints one exit status for each as it ends.
+Needs `os.fork`.
 """
 
 import contextlib
@@ -15,11 +16,6 @@ import sys
 import time
 import traceback
 
-# all that a first training step would import: seconds for each cell otherwise
-PRELOAD = (
-    "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
-    "transformers.models.llama.modeling_llama",
-)  # fmt: skip
 CHILDREN: list[int] = []
 
 
@@ -76,15 +72,11 @@ def _stop(*_: object) -> None:
 
 def main() -> None:
     """All cells, one after the other."""
-    cells = [json.loads(line) for line in sys.stdin if line.strip()]
+    head, *cells = [json.loads(line) for line in sys.stdin if line.strip()]
     signal.signal(signal.SIGTERM, _stop)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print while they are imported is no answer
-    if os.path.basename(cells[0]["argv"][0]) in ("hf_trainer.py", "trl_trainer.py"):
-        wanted = PRELOAD
-    else:
-        wanted = PRELOAD[:2]
-    for name in wanted:
+    for name in head["preload"]:
         with contextlib.suppress(ImportError):  # the cells will say it, each in its console
             importlib.import_module(name)
     for cell in cells:

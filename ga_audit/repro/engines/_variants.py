@@ -144,6 +144,8 @@ VARIANTS = {
     "lora": Variant("adapters (peft) on a model that takes loss arguments", wrap=_lora),
 }  # fmt: skip
 
+VARIANT_NEEDS = {"lora": "peft"}
+
 
 def config() -> LlamaConfig:
     """A Llama of 2 layers and 32 dimensions."""

@@ -24,6 +24,13 @@ import torch
 import transformers
 from transformers import TrainingArguments
 
+ENGINE = "transformers"
+NEEDS = ("torch", "transformers", "accelerate")
+PRELOAD = (  # all that a first training step would import: seconds for each cell otherwise
+    "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
+    "transformers.models.llama.modeling_llama",
+)  # fmt: skip
+
 
 def main() -> None:
     """Train one cell and write what was logged and what was true."""

@@ -18,6 +18,9 @@ import _task
 import torch
 import torch.distributed as dist
 
+ENGINE = "torch"
+NEEDS = ("torch",)
+PRELOAD = ("torch", "torch._dynamo")
 EPOCH = 5  # optimizer steps; with the fault partial-last, the last one of each has half of its micro-batches
 
 

@@ -26,6 +26,12 @@ import torch
 import transformers
 import trl
 
+ENGINE = "trl"
+NEEDS = ("torch", "trl", "datasets")
+PRELOAD = (  # all that a first training step would import: seconds for each cell otherwise
+    "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
+    "transformers.models.llama.modeling_llama",
+)  # fmt: skip
 PROMPT = 4  # tokens of a preference's prompt
 SPECIAL = {"pad_token_id": _task.VOCAB, "bos_token_id": _task.VOCAB + 1, "eos_token_id": _task.VOCAB + 2}
 
@@ -39,7 +45,7 @@ def main() -> None:
     if size % (args.ga * args.world_size):
         raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
     sequences = _task.sequences(size * args.steps, seed=args.seed, lengths=args.lengths)
-    rows = ROWS[args.variant](sequences)
+    rows = VARIANTS[args.variant](sequences)
     model = _model(args.variant)
     before = _task.flat_parameters(model)
     trainer = _trainer(args, out, model, rows)
@@ -95,7 +101,7 @@ def _judged(sequences: list[list[int]]) -> list[dict]:
     ]
 
 
-ROWS = {
+VARIANTS = {
     "sft": lambda sequences: [{"text": _words(s)} for s in sequences],
     "dpo": _pairs,
     "kto": _judged,
@@ -166,7 +172,7 @@ def _own_loss(trainer):
 def _arguments() -> argparse.Namespace:
     parser = _task.parser(__doc__, measure_every=5)
     parser.add_argument("--optimizer", default="adamw_torch")
-    parser.add_argument("--variant", choices=sorted(ROWS), default="sft", help="which trainer")
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="sft", help="which trainer")
     parser.add_argument("--out", required=True)
     return parser.parse_args()
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ga_audit.repro import judge, launch, matrix
+from ga_audit.repro import engine, judge, launch, matrix
 
 pytestmark = [
     pytest.mark.torch,
@@ -43,7 +43,8 @@ def test_truth_is_measured_without_clipping(tmp_path):
 
 @pytest.mark.slow
 def test_every_stock_family_and_variant_is_trained_and_measured(tmp_path):
-    variants = [name for name in launch.variants() if name != "lora"]
+    stock = engine.engines()["transformers"]
+    variants = [name for name in stock.variants if name not in stock.variant_needs]
     found = trained(tmp_path, *launch.chosen("model", "all"), *launch.chosen("variant", ",".join(variants)))
     assert all(judgement.verdict in ("healthy", "gradients") for judgement in found.values())
     assert all(abs(j.gradient - round(j.gradient)) < 0.03 for j in found.values())

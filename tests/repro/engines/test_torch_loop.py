@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ga_audit import pipeline
-from ga_audit.repro import judge, launch, matrix
+from ga_audit.repro import engine, judge, matrix
 
-SCRIPT = launch.ENGINES / "torch_loop.py"
+SCRIPT = engine.engines()["torch"].script
 FAULTS = {"none": (0, 0), "sum-loss-log": (1, 0), "sum-grad": (1, 1), "sum-grad-only": (0, 1), "mean-of-means": (0, 0),
           "divide-twice": (-1, -1), "divide-twice-log": (-1, 0), "divide-grad-only": (0, -1),
           "divide-grad-by-square": (0, -2)}  # fmt: skip

@@ -4,21 +4,12 @@ import importlib.util
 
 import pytest
 
-from ga_audit.repro import judge, launch, matrix
-
-
-def test_the_trainers_are_named_without_importing_trl():
-    text = (launch.ENGINES / "trl_trainer.py").read_text("utf-8")
-    assert all(f'"{name}":' in text for name in launch.variants("trl"))
-    assert launch.chosen("variant", "dpo,kto", engine="trl") == [
-        ("dpo", {"variant": "dpo"}),
-        ("kto", {"variant": "kto"}),
-    ]
+from ga_audit.repro import engine, judge, matrix
 
 
 @pytest.mark.torch
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed")
-@pytest.mark.parametrize("trainer", launch.variants("trl"))
+@pytest.mark.parametrize("trainer", engine.engines()["trl"].variants)
 def test_a_trainer_is_trained_and_measured(trainer, tmp_path):
     cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
     matrix.run(matrix.Plan("trl", cells, 16, {"steps": 3, "measure-every": 1, "variant": trainer}))

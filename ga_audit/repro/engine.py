@@ -1,0 +1,87 @@
+"""What an engine's script says of itself, read without running it: running it would import torch.
+
+An engine is a script in `engines/` whose name does not begin with `_`. Its module-level literals say the rest: `ENGINE`, the
+name for `--engine`; `NEEDS`, the packages that must be importable; `PRELOAD`, what is imported once before its cells are
+forked; and, in the script or in a `_helper` that it imports, `VARIANTS` and `FAMILIES` (dictionaries, by name) and
+`VARIANT_NEEDS` (what a variant needs besides, by its name).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(__file__).parent / "engines"
+USER_COMMAND = "script"  # the engine that is the user's own command
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One engine."""
+
+    name: str
+    script: Path
+    needs: tuple[str, ...] = ()  # importable packages
+    preload: tuple[str, ...] = ()  # modules
+    variants: tuple[str, ...] = ()  # the first is the default
+    models: tuple[str, ...] = ()  # stock model families
+    variant_needs: Mapping[str, str] = field(default_factory=dict)  # variant -> importable package
+    options: frozenset[str] = frozenset()  # of the script, without the dashes
+
+
+@cache
+def engines() -> Mapping[str, Engine]:
+    """Every engine that is a script of ours, by name."""
+    found = [_read(script) for script in sorted(SCRIPTS.glob("[!_]*.py"))]
+    return {engine.name: engine for engine in found}
+
+
+def _read(script: Path) -> Engine:
+    trees = [ast.parse(path.read_text("utf-8")) for path in _with_helpers(script)]
+    said: dict[str, ast.expr] = {}
+    for tree in reversed(trees):  # the script's own word counts more than a helper's
+        said |= dict(_assigned(tree))
+
+    def literal(name: str, default: Any) -> Any:
+        return ast.literal_eval(said[name]) if name in said else default
+
+    return Engine(
+        literal("ENGINE", script.stem), script, tuple(literal("NEEDS", ())), tuple(literal("PRELOAD", ())),
+        _keys(said.get("VARIANTS")), _keys(said.get("FAMILIES")), literal("VARIANT_NEEDS", {}),
+        frozenset(option for tree in trees for option in _options(tree)),
+    )  # fmt: skip
+
+
+def _with_helpers(script: Path) -> list[Path]:
+    """The script and the `_helpers` beside it that it imports, by one another too."""
+    found = [script]
+    for path in found:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            helpers = [SCRIPTS / f"{name}.py" for name in names if name.startswith("_")]
+            found += [helper for helper in helpers if helper.is_file() and helper not in found]
+    return found
+
+
+def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
+
+
+def _keys(value: ast.expr | None) -> tuple[str, ...]:
+    keys = value.keys if isinstance(value, ast.Dict) else []
+    return tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+
+
+def _options(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and str(first.value).startswith("--"):
+                yield str(first.value)[2:]
