@@ -37,11 +37,17 @@ class Measure:
     def take(self) -> None:
         """The comparison at the present step, once."""
         step = self.trainer.state.global_step
+        if self.due(step):
+            accumulated = _task.flat_gradient(self.trainer.model)
+            self.note(step, accumulated, *_task.reference(self.trainer.model, self.batches[step], self.loss_of))
+
+    def due(self, step: int) -> bool:
+        """Whether the step after `step` of them is one to be measured, and is not yet."""
         taken = bool(self.found) and self.found[-1]["step"] == step + 1
-        if taken or step % self.every or step >= len(self.batches):
-            return
-        accumulated = _task.flat_gradient(self.trainer.model)
-        loss, wanted = _task.reference(self.trainer.model, self.batches[step], self.loss_of)
+        return not (taken or step % self.every or step >= len(self.batches))
+
+    def note(self, step: int, accumulated: torch.Tensor, loss: float, wanted: torch.Tensor) -> None:
+        """Keep the comparison of the step after `step` of them."""
         self.found.append({"step": step + 1, "reference_loss": loss, **_task.compare(accumulated, wanted)})
 
 

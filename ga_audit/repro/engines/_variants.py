@@ -7,7 +7,7 @@ and means to minimise the same mean over tokens; only who computes it, and with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import _task
 import torch
@@ -114,6 +114,7 @@ class Variant:
     arguments: dict = field(default_factory=dict)  # of TrainingArguments
     collate: Callable = _task.collate
     wrap: Callable = lambda model: model
+    zero: int = 0  # stage of ZeRO under DeepSpeed; 0: no DeepSpeed
 
     def build(self) -> torch.nn.Module:
         """The tiny Llama with random weights."""
@@ -125,9 +126,21 @@ class Variant:
         return _task.causal_loss(model, named)
 
 
+_A = Variant("the model takes loss arguments and uses them")
+_B = Variant("the model's forward has no **kwargs", LlamaWithoutKwargs)
+_D = Variant("a subclass's compute_loss returns a mean", trainer=MeanLossTrainer)
+
+
+def _deepspeed(variant: Variant, stage: int) -> Variant:
+    return replace(variant, what=f"{variant.what}, under DeepSpeed with ZeRO-{stage}", zero=stage)
+
+
 VARIANTS = {
-    "A": Variant("the model takes loss arguments and uses them"),
-    "B": Variant("the model's forward has no **kwargs", LlamaWithoutKwargs),
+    "A": _A,
+    "A-deepspeed": _deepspeed(_A, 2),
+    "A-deepspeed-zero1": _deepspeed(_A, 1),
+    "B": _B,
+    "B-deepspeed": _deepspeed(_B, 2),
     "B2": Variant("the forward has **kwargs and ignores num_items_in_batch", LlamaIgnoringKwargs),
     "B2-flagged": Variant("the same, with accepts_loss_kwargs = False", LlamaFlaggedAsMean),
     "B3": Variant("the batch has no labels", LlamaWithTargets, arguments={"label_names": ["targets"]}, collate=_with_targets),
@@ -137,7 +150,8 @@ VARIANTS = {
         "compute_loss_func returns a mean, forward has no **kwargs", LlamaWithoutKwargs,
         trainer_settings={"compute_loss_func": _loss_mean},
     ),
-    "D": Variant("a subclass's compute_loss returns a mean", trainer=MeanLossTrainer),
+    "D": _D,
+    "D-deepspeed": _deepspeed(_D, 2),
     "D2": Variant("the same, forward has no **kwargs", LlamaWithoutKwargs, MeanLossTrainer),
     "D-flagged": Variant("D with model_accepts_loss_kwargs = False", trainer=FlaggedMeanLossTrainer),
     "E": Variant("label smoothing", arguments={"label_smoothing_factor": 0.1}),

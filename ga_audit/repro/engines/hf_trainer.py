@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
+import _deepspeed
 import _families
 import _measure
 import _task
@@ -49,6 +50,9 @@ def main() -> None:
     )
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
     batches = [task.collate(data[i * size : (i + 1) * size]) for i in range(args.steps)]
+    zero = getattr(task, "zero", 0)
+    if zero:
+        _deepspeed.set_up(args, _task.device_named(args.device))
     model = task.build()
     before = _task.flat_parameters(model)
     trainer = getattr(task, "trainer", transformers.Trainer)(
@@ -58,7 +62,7 @@ def main() -> None:
     )  # fmt: skip
     # in order, so that every GA sees the same sequences in each optimizer step
     trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
-    measure = _measure.Measure(batches, args.measure_every, task.loss)
+    measure = (_deepspeed if zero else _measure).Measure(batches, args.measure_every, task.loss)
     measure.attach(trainer)
     began = time.perf_counter()
     trainer.train()
@@ -90,6 +94,8 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
         if "average_tokens_across_devices" not in known:
             raise SystemExit(f"transformers {transformers.__version__} has no average_tokens_across_devices")
         more["average_tokens_across_devices"] = args.average_tokens == "on"
+    if zero := getattr(task, "zero", 0):
+        more["deepspeed"] = _deepspeed.settings(zero)
     if args.world_size > 1:
         more["ddp_backend"] = "nccl" if device == "cuda" else "gloo"
     return TrainingArguments(
