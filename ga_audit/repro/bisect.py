@@ -46,6 +46,7 @@ class Row:
     failure: str | None = None
     bugs: tuple[str, ...] = ()  # of the catalogue, that this stack has and that do what was measured
     beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
+    cosine: float | None = None  # the lowest of the real gradient with the whole batch's
 
 
 @dataclass(frozen=True, slots=True)

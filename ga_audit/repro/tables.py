@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ga_audit.repro.judge import Judgement, Measured, apart
+from ga_audit.repro.judge import Judgement, Measured, apart, is_astray
 
 
 def table(judgement: Judgement) -> str:
@@ -23,7 +23,18 @@ def table(judgement: Judgement) -> str:
         if cell.uneven:
             shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
             lines.append(f"GA {cell.ga}: real gradient at {shown}{' ...' if len(cell.uneven) > 4 else ''}")
+    lines += [line for cell in cells if (line := _astray(cell))]
     return "\n".join([*lines, f"verdict: {judgement.verdict}"])
+
+
+def _astray(cell: Measured) -> str:
+    """What a low cosine means, for the cells that have one."""
+    if not is_astray(cell.cosine):
+        return ""
+    return (
+        f"GA {cell.ga}: the real gradient points elsewhere than that of the whole batch (cosine {_number(cell.cosine)}): "
+        "micro-batches are lost or counted unequally, which no power of GA describes"
+    )
 
 
 def _cell(cell: Measured, first: Measured, ranks: bool) -> str:
@@ -72,6 +83,7 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
         f"batch (at GA {first.ga} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
         f"{_times(last.loss)}, the logged grad_norm {_times(last.grad_norm)}."
     ]
+    lines += [f"{line}." for cell in cells if (line := _astray(cell))]
     if judgement.parameters_differ is not None:
         lines.append(
             f"After training, the parameters at GA {last.ga} differ from those at GA {first.ga} by "

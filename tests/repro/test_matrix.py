@@ -50,6 +50,26 @@ def test_ga_and_world_size_are_told_apart(on_ga, on_world):
     assert found.verdict == ("gradients" if on_ga or on_world else "healthy")
 
 
+def _lost(ga, ratio, cosine):
+    return judge.Measured(ga, 1, 1.0, ratio, ratio, cosine, None, None)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.34])
+def test_a_gradient_that_points_elsewhere_is_no_healthy_training(ratio):
+    """Lost micro-batches may leave the norm as it was; the direction tells."""
+    found = judge.judge([_lost(1, 1.0, 1.0), _lost(4, ratio, 0.71)])
+    assert found.verdict == "gradients"
+    assert "GA 4: the real gradient points elsewhere" in tables.table(found)
+    assert "cosine 0.710" in tables.table(found)
+    assert any("points elsewhere" in line for line in tables.sentences(found))
+
+
+def test_weighting_bias_is_not_called_a_lost_micro_batch():
+    found = judge.judge([_lost(1, 1.0, 1.0), _lost(8, 1.02, 0.975)])
+    assert found.verdict == "healthy"
+    assert "elsewhere" not in tables.table(found) + "".join(tables.sentences(found))
+
+
 def test_ga_and_ranks_that_change_together_are_not_told_apart():
     assert judge.judge([_at(1, 1, 1.0), _at(2, 2, 2.0)]).verdict == "not measured"
 
