@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ga_audit.errors import EngineFailed
-from ga_audit.repro.packages import without_dependencies
+from ga_audit.repro.packages import install_environment, without_dependencies
 
 INSTALL_SECONDS = 600
 READY = "ga-audit-ready"
@@ -95,7 +95,10 @@ def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:
 
 def _run(argv: list[str], failure: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
+            env={**os.environ, **install_environment()},
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineFailed(f"{failure}: {error}") from error
     if check and done.returncode:

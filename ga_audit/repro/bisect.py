@@ -15,7 +15,7 @@ from ga_audit.repro.engine import engines
 from ga_audit.repro.packages import packages, requirements
 
 # what the catalogue calls the situation that a variant is
-SITUATION: Mapping[str, Mapping[str, object]] = {
+_PLAIN: Mapping[str, Mapping[str, object]] = {
     "A": {"model": "accepts loss kwargs"},
     "B": {"model": "forward has no **kwargs"},
     "C": {"model": "accepts loss kwargs"},
@@ -28,6 +28,11 @@ SITUATION: Mapping[str, Mapping[str, object]] = {
     "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
     "D": {"trainer": "subclass with its own compute_loss returning a mean"},
     "E": {"label_smoothing": True},
+}
+SITUATION: Mapping[str, Mapping[str, object]] = {
+    **_PLAIN,
+    "A-deepspeed-zero1": {**_PLAIN["A"], "deepspeed": True, "zero_stage": 1},
+    **{f"{name}-deepspeed": {**_PLAIN[name], "deepspeed": True, "zero_stage": 2} for name in ("A", "B", "D")},
 }
 _TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
 
@@ -94,15 +99,16 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
         return Row(request.package, release, variant, failure=error.message)
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
-    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside)
+    cosine = None if found.cosine is None else round(found.cosine, 4)
+    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine)
     return replace(row, bugs=known_bugs(row))
 
 
 def known_bugs(row: Row) -> tuple[str, ...]:
     """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
     measured = (row.loss, row.grad_norm, row.gradient)
-    if row.verdict not in ("gradients", "logging only") or None in measured:
-        return ()
+    if row.verdict not in ("gradients", "logging only") or None in measured or judge.is_astray(row.cosine):
+        return ()  # no bug of the catalogue turns the gradient to another direction
     # of a stock model it is not known beforehand what its forward takes: each release's own differs
     rows = ("A", "B", "B2") if row.variant in engines()["transformers"].models else (row.variant,)
     situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
@@ -110,10 +116,14 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
     for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
         signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
-        fits = all(s is None or (m is not None and round(m) == s[0]) for s, m in zip(signature, measured, strict=True))
+        fits = all(s is None or _about(m, s[0]) for s, m in zip(signature, measured, strict=True))
         if fits and any(_holds(affected.when, situation) for situation in situations):
             found.append(bug.id)
     return tuple(dict.fromkeys(found))
+
+
+def _about(measured: float | None, exponent: float) -> bool:
+    return measured is not None and abs(measured - exponent) < judge.TOLERANCE
 
 
 def _holds(when: Mapping[str, object], situation: Mapping[str, object]) -> bool:
@@ -164,6 +174,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         numbers = "  ".join(f"{'-' if e is None else f'{e:.2f}':>6}" for e in (row.loss, row.grad_norm, row.gradient))
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
+        said += f"  cosine {row.cosine:.2f}" if row.cosine is not None and judge.is_astray(row.cosine) else ""
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
     return "\n".join([*lines, *changes(rows)])
 
@@ -184,5 +195,7 @@ def _cell(row: Row) -> str:
     numbers = (row.loss, row.grad_norm, row.gradient)
     if row.failure or None in numbers:
         return "not measured"
-    text = ", ".join(f"{round(e or 0):d}" for e in numbers)
+    # an exponent that is no whole number stands as measured
+    text = ", ".join(f"{round(e or 0):d}" if _about(e, round(e or 0)) else f"{e:.2f}" for e in numbers)
+    text += f" (cosine {row.cosine:.2f})" if row.cosine is not None and judge.is_astray(row.cosine) else ""
     return text if row.verdict == "healthy" else f"**{text}**"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.02; every known fault is a whole number
-STRAIGHT = 0.9  # cosine of a gradient that is the whole batch's: weighting bias leaves 0.97 or more, lost micro-batches 0.73
+STRAIGHT = 0.9  # cosine with the whole batch's gradient: a weighting bias leaves 0.97 or more, lost micro-batches 0.73
 UNEVEN = 0.2  # share by which one step's gradient is off while the others are right; mean of means stays below 0.1
 
 
@@ -68,6 +68,11 @@ class Judgement:
     parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
     held_out_loss_differs: float | None  # last cell's minus the first's
     verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
+
+    @property
+    def cosine(self) -> float | None:
+        """The lowest of the cells."""
+        return _lowest_cosine(self.cells)
 
     @property
     def loss(self) -> float | None:
@@ -173,16 +178,13 @@ def judge(cells: Sequence[Measured]) -> Judgement:
     loss = exponents(cells, lambda cell: cell.loss)
     norm = exponents(cells, lambda cell: cell.grad_norm)
     gradient = exponents(cells, lambda cell: cell.gradient)
-    cosines = [cell.cosine for cell in cells if cell.cosine is not None]
-    said = verdict(loss.largest, norm.largest, gradient.largest, min(cosines, default=None))
+    said = verdict(loss.largest, norm.largest, gradient.largest, _lowest_cosine(cells))
     if said in ("healthy", "logging only") and any(cell.uneven for cell in cells):
         said = "gradients at some steps"
     return Judgement(cells, loss, norm, gradient, *_differences(cells), said)
 
 
-def verdict(
-    loss: float | None, grad_norm: float | None, gradient: float | None, cosine: float | None = None
-) -> str:
+def verdict(loss: float | None, grad_norm: float | None, gradient: float | None, cosine: float | None = None) -> str:
     """In words, from exponents and the lowest cosine; without a measured gradient nothing is said."""
     if gradient is None:
         return "not measured"
@@ -191,6 +193,10 @@ def verdict(
     if any(e is not None and abs(e) >= TOLERANCE for e in (loss, grad_norm)):
         return "logging only"
     return "healthy" if loss is not None else "not measured"
+
+
+def _lowest_cosine(cells: Sequence[Measured]) -> float | None:
+    return min((cell.cosine for cell in cells if cell.cosine is not None), default=None)
 
 
 def is_astray(cosine: float | None) -> bool:

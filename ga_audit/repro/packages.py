@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -32,7 +33,7 @@ class Package:
 
 
 @cache
-def _table() -> dict[str, dict[str, list[str]]]:
+def _table() -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_name("packages.toml").read_text("utf-8"))
 
 
@@ -49,6 +50,11 @@ def packages() -> Mapping[str, Package]:
 def without_dependencies(requirement: str) -> bool:
     """Whether the package is installed without its dependencies, which would pull another torch."""
     return requirement.partition("==")[0] in _table()["install"]["without_dependencies"]
+
+
+def install_environment() -> dict[str, str]:
+    """Environment variables that an installer is run with."""
+    return dict(_table()["install"]["environment"])
 
 
 def between(first: str, last: str, package: str = "transformers") -> tuple[str, ...]:
@@ -85,4 +91,5 @@ def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[
     for name, value in tuple(chosen.items()):
         for other, its in known[name].beside_of(value).items() if name in known else ():
             chosen.setdefault(other, its)
-    return (*(f"{name}=={value}" for name, value in chosen.items()), *known[package].needs)
+    needs = dict.fromkeys(need for name in chosen if name in known for need in known[name].needs)
+    return (*(f"{name}=={value}" for name, value in chosen.items()), *needs)

@@ -60,6 +60,30 @@ def test_a_known_bug_fits_release_situation_and_numbers():
     assert row("5.23.0", "t5-seq2seq", 1.0, 1.0, 1.0) == ("GA004",)
 
 
+def _under_deepspeed(package, release, variant, *numbers, cosine=1.0, beside=()):
+    return bisect.Row(package, release, variant, *numbers, "gradients", beside=beside, cosine=cosine)
+
+
+def test_deepspeed_is_a_situation_of_the_catalogue():
+    known = bisect.known_bugs
+    assert known(_under_deepspeed("transformers", "4.46.3", "A-deepspeed", 0.0, -1.0, -1.0)) == ("GA010",)
+    assert known(_under_deepspeed("transformers", "4.46.3", "A", 0.0, -1.0, -1.0)) == ()
+    assert known(_under_deepspeed("transformers", "4.47.0", "A-deepspeed", 1.0, 0.0, 0.0)) == ("GA001",)
+    assert known(_under_deepspeed("transformers", "4.47.1", "B-deepspeed", 1.0, 0.0, 0.0)) == ("GA002",)
+    assert known(_under_deepspeed("transformers", "4.49.0", "D-deepspeed", 1.0, 1.0, 1.0)) == ("GA007",)
+    beside = ("transformers==4.57.6",)
+    row = _under_deepspeed("deepspeed", "0.18.3", "A-deepspeed-zero1", 0.0, -2.0, -2.0, beside=beside)
+    assert known(row) == ("GA011",)
+
+
+def test_an_exponent_that_is_no_whole_number_is_shown_and_no_bug_of_a_power():
+    lost = _under_deepspeed("transformers", "4.46.3", "A-deepspeed", 0.0, -0.77, -0.77, cosine=0.71)
+    assert bisect.known_bugs(lost) == ()
+    assert bisect.known_bugs(_under_deepspeed("transformers", "4.46.3", "A-deepspeed", 0.0, -0.77, -0.77)) == ()
+    assert "**0, -0.77, -0.77 (cosine 0.71)**" in bisect.grid([lost])
+    assert "cosine 0.71" in bisect.table([lost])
+
+
 def test_the_grid_marks_what_is_wrong():
     good, bad = _row("4.45.2"), bisect.Row("transformers", "4.47.0", "A", 1.0, 1.001, 0.999, "gradients")
     lines = bisect.grid([good, bad, _row("4.48.0", "not measured", "no wheel")]).splitlines()

@@ -15,6 +15,9 @@ def test_between_is_by_release_number_not_by_text():
 def test_packages_of_its_time_stand_beside_a_release_and_pins_win():
     assert packages.requirements("transformers", "4.47.0") == ("transformers==4.47.0", "accelerate==1.10.1")
     assert packages.requirements("trl", "0.13.0")[:2] == ("trl==0.13.0", "transformers==4.48.3")
+    assert packages.requirements("deepspeed", "0.18.3")[:3] == (
+        "deepspeed==0.18.3", "transformers==4.57.6", "accelerate==1.10.1",
+    )  # fmt: skip
     assert "transformers==4.53.0" in packages.requirements("trl", "0.13.0", ("transformers==4.53.0",))
     with pytest.raises(AuditError, match="not PACKAGE==RELEASE"):
         packages.requirements("trl", "0.13.0", ("transformers; rm",))
@@ -33,3 +36,11 @@ def test_the_table_is_in_order_and_its_engines_and_variants_exist(package):
 def test_what_would_pull_another_torch_is_installed_without_dependencies():
     assert packages.without_dependencies("trl==0.13.0")
     assert not packages.without_dependencies("transformers==5.0.0")
+
+
+def test_a_pinned_package_brings_what_it_needs_beside_the_one_that_is_bisected():
+    found = packages.requirements("transformers", "4.46.3", ("deepspeed==0.16.4",))
+    assert found[:3] == ("transformers==4.46.3", "accelerate==1.10.1", "deepspeed==0.16.4")
+    assert "hjson" in found
+    assert packages.without_dependencies("deepspeed==0.16.4")
+    assert packages.install_environment()["DS_BUILD_OPS"] == "0"

@@ -91,7 +91,8 @@ def _places(flat: torch.Tensor, model: torch.nn.Module) -> list[int | None]:
     """Where each parameter begins in a flat group, by its address: releases order and pad them differently."""
     first, last = flat.data_ptr(), flat.data_ptr() + flat.numel() * flat.element_size()
     return [
-        (p.data_ptr() - first) // flat.element_size() if first <= p.data_ptr() < last else None for p in model.parameters()
+        (p.data_ptr() - first) // flat.element_size() if first <= p.data_ptr() < last else None
+        for p in model.parameters()
     ]
 
 

@@ -158,7 +158,10 @@ VARIANTS = {
     "lora": Variant("adapters (peft) on a model that takes loss arguments", wrap=_lora),
 }  # fmt: skip
 
-VARIANT_NEEDS = {"lora": "peft"}
+VARIANT_NEEDS = {
+    "lora": "peft", "A-deepspeed": "deepspeed", "A-deepspeed-zero1": "deepspeed", "B-deepspeed": "deepspeed",
+    "D-deepspeed": "deepspeed",
+}  # fmt: skip
 
 
 def config() -> LlamaConfig:
