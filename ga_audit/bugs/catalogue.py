@@ -233,6 +233,8 @@ def _found(findings: Sequence[Finding]) -> dict[Role, tuple[float, float]]:
 def _fits(signature: Signature, found: Mapping[Role, tuple[float, float]], *, strict: bool) -> bool:
     """Whether what was found is what the bug does; a quantity that was not found scaled counts as (0, 0)."""
     pairs = ((signature.loss, Role.LOSS), (signature.grad_norm, Role.GRAD_NORM))
+    if any(expected is None and found.get(role, (0.0, 0.0)) != (0.0, 0.0) for expected, role in pairs):
+        return False  # a scale that the bug has no exponent for: it does not explain it
     agreeing = [expected == found.get(role, (0.0, 0.0)) for expected, role in pairs if expected is not None]
     if signature.loss is not None and Role.GRAD_NORM not in found and strict:
         # grad_norm may be missing from the log: the loss alone then has to fit, and to be scaled

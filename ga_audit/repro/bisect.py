@@ -107,8 +107,8 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
 def known_bugs(row: Row) -> tuple[str, ...]:
     """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
     measured = (row.loss, row.grad_norm, row.gradient)
-    if row.verdict not in ("gradients", "logging only") or None in measured or judge.is_astray(row.cosine):
-        return ()  # no bug of the catalogue turns the gradient to another direction
+    if row.verdict not in ("gradients", "logging only") or None in measured:
+        return ()
     # of a stock model it is not known beforehand what its forward takes: each release's own differs
     rows = ("A", "B", "B2") if row.variant in engines()["transformers"].models else (row.variant,)
     situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
@@ -116,6 +116,8 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
     for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
         signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
+        if judge.is_astray(row.cosine) != (affected.signature.gradient is None):
+            continue  # a gradient that points elsewhere has no exponent
         fits = all(s is None or _about(m, s[0]) for s, m in zip(signature, measured, strict=True))
         if fits and any(_holds(affected.when, situation) for situation in situations):
             found.append(bug.id)
