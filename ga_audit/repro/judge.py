@@ -20,6 +20,18 @@ TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.
 UNEVEN = 0.2  # share by which one step's gradient is off while the others are right; mean of means stays below 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a cell trained, by all its ranks, without its first step and without what was measured."""
+
+    tokens: float  # a second
+    flops: float  # a second, of matrix products
+    limit: (
+        float | None
+    )  # flops a second that one matrix product reached on one rank's device; measured in one cell only
+    limit_dtype: str | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """One cell: medians over its measured steps of measured / reference; None = not measured."""
@@ -35,6 +47,7 @@ class Measured:
     uneven: tuple[tuple[int, float], ...] = ()  # (step, gradient / reference) of steps that are off
     parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
     moved: float | None = None  # distance from the parameters before training
+    speed: Speed | None = None
 
     @property
     def ranks_and_steps(self) -> tuple[int, int]:
@@ -109,6 +122,7 @@ def read_truth(path: Path) -> Measured:
             uneven=tuple(_uneven(truth["measured"], gradient)),
             parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),
             moved=_finite(truth.get("parameters_moved")),
+            speed=_speed(truth.get("throughput")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(
@@ -122,6 +136,16 @@ def _parameters(path: Path, count: int | None) -> npt.NDArray[np.float32] | None
     if count is None or not path.is_file() or path.stat().st_size != 4 * count:
         return None
     return np.fromfile(path, dtype="<f4")
+
+
+def _speed(found: Mapping[str, Any] | None) -> Speed | None:
+    if found is None:
+        return None
+    limit = found.get("limit") or {}
+    return Speed(
+        float(found["tokens_per_second"]), float(found["flops_per_second"]), _finite(limit.get("flops_per_second")),
+        limit.get("dtype"),
+    )  # fmt: skip
 
 
 def _finite(value: Any) -> float | None:

@@ -117,6 +117,8 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
     }  # fmt: skip
     if "world-size" in known or cell.world_size > 1:
         given["world-size"] = cell.world_size
+    if cell == plan.cells[0] and "benchmark" in known:  # what the device can do is measured once for the matrix
+        given["benchmark"] = True
     if unknown := sorted(set(given) - known):
         raise AuditError(f"the engine {plan.engine!r} has no option --{unknown[0]}")
     command = [plan.python]

@@ -1,13 +1,15 @@
 """Watch a Trainer of transformers or of a library built on it: the gradient of each step before it is clipped.
 
-A standalone script's helper: torch, no ga_audit.
+A standalone script's helper: torch and transformers, no ga_audit.
 """
 
 from __future__ import annotations
 
 import _task
+import _throughput
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from transformers import TrainerCallback
 
 
 class Measure:
@@ -21,10 +23,20 @@ class Measure:
         self.batches, self.every, self.loss_of = batches, every, loss_of
         self.found: list[dict[str, float]] = []
         self.trainer = None
+        self.clock = None
 
     def attach(self, trainer) -> None:
         """Watch both places of a trainer that has not started."""
         self.trainer = trainer
+        self.clock = _throughput.Clock(trainer.args.device)
+        trainer.add_callback(_Steps(self.clock))
+        evaluate = trainer.evaluate
+
+        def unclocked(*args, **kwargs):
+            with self.clock.paused():
+                return evaluate(*args, **kwargs)
+
+        trainer.evaluate = unclocked
         clip = trainer.accelerator.clip_grad_norm_
 
         def watched(parameters, *args, **kwargs):
@@ -40,9 +52,35 @@ class Measure:
         taken = bool(self.found) and self.found[-1]["step"] == step + 1
         if taken or step % self.every or step >= len(self.batches):
             return
-        accumulated = _task.flat_gradient(self.trainer.model)
-        loss, wanted = _task.reference(self.trainer.model, self.batches[step], self.loss_of)
-        self.found.append({"step": step + 1, "reference_loss": loss, **_task.compare(accumulated, wanted)})
+        with self.clock.paused():
+            accumulated = _task.flat_gradient(self.trainer.model)
+            loss, wanted = _task.reference(self.trainer.model, self.batches[step], self.loss_of)
+            self.found.append({"step": step + 1, "reference_loss": loss, **_task.compare(accumulated, wanted)})
+
+    def train(self) -> None:
+        """The training, timed."""
+        self.clock.start()
+        self.trainer.train()
+        self.clock.stop()
+
+    def throughput(self, tokens: list[int], *, dtype: torch.dtype, benchmark: bool) -> dict[str, object]:
+        """How fast it went; `tokens` are those of each step."""
+
+        def one_step() -> None:
+            _task.reference(self.trainer.model, self.batches[0], self.loss_of)
+
+        return _throughput.summary(self.clock, tokens, one_step, limit_of=dtype if benchmark else None)
+
+
+class _Steps(TrainerCallback):
+    """Tells the clock when an optimizer step is done."""
+
+    def __init__(self, clock: _throughput.Clock) -> None:
+        self.clock = clock
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Called after the optimizer."""
+        self.clock.step(last=state.global_step >= state.max_steps)
 
 
 def logged(trainer) -> list[dict[str, float | None]]:

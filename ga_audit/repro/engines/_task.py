@@ -171,4 +171,5 @@ def parser(doc: str, *, measure_every: int) -> argparse.ArgumentParser:
     options.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
     options.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
     options.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
+    options.add_argument("--benchmark", action="store_true", help="say how fast the device multiplies, too")
     return options

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -60,9 +59,7 @@ def main() -> None:
     trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
     measure = _measure.Measure(batches, args.measure_every, task.loss)
     measure.attach(trainer)
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
+    measure.train()
     if trainer.args.process_index != 0:  # one truth, whatever the number of ranks
         return
     trainer.save_state()
@@ -71,9 +68,12 @@ def main() -> None:
         "engine": "hf_trainer", "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
         "packages": {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]},
-        "device": str(trainer.args.device), "dtype": args.dtype, "seconds": seconds,
-        "tokens_per_second": sum(len(row) for row in data) / seconds, "measured": measure.found,
+        "device": str(trainer.args.device), "dtype": args.dtype, "measured": measure.found,
         "logged": _measure.logged(trainer),
+        "throughput": measure.throughput(
+            [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)],
+            dtype=getattr(torch, args.dtype), benchmark=args.benchmark,
+        ),
         "held_out_loss": _task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))

@@ -11,7 +11,6 @@ import argparse
 import copy
 import dataclasses
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -58,9 +57,7 @@ def main() -> None:
     loss_of = _token_mean if args.variant == "sft" else _own_loss(trainer)
     measure = _measure.Measure(batches, args.measure_every, loss_of)
     measure.attach(trainer)
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
+    measure.train()
     if trainer.args.process_index != 0:
         return
     trainer.save_state()
@@ -70,8 +67,12 @@ def main() -> None:
         "engine": "trl_trainer", "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
         "packages": {name: module.__version__.partition("+")[0] for name, module in versions.items()},
-        "device": str(trainer.args.device), "dtype": "float32", "seconds": seconds, "measured": measure.found,
+        "device": str(trainer.args.device), "dtype": "float32", "measured": measure.found,
         "logged": _measure.logged(trainer),
+        "throughput": measure.throughput(
+            [sum(map(_tokens, rows[i * size : (i + 1) * size])) for i in range(args.steps)],
+            dtype=torch.float32, benchmark=args.benchmark,
+        ),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
 
@@ -81,6 +82,11 @@ def main() -> None:
 
 def _words(tokens: list[int]) -> str:
     return " ".join(f"t{token}" for token in tokens)
+
+
+def _tokens(row: dict) -> int:
+    """Tokens of a row's texts: a word is a token."""
+    return sum(len(text.split()) for text in row.values() if isinstance(text, str))
 
 
 def _pairs(sequences: list[list[int]]) -> list[dict]:
