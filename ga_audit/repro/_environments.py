@@ -69,11 +69,10 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     else:
         _run([torch_python, "-m", "venv", str(place)], "cannot make an environment")
         install = [str(python), "-m", "pip", "install", "-q"]
-    _overlay_torch(place, python, torch_python)
-    _run(
-        [*install, *(r for r in requirements if not without_dependencies(r)), "numpy", "psutil"],
-        f"cannot install {name}",
-    )
+    overlay = _overlay_torch(place, python, torch_python)
+    # what torch brought along (its Triton) stays as it is
+    plain = [r for r in requirements if not without_dependencies(r) and not (overlay / r).exists()]
+    _run([*install, *plain, "numpy", "psutil"], f"cannot install {name}")
     if torch_bound := [r for r in (*requirements, "accelerate") if without_dependencies(r)]:
         named = {r.partition("==")[0]: r for r in reversed(torch_bound)}
         _run([*install, "--no-deps", *named.values()], f"cannot install {name}")
@@ -81,7 +80,7 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     return str(python)
 
 
-def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:
+def _overlay_torch(place: Path, python: Path, torch_python: str) -> Path:
     listing = _run([torch_python, "-c", _CLOSURE], "cannot list torch's files").stdout
     overlay = place / "torch-overlay"
     overlay.mkdir()
@@ -91,6 +90,7 @@ def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:
             (overlay / source.name).symlink_to(source, target_is_directory=source.is_dir())
     where = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], "no site-packages")
     (Path(where.stdout.strip()) / "ga_audit_torch.pth").write_text(f"{overlay}\n", "utf-8")
+    return overlay
 
 
 def _run(argv: list[str], failure: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:

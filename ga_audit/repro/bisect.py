@@ -46,6 +46,7 @@ class Row:
     failure: str | None = None
     bugs: tuple[str, ...] = ()  # of the catalogue, that this stack has and that do what was measured
     beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
+    note: str | None = None  # what the numbers must say of themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
     row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside)
-    return replace(row, bugs=known_bugs(row))
+    return replace(row, bugs=known_bugs(row), note="; ".join(found.notes) or None)
 
 
 def known_bugs(row: Row) -> tuple[str, ...]:
@@ -102,21 +103,23 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     measured = (row.loss, row.grad_norm, row.gradient)
     if row.verdict not in ("gradients", "logging only") or None in measured:
         return ()
-    # of a stock model it is not known beforehand what its forward takes: each release's own differs
-    rows = ("A", "B", "B2") if row.variant in engines()["transformers"].models else (row.variant,)
-    situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
+    # of a stock model, and of Liger's, it is not known beforehand what its forward takes: each release's own differs
+    rows = ("A", "B", "B2") if row.variant in (*engines()["transformers"].models, "liger") else (row.variant,)
+    situations = [{"liger": row.variant == "liger", **SITUATION.get(name, _TRL.get(name, {}))} for name in rows]
     found = []
     stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
     for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
         signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
         fits = all(s is None or (m is not None and round(m) == s[0]) for s, m in zip(signature, measured, strict=True))
-        if fits and any(_holds(affected.when, situation) for situation in situations):
+        if fits and any(_holds(affected.when, situation, dict(stack)) for situation in situations):
             found.append(bug.id)
     return tuple(dict.fromkeys(found))
 
 
-def _holds(when: Mapping[str, object], situation: Mapping[str, object]) -> bool:
+def _holds(when: Mapping[str, object], situation: Mapping[str, object], stack: Mapping[str, str]) -> bool:
     held = {"deepspeed": False, "multi_rank": False, **situation}
+    if (wanted := str(when.get("transformers", ""))) and catalogue.within(wanted, stack.get("transformers", "")):
+        held["transformers"] = wanted
     return all(held.get(name) == wanted for name, wanted in when.items())
 
 
@@ -152,8 +155,15 @@ def changes(rows: Sequence[Row]) -> tuple[str, ...]:
         for before, after in pairwise(measured):
             if before.verdict != after.verdict:
                 kind = "first good" if after.verdict == "healthy" else "first bad"
-                found.append(f"{variant}: {kind} {after.release} ({after.verdict}; {before.release}: {before.verdict})")
+                line = f"{variant}: {kind} {after.release} ({after.verdict}; {before.release}: {before.verdict})"
+                found.append(line + _also_changed(before, after))
     return tuple(found)
+
+
+def _also_changed(before: Row, after: Row) -> str:
+    """The packages beside that are not the same in both rows: the change may be theirs."""
+    others = [pin.replace("==", " ") for pin in after.beside if pin not in before.beside]
+    return f"; changed with it: {', '.join(others)}" if others else ""
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -164,7 +174,7 @@ def table(rows: Sequence[Row]) -> str:
         numbers = "  ".join(f"{'-' if e is None else f'{e:.2f}':>6}" for e in (row.loss, row.grad_norm, row.gradient))
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
-    return "\n".join([*lines, *changes(rows)])
+    return "\n".join([*lines, *changes(rows), *notes(rows)])
 
 
 def grid(rows: Sequence[Row]) -> str:
@@ -176,7 +186,13 @@ def grid(rows: Sequence[Row]) -> str:
         beside = next((f" ({p.replace('==', ' ')})" for r in rows if r.release == release
                        for p in r.beside if r.package != "transformers" and p.startswith("transformers==")), "")  # fmt: skip
         lines.append(f"| {release}{beside} | {' | '.join(cells.get(name, '') for name in variants)} |")
+    lines += ["", *said] if (said := notes(rows)) else []
     return "\n".join(lines)
+
+
+def notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the numbers of a variant must say of themselves, each once."""
+    return tuple(dict.fromkeys(f"{row.variant}: {row.note}" for row in rows if row.note))
 
 
 def _cell(row: Row) -> str:

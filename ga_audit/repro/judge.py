@@ -48,6 +48,7 @@ class Measured:
     parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
     moved: float | None = None  # distance from the parameters before training
     speed: Speed | None = None
+    note: str | None = None  # what the numbers must say of themselves
 
     @property
     def ranks_and_steps(self) -> tuple[int, int]:
@@ -80,6 +81,11 @@ class Judgement:
     parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
     held_out_loss_differs: float | None  # last cell's minus the first's
     verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the numbers must say of themselves, each once."""
+        return tuple(dict.fromkeys(cell.note for cell in self.cells if cell.note))
 
     @property
     def loss(self) -> float | None:
@@ -123,6 +129,7 @@ def read_truth(path: Path) -> Measured:
             parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),
             moved=_finite(truth.get("parameters_moved")),
             speed=_speed(truth.get("throughput")),
+            note=truth.get("note"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(

@@ -24,6 +24,7 @@ def table(judgement: Judgement) -> str:
         if cell.uneven:
             shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
             lines.append(f"GA {cell.ga}: real gradient at {shown}{' ...' if len(cell.uneven) > 4 else ''}")
+    lines += [f"note: {note}" for note in judgement.notes]
     return "\n".join([*lines, *_throughput(cells), f"verdict: {judgement.verdict}"])
 
 
@@ -80,6 +81,9 @@ def summary(judgements: Mapping[str, Judgement | str]) -> str:
             f"{name:<{wide}}  {exponents}  {clipped:>13}  {_percent(found.parameters_differ):>10}  "
             f"{_signed(found.held_out_loss_differs):>8}  {found.verdict}"
         )
+    lines += [
+        f"{name}: {note}" for name, found in judgements.items() if not isinstance(found, str) for note in found.notes
+    ]
     judged = [found for found in judgements.values() if not isinstance(found, str)]
     lines += _throughput([cell for found in judged for cell in found.cells])
     return "\n".join(line.rstrip() for line in lines)
@@ -107,6 +111,7 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
             f"{_percent(judgement.parameters_differ)} of the way that they moved, the held-out loss by "
             f"{_signed(judgement.held_out_loss_differs)}."
         )
+    lines += [f"Measured with {note}." for note in judgement.notes]
     return tuple(lines)
 
 

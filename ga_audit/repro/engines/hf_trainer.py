@@ -16,9 +16,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 import _families
+import _liger
 import _measure
 import _task
 import _variants
+import accelerate
 import torch
 import transformers
 from transformers import TrainingArguments
@@ -46,6 +48,8 @@ def main() -> None:
     rows = _task.sequences(
         size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths, packing=args.packing
     )
+    liger = getattr(task, "arguments", {}).get("use_liger_kernel", False)
+    note = _liger.make_ready(_task.device_named(args.device)) if liger else None
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
     batches = [task.collate(data[i * size : (i + 1) * size]) for i in range(args.steps)]
     model = task.build()
@@ -60,6 +64,8 @@ def main() -> None:
     measure = _measure.Measure(batches, args.measure_every, task.loss)
     measure.attach(trainer)
     measure.train()
+    if liger:
+        _liger.check(model)
     if trainer.args.process_index != 0:  # one truth, whatever the number of ranks
         return
     trainer.save_state()
@@ -67,7 +73,11 @@ def main() -> None:
     truth = {
         "engine": "hf_trainer", "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
-        "packages": {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]},
+        "packages": {
+            "transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0],
+            "accelerate": accelerate.__version__, **({"liger-kernel": _liger.release()} if liger else {}),
+        },
+        "note": note,
         "device": str(trainer.args.device), "dtype": args.dtype, "measured": measure.found,
         "logged": _measure.logged(trainer),
         "throughput": measure.throughput(
@@ -86,6 +96,8 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
     more = dict(getattr(task, "arguments", {}))
     if "logging_dir" in known:  # where it is still an option, said: its default holds the name of the host
         more["logging_dir"] = str(out / "runs")
+    if _release(accelerate.__version__) >= (1, 1):  # before, the Trainer refuses it; our order needs none
+        more["data_seed"] = args.seed
     if args.average_tokens != "default":
         if "average_tokens_across_devices" not in known:
             raise SystemExit(f"transformers {transformers.__version__} has no average_tokens_across_devices")
@@ -96,12 +108,18 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
         output_dir=str(out), per_device_train_batch_size=args.effective_batch_size // (args.ga * args.world_size),
         per_device_eval_batch_size=_task.HELD_OUT, gradient_accumulation_steps=args.ga, max_steps=args.steps,
         logging_steps=args.logging_steps, learning_rate=args.lr, max_grad_norm=args.max_grad_norm, optim=args.optimizer,
-        lr_scheduler_type="constant", seed=args.seed, data_seed=args.seed, report_to=args.report_to or [],
+        lr_scheduler_type="constant", seed=args.seed, report_to=args.report_to or [],
         save_strategy="no", use_cpu=device == "cpu", bf16=args.dtype == "bfloat16", disable_tqdm=not args.progress,
         remove_unused_columns=False, dataloader_num_workers=0, logging_nan_inf_filter=False,
         eval_strategy="steps" if args.eval_steps else "no", eval_steps=args.eval_steps or None,
         run_name=args.name or f"ga{args.ga}", **more,
     )  # fmt: skip
+
+
+def _release(version: str) -> tuple[int, int]:
+    """Major and minor number."""
+    major, minor, *_ = version.split(".")
+    return int(major), int(minor)
 
 
 class _Sequences(torch.utils.data.Dataset):
