@@ -139,7 +139,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--eval-steps", type=int, default=0)
     parser.add_argument("--optimizer", default="adamw_torch")
     parser.add_argument("--packing", action="store_true", help="sequences laid end to end, cut into rows of one length")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the autocast")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of the autocast")
     parser.add_argument("--average-tokens", choices=("default", "on", "off"), default="default",
                         help="average_tokens_across_devices")  # fmt: skip
     parser.add_argument(
@@ -150,7 +150,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--name", default="")
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--out", required=True)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.dtype = _task.dtype_named(args.dtype, args.device)
+    return args
 
 
 if __name__ == "__main__":

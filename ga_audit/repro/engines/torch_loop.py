@@ -223,11 +223,12 @@ def _arguments() -> argparse.Namespace:
     parser = _task.parser(__doc__, measure_every=1)
     parser.add_argument("--optimizer", choices=("adamw", "adamw_torch", "sgd"), default="adamw")
     parser.add_argument("--packing", action="store_true")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
     parser.add_argument("--sink", nargs="*", choices=sorted(_sinks.SINKS), default=["json"])
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
+    args.dtype = _task.dtype_named(args.dtype, args.device)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     return args
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ga_audit.repro import judge, launch, matrix, tables
+from ga_audit.repro.engine import SCRIPTS
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture
 def throughput(monkeypatch):
-    monkeypatch.syspath_prepend(str(launch.ENGINES))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     import _throughput
 
     return _throughput
@@ -105,13 +106,25 @@ def test_no_step_of_the_plain_loop_waits_for_its_values(tmp_path: Path):
     for steps in (3, 9):
         options = ["--ga", "2", "--steps", str(steps), "--optimizer", "sgd", "--out", str(tmp_path / str(steps))]
         done = subprocess.run(
-            [sys.executable, "-c", COUNTING, *options], env={"PYTHONPATH": str(launch.ENGINES)}, check=True,
+            [sys.executable, "-c", COUNTING, *options], env={"PYTHONPATH": str(SCRIPTS)}, check=True,
             capture_output=True, text=True,
         )  # fmt: skip
         counts.append(int(done.stdout))
         logged = json.loads((tmp_path / str(steps) / "trainer_state.json").read_text())["log_history"]
         assert [row["step"] for row in logged] == list(range(1, steps + 1))
     assert counts == [0, 0]
+
+
+@pytest.mark.parametrize(("device", "has", "dtype"), [
+    ("cpu", True, "float32"), ("cuda", True, "bfloat16"), ("cuda", False, "float32"), ("mps", True, "float32"),
+])  # fmt: skip
+def test_a_gpu_trains_in_bfloat16_where_it_has_it(throughput, monkeypatch, device, has, dtype):
+    import _task
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
+    assert _task.dtype_named("auto", device) == dtype
+    assert _task.dtype_named("float32", device) == "float32"
 
 
 def test_the_device_is_measured_once_for_a_matrix(tmp_path):
