@@ -52,6 +52,7 @@ def main() -> None:
     note = _liger.make_ready(_task.device_named(args.device)) if liger else None
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
     batches = [task.collate(data[i * size : (i + 1) * size]) for i in range(args.steps)]
+    tokens = [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)]
     model = task.build()
     before = _task.flat_parameters(model)
     trainer = getattr(task, "trainer", transformers.Trainer)(
@@ -73,20 +74,21 @@ def main() -> None:
     truth = {
         "engine": "hf_trainer", "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
-        "packages": {
-            "transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0],
-            "accelerate": accelerate.__version__, **({"liger-kernel": _liger.release()} if liger else {}),
-        },
+        "packages": _packages(liger),
         "note": note,
         "device": str(trainer.args.device), "dtype": args.dtype, "measured": measure.found,
         "logged": _measure.logged(trainer),
-        "throughput": measure.throughput(
-            [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)],
-            dtype=getattr(torch, args.dtype), benchmark=args.benchmark,
-        ),
+        "throughput": measure.throughput(tokens, dtype=getattr(torch, args.dtype), benchmark=args.benchmark),
         "held_out_loss": _task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
+
+
+def _packages(liger: bool) -> dict[str, str]:
+    """Releases that trained."""
+    found = {"transformers": transformers.__version__, "accelerate": accelerate.__version__}
+    found["torch"] = torch.__version__.partition("+")[0]
+    return {**found, "liger-kernel": _liger.release()} if liger else found
 
 
 def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingArguments:
