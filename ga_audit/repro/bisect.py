@@ -28,6 +28,7 @@ SITUATION: Mapping[str, Mapping[str, object]] = {
     "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
     "D": {"trainer": "subclass with its own compute_loss returning a mean"},
     "E": {"label_smoothing": True},
+    "lora": {"model": "accepts loss kwargs"},  # handed on by the adapters
 }
 _TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
 
