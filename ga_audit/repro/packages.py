@@ -85,4 +85,5 @@ def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[
     for name, value in tuple(chosen.items()):
         for other, its in known[name].beside_of(value).items() if name in known else ():
             chosen.setdefault(other, its)
-    return (*(f"{name}=={value}" for name, value in chosen.items()), *known[package].needs)
+    needs = dict.fromkeys(need for name in chosen if name in known for need in known[name].needs)
+    return (*(f"{name}=={value}" for name, value in chosen.items()), *needs)
