@@ -30,6 +30,9 @@ SITUATION: Mapping[str, Mapping[str, object]] = {
     "E": {"label_smoothing": True},
     "lora": {"model": "accepts loss kwargs"},  # handed on by the adapters
 }
+# of a stock model it is not known beforehand what its forward takes: each release's own differs; Liger's Llama takes the
+# count and uses it, or takes nothing
+_OPEN_KINDS = {"model": ("A", "B", "B2"), "liger": ("A", "B")}
 _TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
 
 
@@ -104,8 +107,7 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     measured = (row.loss, row.grad_norm, row.gradient)
     if row.verdict not in ("gradients", "logging only") or None in measured:
         return ()
-    # of a stock model, and of Liger's, it is not known beforehand what its forward takes: each release's own differs
-    rows = ("A", "B", "B2") if row.variant in (*engines()["transformers"].models, "liger") else (row.variant,)
+    rows = _OPEN_KINDS.get("model" if row.variant in engines()["transformers"].models else row.variant, (row.variant,))
     situations = [{"liger": row.variant == "liger", **SITUATION.get(name, _TRL.get(name, {}))} for name in rows]
     found = []
     stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
