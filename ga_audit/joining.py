@@ -25,7 +25,7 @@ _LOG_FOLDERS = frozenset({"logs", "log", "tensorboard", "tb", "tb_logs", "files"
 # names that a trainer gives: only these may be views of one training
 _CANONICAL = re.compile(
     r"(trainer_state\.json|trainer_log\.jsonl|logging\.jsonl|metrics\.csv|progress\.csv|log_\d+\.txt|all_results\.json|"
-    r"events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
+    r"console\.txt|debug\.log|events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
 )
 _RUNS_FOLDER = "runs"
 _TRACKERS = ("wandb", "mlflow", "trackio")  # they name their runs

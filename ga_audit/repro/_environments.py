@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from ga_audit.errors import EngineFailed
 from ga_audit.repro.packages import without_dependencies
 
 INSTALL_SECONDS = 600
+LONGEST_NAME = 120  # file systems hold 255 bytes, Windows 260 characters of a whole path
 READY = "ga-audit-ready"
 
 # Runs under the interpreter that has torch: the top-level files of torch and of all that it needs.
@@ -56,7 +58,7 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     """
     if _run([torch_python, "-c", "import torch"], "torch cannot be imported", check=False).returncode:
         raise EngineFailed(f"{torch_python} has no torch", remedy='Install it: pip install "ga-audit[repro]"')
-    name = re.sub(r"[^\w.]+", "-", "_".join(requirements))
+    name = _name(requirements)
     place = (cache or cache_dir()) / name
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if (place / READY).is_file():
@@ -78,6 +80,15 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
         _run([*install, "--no-deps", *named.values()], f"cannot install {name}")
     (place / READY).touch()
     return str(python)
+
+
+def _name(requirements: tuple[str, ...]) -> str:
+    """Of an environment's folder: its requirements, or as many as a file name holds and a digest of all."""
+    name = re.sub(r"[^\w.]+", "-", "_".join(requirements))
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def _overlay_torch(place: Path, python: Path, torch_python: str) -> Path:

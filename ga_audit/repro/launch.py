@@ -196,6 +196,7 @@ def _environment(plan: Plan) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "WANDB_MODE": "offline",
+        "DO_NOT_TRACK": "1",
         **dict(plan.environment),
     }
 

@@ -83,6 +83,21 @@ class _Steps(TrainerCallback):
         self.clock.step(last=state.global_step >= state.max_steps)
 
 
+def token_mean(model, batch) -> torch.Tensor:
+    """Mean over the labels of the batch; the model sees no labels, so its own loss has no say."""
+    kept = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    return _task.token_mean_loss(model(**kept).logits, batch["labels"])
+
+
+def own_loss(trainer):
+    """The trainer's own loss of a batch, without a count."""
+
+    def loss(model, batch) -> torch.Tensor:
+        return trainer.compute_loss(model, dict(batch))
+
+    return loss
+
+
 def logged(trainer) -> list[dict[str, float | None]]:
     """What the Trainer logged, in its own order."""
     return [

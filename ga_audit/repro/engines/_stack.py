@@ -36,6 +36,7 @@ class Variant:
     rows: Callable[[Sequence[Sequence[int]]], list[dict]]
     settings: Mapping[str, object]  # of the package's config
     own_loss: bool = False  # the truth is the trainer's own loss of the whole batch; else the mean over its labels
+    model: str = "Llama"  # family of transformers
     ignoring_count: bool = False  # the model is one of its own code that ignores num_items_in_batch
 
 
@@ -129,8 +130,8 @@ class Watch:
         ]
         self.trainer, self.model, self.before = trainer, trainer.model, _task.flat_parameters(trainer.model)
         self.measure.batches = batches
-        self.measure.loss_of = (lambda _, batch: trainer.compute_loss(trainer.model, dict(batch))) if (
-            self.variant.own_loss) else token_mean  # fmt: skip
+        own = self.variant.own_loss
+        self.measure.loss_of = _measure.own_loss(trainer) if own else _measure.token_mean
         self.measure.attach(trainer)
         self._check_rows(trainer, batches)
         began = time.perf_counter()
@@ -165,12 +166,6 @@ def rows_of(batch: Mapping[str, object]) -> Counter:
     return found
 
 
-def token_mean(model, batch) -> torch.Tensor:
-    """Mean over the labels of the batch; the model sees no labels, so its own loss has no say."""
-    kept = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
-    return _task.token_mean_loss(model(**kept).logits, batch["labels"])
-
-
 # --- what the package is given -----------------------------------------------------------------------------------------
 
 
@@ -178,10 +173,13 @@ def _write(out: Path, variant: Variant, rows: list[dict], config: Mapping[str, o
     import yaml
 
     settings = {**_variants.config().to_dict(), **_tokenizer.SPECIAL, "vocab_size": _tokenizer.SIZE}
+    settings["summary_dropout_prob"] = 0.0  # of a value head, which is put on for rewards
     for name in ("id2label", "label2id", "num_labels", "transformers_version"):
         settings.pop(name, None)
-    kind = _ignoring_count.LlamaIgnoringCount if variant.ignoring_count else transformers.LlamaForCausalLM
-    model = kind(transformers.LlamaConfig(**settings))
+    settings.pop("model_type", None)
+    stock = getattr(transformers, f"{variant.model}ForCausalLM")
+    kind = _ignoring_count.LlamaIgnoringCount if variant.ignoring_count else stock
+    model = kind(stock.config_class(**settings))
     shutil.rmtree(out / "model", ignore_errors=True)
     model.save_pretrained(out / "model")
     if variant.ignoring_count:
@@ -197,10 +195,12 @@ def _write(out: Path, variant: Variant, rows: list[dict], config: Mapping[str, o
 
 def _keep_caches_in(place: Path) -> None:
     """What libraries would leave in the user's own caches stays with the training, also where they are imported."""
-    import datasets
     from transformers import dynamic_module_utils
 
-    datasets.config.HF_DATASETS_CACHE = str(place / "datasets")
+    with contextlib.suppress(ImportError):
+        import datasets
+
+        datasets.config.HF_DATASETS_CACHE = str(place / "datasets")
     dynamic_module_utils.HF_MODULES_CACHE = str(place / "modules")
 
 

@@ -37,7 +37,7 @@ def pairs(sequences: Sequence[Sequence[int]]) -> list[dict[str, str]]:
     """Preferences: the true continuation of a prompt against that of the next sequence."""
     others = [*sequences[1:], sequences[0]]
     return [
-        {"prompt": words(s[:PROMPT]), "chosen": words(s[PROMPT:]), "rejected": words(o[PROMPT:])}
+        {"prompt": words(s[:PROMPT]) + " ", "chosen": words(s[PROMPT:]), "rejected": words(o[PROMPT:])}
         for s, o in zip(sequences, others, strict=True)
     ]
 

@@ -23,6 +23,7 @@ from _stack import Variant
 
 ENGINE = "axolotl"
 NEEDS = ("torch", "axolotl", "transformers", "peft", "trl", "datasets")
+VARIANT_NEEDS = {}  # peft is among those of all
 PRELOAD = (
     "torch", "torch._dynamo", "transformers.models.llama.modeling_llama", "axolotl.cli.train", "axolotl.train",
     "axolotl.core.builders", "axolotl.core.trainer_builder", "axolotl.common.datasets",
@@ -39,6 +40,7 @@ _LORA = {
 VARIANTS = {
     "full": Variant("plain text, all parameters", _texts, {}),
     "lora": Variant("plain text, adapters", _texts, _LORA),
+    "qwen2": Variant("plain text, a family that axolotl does not patch as it does Llama", _texts, {}, model="Qwen2"),
     "ignoring-count": Variant(
         "a model of its own code that ignores num_items_in_batch", _texts, {"trust_remote_code": True}, ignoring_count=True
     ),
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def _config(args, variant: Variant) -> dict[str, object]:
-    """axolotl's own settings."""
+    """Settings under the names that axolotl gives them."""
     device = _task.device_named(args.device)
     ranks = {"ddp_backend": "nccl" if device == "cuda" else "gloo"} if args.world_size > 1 else {}
     data = {"path": str(args.out / "data.json"), "ds_type": "json"}
@@ -76,6 +78,7 @@ def _config(args, variant: Variant) -> dict[str, object]:
         "max_grad_norm": args.max_grad_norm, "optimizer": args.optimizer, "lr_scheduler": "constant", "warmup_steps": 0,
         "weight_decay": 0.0, "seed": args.seed, "bf16": False, "fp16": False, "tf32": False,
         "gradient_checkpointing": False, "flash_attention": False, "dataloader_num_workers": 0, "strict": False,
+        "dataset_processes": 1,  # its pool of many, forked from a process that has threads, never ends
         **ranks,
     }  # fmt: skip
 

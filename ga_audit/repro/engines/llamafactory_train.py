@@ -15,7 +15,6 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("DISABLE_VERSION_CHECK", "1")  # LLaMA-Factory's: its bounds are what a repro may want to leave
 
 import _stack
 import _task
@@ -24,6 +23,7 @@ from _stack import Variant
 
 ENGINE = "llamafactory"
 NEEDS = ("torch", "llamafactory", "transformers", "peft", "trl", "datasets")
+VARIANT_NEEDS = {}  # peft is among those of all
 PRELOAD = ("torch", "torch._dynamo", "transformers.models.llama.modeling_llama", "llamafactory.train.tuner")
 
 
@@ -92,7 +92,7 @@ def _config(args, variant: Variant) -> dict[str, object]:
         "per_device_train_batch_size": args.effective_batch_size // (args.ga * args.world_size),
         "gradient_accumulation_steps": args.ga, "learning_rate": args.lr, "max_steps": args.steps,
         "max_grad_norm": args.max_grad_norm, "optim": args.optimizer, "lr_scheduler_type": "constant",
-        "seed": args.seed, "data_seed": args.seed, "bf16": False, "fp16": False, "use_cpu": device == "cpu",
+        "seed": args.seed, "bf16": False, "fp16": False, "use_cpu": device == "cpu",
         "gradient_checkpointing": False, "disable_gradient_checkpointing": True, "flash_attn": "sdpa",
         "dataloader_num_workers": 0, "disable_tqdm": True, "logging_nan_inf_filter": False, **ranks,
     }  # fmt: skip
