@@ -29,11 +29,13 @@ SITUATION: Mapping[str, Mapping[str, object]] = {
     "D": {"trainer": "subclass with its own compute_loss returning a mean"},
     "E": {"label_smoothing": True},
     "lora": {"model": "accepts loss kwargs"},  # handed on by the adapters
+    "ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "pt-ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
 }
 # of a stock model it is not known beforehand what its forward takes: each release's own differs; Liger's Llama takes the
 # count and uses it, or takes nothing
 _OPEN_KINDS = {"model": ("A", "B", "B2"), "liger": ("A", "B")}
-_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
+_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward", "rm")}
 
 
 @dataclass(frozen=True, slots=True)

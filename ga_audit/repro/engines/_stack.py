@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -62,6 +63,7 @@ def train(args: argparse.Namespace, variant: Variant, config: Mapping[str, objec
     _task.set_up(args.seed)
     _join(args)
     _keep_caches_in(args.out / "cache")
+    _prepare_rows_here()
     size = args.effective_batch_size
     sequences = _task.sequences(size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths)
     data, held_out = sequences[: size * args.steps], sequences[size * args.steps :]
@@ -202,6 +204,23 @@ def _keep_caches_in(place: Path) -> None:
 
         datasets.config.HF_DATASETS_CACHE = str(place / "datasets")
     dynamic_module_utils.HF_MODULES_CACHE = str(place / "modules")
+
+
+def _prepare_rows_here() -> None:
+    """A few rows are made ready in this process: each worker of a pool would import the package for minutes again."""
+    with contextlib.suppress(ImportError):
+        import datasets
+
+        for name in ("map", "filter", "save_to_disk"):
+            setattr(datasets.Dataset, name, _without_workers(getattr(datasets.Dataset, name)))
+
+
+def _without_workers(method):
+    @functools.wraps(method)
+    def alone(*args, **kwargs):
+        return method(*args, **{**kwargs, "num_proc": None})
+
+    return alone
 
 
 def _join(args: argparse.Namespace) -> None:

@@ -78,7 +78,6 @@ def _config(args, variant: Variant) -> dict[str, object]:
         "max_grad_norm": args.max_grad_norm, "optimizer": args.optimizer, "lr_scheduler": "constant", "warmup_steps": 0,
         "weight_decay": 0.0, "seed": args.seed, "bf16": False, "fp16": False, "tf32": False,
         "gradient_checkpointing": False, "flash_attention": False, "dataloader_num_workers": 0, "strict": False,
-        "dataset_processes": 1,  # its pool of many, forked from a process that has threads, never ends
         **ranks,
     }  # fmt: skip
 

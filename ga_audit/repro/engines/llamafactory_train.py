@@ -6,6 +6,8 @@ and what the helper `_stack` says; `llamafactory-cli train OUT/config.yaml` runs
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import os
 import sys
@@ -77,7 +79,10 @@ def main() -> None:
 
     information = {"tiny": {"file_name": "data.json", **_COLUMNS[variant.settings["stage"]]}}
     (args.out / "dataset_info.json").write_text(json.dumps(information, indent=1), "utf-8")
-    _stack.train(args, variant, _config(args, variant), _run, {"llamafactory": _version(llamafactory)})
+    config = _config(args, variant)
+    if not _knows_trust(llamafactory):  # up to 0.9.1 it trusts a model's own code without being told
+        config.pop("trust_remote_code", None)
+    _stack.train(args, variant, config, _run, {"llamafactory": _version(llamafactory)})
 
 
 def _config(args, variant: Variant) -> dict[str, object]:
@@ -107,6 +112,11 @@ def _run(config: Path) -> None:
         run_exp()
     finally:
         sys.argv = kept
+
+
+def _knows_trust(package) -> bool:
+    hparams = importlib.import_module(f"{package.__name__}.hparams")
+    return any(field.name == "trust_remote_code" for field in dataclasses.fields(hparams.ModelArguments))
 
 
 def _version(package) -> str:
