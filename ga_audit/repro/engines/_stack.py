@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +84,11 @@ def train(args: argparse.Namespace, variant: Variant, config: Mapping[str, objec
         "world_size": args.world_size, "effective_batch_size": size, "seed": args.seed, "steps": args.steps,
         "max_grad_norm": args.max_grad_norm, "device": str(trainer.args.device), "dtype": "float32",
         "packages": {name: version.partition("+")[0] for name, version in {**packages, **_versions()}.items()},
-        "seconds": watch.seconds, "measured": watch.measure.found, "logged": _measure.logged(trainer),
+        "measured": watch.measure.found, "logged": _measure.logged(trainer),
+        "throughput": watch.measure.throughput(
+            [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)],
+            dtype=torch.float32, benchmark=args.benchmark,
+        ),
     }  # fmt: skip
     if not variant.own_loss:
         truth["held_out_loss"] = _task.held_out_loss(watch.model, _task.collate(held_out))
@@ -99,7 +102,6 @@ class Watch:
         self.args, self.variant = args, variant
         self.trainer = self.model = self.before = self.after = None
         self.measure = _measure.Measure([], args.measure_every, None)
-        self.seconds = 0.0
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -136,9 +138,9 @@ class Watch:
         self.measure.loss_of = _measure.own_loss(trainer) if own else _measure.token_mean
         self.measure.attach(trainer)
         self._check_rows(trainer, batches)
-        began = time.perf_counter()
+        self.measure.clock.start()
         result = plain(trainer, *args, **kwargs)
-        self.seconds = time.perf_counter() - began
+        self.measure.clock.stop()
         self.after = _task.flat_parameters(trainer.model)
         return result
 
