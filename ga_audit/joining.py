@@ -18,13 +18,14 @@ import numpy as np
 
 from ga_audit import settings
 from ga_audit.run import Note, Role, Run
+from ga_audit.stats.arrays import median
 
 _CHECKPOINT = re.compile(r"(checkpoint|global_step|epoch|step)[-_]?\d+$")
 _LOG_FOLDERS = frozenset({"logs", "log", "tensorboard", "tb", "tb_logs", "files", "logging", "trainer_logs"})
 # names that a trainer gives: only these may be views of one training
 _CANONICAL = re.compile(
     r"(trainer_state\.json|trainer_log\.jsonl|logging\.jsonl|metrics\.csv|progress\.csv|log_\d+\.txt|all_results\.json|"
-    r"events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
+    r"console\.txt|debug\.log|events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
 )
 _RUNS_FOLDER = "runs"
 _TRACKERS = ("wandb", "mlflow", "trackio")  # they name their runs
@@ -164,9 +165,9 @@ def _same_training(one: Run, two: Run) -> bool:
             continue
         ratio = np.log(x[ok]) - np.log(y[ok])
         # one training logged twice differs by rounding and at most a constant factor
-        if np.median(np.abs(ratio - np.median(ratio))) > 0.01:
+        if median(np.abs(ratio - median(ratio))) > 0.01:
             return False
-        if role is Role.LEARNING_RATE and abs(float(np.median(ratio))) > 0.01:
+        if role is Role.LEARNING_RATE and abs(median(ratio)) > 0.01:
             return False
     return True
 

@@ -97,6 +97,7 @@ OTHER_KEYS: Mapping[str, tuple[str, ...]] = {
     )
 } | {
     "lora": ("peft_config", "use_peft", "lora_rank", "lora_r", "lora"),
+    "liger": ("use_liger_kernel", "enable_liger_kernel"),
     "deepspeed": ("deepspeed", "deepspeed_config"),
     "zero_stage": ("zero_optimization.stage", "zero_stage"),
     "train_dataset_size": ("train_dataset_size", "num_examples", "n_train"),

@@ -57,7 +57,7 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, trust: Trust) -> Ru
         setting = _first(flat, keys, _plain, source, trust)
         if setting is not None and (name, setting.value) != ("max_steps", -1):  # the Trainer's "not set"
             other[name] = setting
-    for name in ("lora", "deepspeed"):
+    for name in ("lora", "liger", "deepspeed"):
         setting = _switch(mapping, OTHER_KEYS[name], source, trust)
         if setting is not None:
             other[name] = setting
@@ -78,7 +78,9 @@ def _switch(mapping: Mapping[str, Any], keys: tuple[str, ...], source: str, trus
             value = mapping[key]
             if isinstance(value, Mapping) and set(value) <= {"value", "desc"}:
                 value = value.get("value")
-            return Setting(bool(value) and value not in ("None", "none", "null", "{}"), f"{source}: {key}", trust)
+            return Setting(
+                bool(value) and value not in ("None", "none", "null", "{}", "False", "false"), f"{source}: {key}", trust
+            )
     return None
 
 

@@ -21,7 +21,8 @@ STOCK = "stock"  # a trainer without a loss of its own
 # what an entry may ask of a run; a condition that the logs do not settle is named in the match
 CONDITIONS = frozenset({
     "deepspeed", "trainer", "model", "label_smoothing", "custom_loss", "average_tokens_across_devices", "data_parallel",
-    "zero_stage", "multi_rank", "labels_in_batch",
+    "zero_stage", "multi_rank", "labels_in_batch", "liger",
+    "transformers",  # releases of it that a bug of another package needs: a PEP 440 specifier
 })  # fmt: skip
 
 
@@ -39,15 +40,20 @@ class Affected:
         return "==" in self.releases or "<" in self.releases
 
     def holds(self, release: str) -> bool:
-        """Whether a release is in the range; development versions count as the release that they lead to."""
-        from packaging.specifiers import SpecifierSet
-        from packaging.version import InvalidVersion, Version
+        """Whether a release is in the range."""
+        return within(self.releases, release)
 
-        try:
-            version = Version(release)
-        except InvalidVersion:
-            return False
-        return SpecifierSet(self.releases).contains(version.base_version, prereleases=True)
+
+def within(specifier: str, release: str) -> bool:
+    """Whether a release meets a PEP 440 specifier; development versions count as the release that they lead to."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        version = Version(release)
+    except InvalidVersion:
+        return False
+    return SpecifierSet(specifier).contains(version.base_version, prereleases=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,11 @@ def problems(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
             SpecifierSet(row["releases"])
         except InvalidSpecifier:
             yield f"{row['releases']!r} is no PEP 440 specifier"
+        beside = row.get("when", {}).get("transformers", "")
+        try:
+            SpecifierSet(beside)
+        except InvalidSpecifier:
+            yield f"{beside!r} is no PEP 440 specifier"
         if unknown := set(row.get("when", {})) - CONDITIONS:
             yield f"unknown conditions {sorted(unknown)}"
         if not {"loss", "grad_norm", "gradient"} & set(row.get("signature", {})):
@@ -253,9 +264,12 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         elif name == "label_smoothing":
             known = other.get("label_smoothing_factor")
             values.append(None if known is None else float(known.value) > 0)
-        elif name == "average_tokens_across_devices":
+        elif name in {"average_tokens_across_devices", "liger"}:
             known = other.get(name)
             values.append(None if known is None else bool(known.value))
+        elif name == "transformers":
+            known = run.settings.packages.get(name)
+            values.append(None if known is None else wanted if within(wanted, known.value) else "other")
         elif name in {"trainer", "custom_loss"}:
             known = other.get("trainer")
             values.append(None if known is None or known.value != STOCK else STOCK)
@@ -288,11 +302,12 @@ def _models() -> Mapping[str, Mapping[str, Sequence[str]]]:
 def _loss_arguments(run: Run) -> str | None:
     """What the stock model of a run does with loss arguments in its release: uses, ignores, none; None = not known.
 
-    A model of its own under a stock name, and one that adapters wrap, cannot be told from the log.
+    A model of its own under a stock name, one that adapters wrap, and one whose forward Liger replaces cannot be told
+    from the log.
     """
-    architectures, release = run.settings.other.get("architectures"), run.settings.packages.get("transformers")
-    lora = run.settings.other.get("lora")
-    if architectures is None or release is None or (lora is not None and lora.value):
+    other = run.settings.other
+    architectures, release = other.get("architectures"), run.settings.packages.get("transformers")
+    if architectures is None or release is None or any(other[n].value for n in ("lora", "liger") if n in other):
         return None
     names = architectures.value if isinstance(architectures.value, list) else [architectures.value]
     table = _models()

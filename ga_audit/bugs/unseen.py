@@ -8,6 +8,7 @@ import numpy as np
 
 from ga_audit.bugs import catalogue
 from ga_audit.run import Note, Role, Run
+from ga_audit.stats.arrays import median
 
 
 def notes(runs: Sequence[Run]) -> Iterator[Note]:
@@ -42,5 +43,5 @@ def _norm(run: Run, factor: float) -> str:
     values = series.value[np.isfinite(series.value)] if series is not None else np.zeros(0)
     if not len(values):
         return ""
-    middle = float(np.median(values))
+    middle = median(values)
     return f"; the logged grad_norm (median {middle:.3g}) would be {middle / factor:.3g} as a mean"

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.correction import Plan
     from ga_audit.finding import Audit, Diagnosis, Hypothesis
-    from ga_audit.run import Role, Run, Schedule
+    from ga_audit.pipeline import Options
+    from ga_audit.run import Role, Run
 
 
 @click.command(
@@ -36,11 +37,7 @@ if TYPE_CHECKING:
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, Schedule],
-    world_size: dict[str, int],
-    loss_key: str | None,
-    grad_norm_key: str | None,
-    stack: tuple[str, ...],
+    reading: Options,
     output: Path | None,
     force: bool,
     dry_run: bool,
@@ -65,8 +62,7 @@ def command(
 
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
-    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
-    runs, failures = pipeline.read_runs(targets, options)
+    runs, failures = pipeline.read_runs(targets, reading)
     own = [run for run in runs if run.corrected_by]
     for failure in failures:
         show_error(failure.error)
@@ -83,7 +79,8 @@ def command(
         audit = pipeline.audit_runs(rest)
         made = _plans(audit)
     _finish(targets, made, audit, rest, output, force=force, dry_run=dry_run, as_json=as_json, keep=include_original,
-            failed=bool(failures), upload=upload, annotate=annotate)  # fmt: skip
+            failed=bool(failures), upload=upload, annotate=annotate,
+            timeout=int(reading.fetch.get("timeout", "60")))  # fmt: skip
 
 
 def _plan(run: Run, hypotheses: dict[Role, Hypothesis], reason: str) -> Plan | None:
@@ -136,7 +133,7 @@ def _of_bug(name: str) -> dict[Role, Hypothesis]:
 
 def _finish(
     targets: Sequence[str], made: list[Plan], audit: Audit | None, runs: Sequence[Run], output: Path | None, *,
-    force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool, upload: bool, annotate: bool,
+    force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool, upload: bool, annotate: bool, timeout: int,
 ) -> None:  # fmt: skip
     from ga_audit import correction
 
@@ -159,7 +156,7 @@ def _finish(
         result |= {"written": files, "output": str(top)}
         if not as_json:
             click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md says what was done)")
-        result |= _publish(made, top, upload=upload, annotate=annotate, quiet=as_json)
+        result |= _publish(made, top, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     if not runs or failed or (undecided and not made):
@@ -171,12 +168,11 @@ def _finish(
     leave(ExitCode.HEALTHY)
 
 
-def _publish(made: list[Plan], top: Path, *, upload: bool, annotate: bool, quiet: bool) -> dict[str, Any]:
+def _publish(made: list[Plan], top: Path, *, upload: bool, annotate: bool, timeout: int, quiet: bool) -> dict[str, Any]:
     """What the user asked for on the server, and nothing else."""
     from ga_audit import publishing
     from ga_audit.safe_output import inside
 
-    timeout = int(fetching().get("timeout", "60"))
     result: dict[str, Any] = {}
     if upload:
         folders = {p.run.id: inside(top, p.run.name) for p in made}

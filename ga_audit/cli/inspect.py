@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ga_audit import registry
-from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.finding import Audit
-    from ga_audit.run import ReadFailure, Schedule
+    from ga_audit.pipeline import Options
+    from ga_audit.run import ReadFailure
 
 
 def _formats() -> dict[str, str]:
@@ -34,11 +35,7 @@ def _formats() -> dict[str, str]:
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, Schedule],
-    world_size: dict[str, int],
-    loss_key: str | None,
-    grad_norm_key: str | None,
-    stack: tuple[str, ...],
+    reading: Options,
     form: str,
     explain: bool,
     show_series: bool,
@@ -56,9 +53,8 @@ def command(
     """  # noqa: D301 (\b is Click's)
     from ga_audit import pipeline
 
-    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
     with _progress() as progress:
-        runs, failures = pipeline.read_runs(targets, options, progress=progress)
+        runs, failures = pipeline.read_runs(targets, reading, progress=progress)
     if show_series:
         from ga_audit.render._series import render_series
 

@@ -84,28 +84,19 @@ def _schedules(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return schedules
 
 
-_FETCH = "ga_audit.fetch"
-
-
-def _fetch_option(ctx: click.Context, param: click.Parameter, value: object) -> None:
-    """Keep an option of fetching in the context: commands pass them on as one."""
-    held = ctx.meta.setdefault(_FETCH, {})
-    if param.name == "timeout" and value is not None:
-        held["timeout"] = str(value)
-    elif param.name == "no_cache" and value:
-        held["cache"] = "no"
-
-
-def fetching() -> dict[str, str]:
-    """What the user said about fetching, for `pipeline.Options.fetch`."""
-    return dict(click.get_current_context().meta.get(_FETCH, {}))
-
-
 def reading_options(function: F) -> F:
-    """Options of every command that reads logs: targets, --ga, --world-size, --loss-key, --grad-norm-key, --stack.
+    """Options of every command that reads logs, given to it as `targets` and, all the others in one, `reading`."""
 
-    `--timeout` and `--no-cache` are no arguments of the command: it asks `fetching()`.
-    """
+    @functools.wraps(function)
+    def reads(*, timeout: int | None, no_cache: bool, **given: Any) -> Any:
+        from ga_audit.pipeline import Options
+
+        fetch = {"timeout": str(timeout)} if timeout else {}
+        fetch |= {"cache": "no"} if no_cache else {}
+        own = {name: given.pop(name) for name in ("ga", "world_size", "loss_key", "grad_norm_key", "stack")}
+        return function(reading=Options(**own, fetch=fetch), **given)
+
+    command: Any = reads
     for option in reversed((
         click.argument("targets", nargs=-1, required=True, metavar="PATH..."),
         click.option("--ga", multiple=True, callback=_schedules, metavar="[NAME=]N",
@@ -116,10 +107,9 @@ def reading_options(function: F) -> F:
         click.option("--grad-norm-key", metavar="KEY", help="Name of the gradient norm in the logs."),
         click.option("--stack", multiple=True, metavar="PACKAGE==RELEASE",
                      help="Release of a package that trained the runs, where the logs do not say."),
-        click.option("--timeout", type=click.IntRange(min=1), metavar="SECONDS", expose_value=False, is_eager=True,
-                     callback=_fetch_option, help="Longest wait for a server's answer [60]."),
-        click.option("--no-cache", is_flag=True, expose_value=False, is_eager=True, callback=_fetch_option,
-                     help="Fetch again what was fetched before."),
+        click.option("--timeout", type=click.IntRange(min=1), metavar="SECONDS",
+                     help="Longest wait for a server's answer [60]."),
+        click.option("--no-cache", is_flag=True, help="Fetch again what was fetched before."),
     )):  # fmt: skip
-        function = option(function)
-    return function
+        command = option(command)
+    return command  # type: ignore[no-any-return]

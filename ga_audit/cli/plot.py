@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode, RefusedToOverwrite
 
 if TYPE_CHECKING:
-    from ga_audit.run import Schedule
+    from ga_audit.pipeline import Options
 
 _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.KINDS; plots loads numpy
 
@@ -28,11 +28,7 @@ _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.K
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, Schedule],
-    world_size: dict[str, int],
-    loss_key: str | None,
-    grad_norm_key: str | None,
-    stack: tuple[str, ...],
+    reading: Options,
     output: Path,
     kind: str,
     dark: bool,
@@ -51,7 +47,7 @@ def command(
         raise RefusedToOverwrite(
             "exists already", where=str(output), remedy="Give another -o, or --force to replace it."
         )
-    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching()))
+    audit = pipeline.audit(targets, reading)
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ga_audit import registry
-from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options, show_error
+from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.finding import Audit, Diagnosis
-    from ga_audit.run import Schedule
+    from ga_audit.pipeline import Options
 
 _TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.issue has them; it loads more than Click
 
@@ -30,11 +30,7 @@ _TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.iss
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, Schedule],
-    world_size: dict[str, int],
-    loss_key: str | None,
-    grad_norm_key: str | None,
-    stack: tuple[str, ...],
+    reading: Options,
     output: Path,
     template: str,
     no_redact: bool,
@@ -48,7 +44,7 @@ def command(
     """
     from ga_audit import pipeline
 
-    audit = pipeline.audit(targets, pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching()))
+    audit = pipeline.audit(targets, reading)
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:

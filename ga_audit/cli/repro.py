@@ -53,7 +53,7 @@ def whole_numbers(ctx: click.Context, param: click.Parameter, value: str) -> tup
 @click.option("--optimizer", help="Name of the optimizer, as the engine takes it: adamw_torch, sgd, ...")
 @click.option("--lr", type=float, help="Learning rate.")
 @click.option("--max-grad-norm", type=float, help="Clipping; 0 for none.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the autocast.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the autocast.  [default: by the device]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--lengths", type=click.Choice(["fixed", "variable"]), help="Lengths of the sequences.")
 @click.option("--packing", is_flag=True, help="Sequences laid end to end, cut into rows of one length.")

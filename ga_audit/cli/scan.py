@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ga_audit import registry
-from ga_audit.cli.options import errors_to_status, fetching, leave, reading_options
+from ga_audit.cli.options import errors_to_status, leave, reading_options
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
-    from ga_audit.run import Schedule
+    from ga_audit.pipeline import Options
     from ga_audit.selection import Condition
     from ga_audit.survey import Progress, Survey
 
@@ -65,11 +65,7 @@ def _conditions(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 @errors_to_status
 def command(
     targets: tuple[str, ...],
-    ga: dict[str, Schedule],
-    world_size: dict[str, int],
-    loss_key: str | None,
-    grad_norm_key: str | None,
-    stack: tuple[str, ...],
+    reading: Options,
     since: Any,
     tags: tuple[str, ...],
     conditions: tuple[Condition, ...],
@@ -91,17 +87,15 @@ def command(
     ga-audit scan runs/ -o scan.html
     ga-audit scan entity/project --dask tcp://scheduler:8786 --format csv
     """  # noqa: D301 (\b is Click's)
-    from ga_audit import pipeline
     from ga_audit.selection import Selection
     from ga_audit.survey import survey
 
     form = form or _form_of(output)
     if output is not None and output.exists() and not force:
         raise AuditError("exists already", where=str(output), remedy="Give another -o, or --force to replace it.")
-    options = pipeline.Options(ga, world_size, loss_key, grad_norm_key, stack, fetching())
     with _executor(jobs, dask) as executor, _progress() as progress:
         selection = Selection(since, tags, conditions)
-        found = survey(targets, options, executor=executor, selection=selection, progress=progress)
+        found = survey(targets, reading, executor=executor, selection=selection, progress=progress)
     rich = sys.stdout.isatty() and output is None if color is None else color
     text = _rendered(found, form, every=every, redacted=not no_redact, color=rich)
     if output is None:

@@ -16,6 +16,7 @@ import numpy as np
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Hypothesis, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run, Series
+from ga_audit.stats.arrays import median
 
 OTHER_DENSITY = 1 / 8
 _NO_GA = "gradient_accumulation_steps is not known"
@@ -70,7 +71,7 @@ def centre(step: FloatArray, window: int | None) -> FloatArray:
     """Where on the step axis the mean over each point's window lies: half a window before its step."""
     if len(step) < 2:
         return step
-    width = float(window or np.median(np.diff(step)))
+    width = float(window or median(np.diff(step)))
     before = np.concatenate([[step[0] - min(width, step[0])], step[:-1]])
     middle: FloatArray = step - np.minimum(step - before, width) / 2
     return middle

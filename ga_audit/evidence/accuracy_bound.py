@@ -28,6 +28,7 @@ from ga_audit.evidence._objective import Objective, objective
 from ga_audit.finding import Evidence, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
+from ga_audit.stats.arrays import median
 
 KIND = "accuracy_bound"
 OUTSIDE = 0.01
@@ -60,9 +61,9 @@ def _speak(run: Run) -> Evidence | Silence:
     when, share = _single.constant_part(run, accuracy)
     _, i, j = np.intersect1d(step, when, return_indices=True)
     share = share[j]
-    if not len(i) or np.median(share) >= 1:
+    if not len(i) or median(share) >= 1:
         return Silence(KIND, f"{run.name} has no loss and token accuracy below 1 at one step", "", Role.LOSS)
-    level, p = float(np.median(value[i][len(i) // 2 :])), float(np.median(share[len(share) // 2 :]))
+    level, p = median(value[i][len(i) // 2 :]), median(share[len(share) // 2 :])
     low, high = band(p, vocabulary.value)
     found = _single.likelihoods(run, lambda factor: _log_density(math.log(level) - factor, low, high))
     if max(abs(v) for h, v in found.items() if h.name != "other") < 1e-9:

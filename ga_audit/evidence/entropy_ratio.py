@@ -29,6 +29,7 @@ from ga_audit.evidence._objective import Objective, objective
 from ga_audit.finding import Evidence, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run
+from ga_audit.stats.arrays import median
 
 KIND = "entropy_ratio"
 SCALES = {Role.ENTROPY: 0.3, Role.PERPLEXITY: 0.2}
@@ -50,7 +51,7 @@ def _speak(run: Run) -> Evidence | Silence:
         kind, why = objective(run)
         if kind not in (Objective.LANGUAGE_MODEL, Objective.UNKNOWN):
             return Silence(KIND, f"{role.value} of {run.name} is not that of its loss ({why})", "", Role.LOSS)
-        z = float(np.median(gaps))
+        z = median(gaps)
         if role is Role.PERPLEXITY and abs(z) < _SAME:
             return Silence(
                 KIND, f"perplexity of {run.name} is exp of its logged loss, so it shows nothing", "", Role.LOSS

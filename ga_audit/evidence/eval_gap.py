@@ -35,6 +35,7 @@ from ga_audit.evidence._objective import Objective, is_encoder_decoder, objectiv
 from ga_audit.finding import Evidence, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run
+from ga_audit.stats.arrays import median
 
 KIND = "eval_gap"
 SCALE = {Objective.LANGUAGE_MODEL: 0.2}
@@ -66,7 +67,7 @@ def _speak(run: Run) -> Evidence | Silence:
             "Log the loss at least as often as you evaluate.", Role.LOSS,
         )  # fmt: skip
     late = gaps[len(gaps) // 2 :]
-    z = float(np.median(late))
+    z = median(late)
     kind, why = objective(run)
     drift = abs(float(gaps[0]) - z) / 2
     scale = math.hypot(SCALE.get(kind, OTHER_SCALE), drift, ONE_EVALUATION if len(gaps) == 1 else 0.0)
@@ -96,7 +97,7 @@ def ratios(run: Run) -> FloatArray:
     if not len(step) or not len(when):
         return np.zeros(0)
     x = _single.centre(step, train.window)
-    gap = float(np.median(np.diff(step))) if len(step) > 1 else 0.0
+    gap = median(np.diff(step)) if len(step) > 1 else 0.0
     reach = max(10.0, 0.03 * float(step[-1]), gap)
     near = (when >= step[0] - reach) & (when <= step[-1] + reach)
     out: FloatArray = _single.at(when[near], x, np.log(value)) - np.log(level[near])

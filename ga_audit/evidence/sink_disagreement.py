@@ -26,6 +26,7 @@ from ga_audit.evidence import _single
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run, Series
+from ga_audit.stats.arrays import median
 
 KIND = "sink_disagreement"
 SCALE = 0.05
@@ -51,7 +52,7 @@ def _speak(run: Run, one: Series, two: Series) -> Evidence | Silence:
     good = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
     if good.sum() < LEAST:
         return Silence(KIND, f"{one.sink} and {two.sink} of {run.name} share fewer than {LEAST} steps", "", Role.LOSS)
-    z = float(np.median(np.log(x[good] / y[good])))
+    z = median(np.log(x[good] / y[good]))
     if abs(z) < AGREE:
         return Silence(
             KIND, f"{one.sink} and {two.sink} of {run.name} agree: both are right, or both are wrong", "", Role.LOSS

@@ -21,13 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
 from ga_audit.finding import Evidence, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
+from ga_audit.stats.arrays import median
 
 KIND = "vocabulary_bound"
 LOWEST = 0.05  # nats per token: below, a right loss is rare
@@ -58,9 +57,9 @@ def _speak(run: Run) -> Evidence | Silence:
     if not len(value):
         return Silence(KIND, f"the loss of {run.name} has no value above zero", "", Role.LOSS)
     half = value[len(value) // 2 :]
-    level = float(np.median(half))
+    level = median(half)
     quarter = max(len(half) // 2, 1)
-    falling = len(half) >= 4 and float(np.median(half[:quarter]) / np.median(half[-quarter:])) > 1 + FALLS_BY
+    falling = len(half) >= 4 and median(half[:quarter]) / median(half[-quarter:]) > 1 + FALLS_BY
     bound = math.log(vocabulary.value)
     share = ABOVE_AND_FALLING if falling else ABOVE
     found = _single.likelihoods(run, lambda factor: _log_density(math.log(level) - factor, bound, share))

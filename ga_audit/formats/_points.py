@@ -15,6 +15,7 @@ from ga_audit import naming
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Target
 from ga_audit.run import Note, Role, Series
+from ga_audit.stats.arrays import median
 
 STEP_KEYS = (
     "step", "global_step", "train/global_step", "trainer/global_step", "current_steps", "iteration", "iter", "_step",
@@ -151,7 +152,7 @@ def make_series(
             notes = (*notes, Note("repeated-steps", f"{name!r}: {dropped} repeated steps, {how}; the last value counts",
                                   count=dropped))  # fmt: skip
     if window is None and len(step) > 2:
-        window = int(np.median(np.diff(step)))
+        window = int(median(np.diff(step)))
     return Series(role, name, sink, source, step, value, window, notes)
 
 

@@ -5,15 +5,9 @@ Asked through the REST interface, so MLflow need not be installed. Of each run o
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.parse import urlsplit
 
 from ga_audit import naming, settings
 from ga_audit.errors import UnreadableLog
@@ -63,6 +57,8 @@ def expand(target: Target) -> Iterator[Target]:
     AuditError
         no answer, no access, or no runs.
     """
+    from ga_audit.formats import _mlflow_rest
+
     place = _place(target.path)
     assert place is not None
     if place.run is not None:
@@ -72,11 +68,11 @@ def expand(target: Target) -> Iterator[Target]:
     if place.experiment is not None:
         experiments = [place.experiment]
     else:
-        found = _pages(place, "experiments/search", {"max_results": _PAGE}, "experiments", timeout)
+        found = _mlflow_rest.pages(place.base, "experiments/search", {"max_results": _PAGE}, "experiments", timeout)
         experiments = [str(e["experiment_id"]) for e in found]
     empty = True
     query = {"experiment_ids": experiments, "max_results": _PAGE}
-    for run in _pages(place, "runs/search", query, "runs", timeout):
+    for run in _mlflow_rest.pages(place.base, "runs/search", query, "runs", timeout):
         empty = False
         info = run["info"]
         yield replace(target, path=f"{place.base}/#/experiments/{info['experiment_id']}/runs/{info['run_id']}")
@@ -92,10 +88,12 @@ def read(target: Target) -> Iterator[Run]:
     AuditError
         no answer, no access, no training loss.
     """
+    from ga_audit.formats import _mlflow_rest
+
     place = _place(target.path)
     assert place is not None
     timeout = float(target.options.get("timeout", _TIMEOUT))
-    run = _asked(place, "runs/get", {"run_id": place.run}, timeout, post=False).get("run", {})
+    run = _mlflow_rest.asked(place.base, "runs/get", {"run_id": place.run}, timeout, post=False).get("run", {})
     info, data = run.get("info", {}), run.get("data", {})
     points = Rows(SINK, target.path)
     for metric in data.get("metrics", []):
@@ -103,7 +101,7 @@ def read(target: Target) -> Iterator[Run]:
         if naming.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key) is None:
             continue
         query = {"run_id": place.run, "metric_key": name, "max_results": _POINTS}
-        history = _pages(place, "metrics/get-history", query, "metrics", timeout, post=False)
+        history = _mlflow_rest.pages(place.base, "metrics/get-history", query, "metrics", timeout, post=False)
         for point in sorted(history, key=lambda p: int(p.get("timestamp") or 0)):
             points.add(name, int(point.get("step") or 0), point.get("value"))
     series, left = points.series(target)
@@ -116,72 +114,3 @@ def read(target: Target) -> Iterator[Run]:
         target.path, str(info.get("run_name") or place.run), f"mlflow:{place.run}", found, series,
         (Source(SINK, target.path),), notes=notes, left_out=left, private=(urlsplit(place.base).hostname or "",),
     )  # fmt: skip
-
-
-# --- REST --------------------------------------------------------------------------------------------------------------
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirect would carry the password to another server."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-def _pages(
-    place: _Place, what: str, query: Mapping[str, Any], key: str, timeout: float, *, post: bool = True
-) -> Iterator[dict[str, Any]]:
-    token = ""
-    while True:
-        reply = _asked(place, what, {**query, **({"page_token": token} if token else {})}, timeout, post=post)
-        yield from (item for item in reply.get(key, []) if isinstance(item, dict))
-        token = str(reply.get("next_page_token") or "")
-        if not token:
-            return
-
-
-def _asked(place: _Place, what: str, query: Mapping[str, Any], timeout: float, *, post: bool = True) -> dict[str, Any]:
-    url = f"{place.base}/api/2.0/mlflow/{what}" + ("" if post else f"?{urlencode(query)}")
-    request = Request(url, data=json.dumps(query).encode() if post else None, headers=_headers(place.base))  # noqa: S310
-    try:
-        with build_opener(_NoRedirect).open(request, timeout=timeout) as reply:
-            found = json.load(reply)
-    except HTTPError as error:
-        meaning = {
-            401: "the server wants a login", 403: "you have no permission to read this",
-            404: "there is no such run or experiment",
-        }  # fmt: skip
-        remedy = "Set MLFLOW_TRACKING_URI with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN."
-        message = meaning.get(error.code, f"the server answers {error.code}")
-        raise UnreadableLog(
-            message, where=place.base, remedy=remedy if error.code < 404 else "Check the address."
-        ) from None
-    except TimeoutError:
-        message = f"no answer within {timeout:g} s"
-        raise UnreadableLog(
-            message, where=place.base, remedy="Check the connection, or give a longer --timeout."
-        ) from None
-    except (URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise UnreadableLog(f"cannot be reached: {reason}", where=place.base, remedy="Check the address.") from None
-    except ValueError:
-        raise UnreadableLog(
-            "is no MLflow server", where=place.base, remedy="Give the URL that the browser shows."
-        ) from None
-    if not isinstance(found, dict):
-        raise UnreadableLog("is no MLflow server", where=place.base, remedy="Give the URL that the browser shows.")
-    return found
-
-
-def _headers(base: str) -> dict[str, str]:
-    """The login goes to the server of MLFLOW_TRACKING_URI alone, never to one that somebody pasted."""
-    headers = {"Content-Type": "application/json"}
-    own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if urlsplit(own).netloc.rpartition("@")[2] != urlsplit(base).netloc:
-        return headers
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
-    elif user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from ga_audit.errors import EngineFailed
 from ga_audit.repro.packages import install_environment, without_dependencies
 
 INSTALL_SECONDS = 600
+LONGEST_NAME = 120  # file systems hold 255 bytes, Windows 260 characters of a whole path
 READY = "ga-audit-ready"
 
 # Runs under the interpreter that has torch: the top-level files of torch and of all that it needs.
@@ -56,7 +58,7 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     """
     if _run([torch_python, "-c", "import torch"], "torch cannot be imported", check=False).returncode:
         raise EngineFailed(f"{torch_python} has no torch", remedy='Install it: pip install "ga-audit[repro]"')
-    name = re.sub(r"[^\w.]+", "-", "_".join(requirements))
+    name = _name(requirements)
     place = (cache or cache_dir()) / name
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if (place / READY).is_file():
@@ -69,11 +71,10 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     else:
         _run([torch_python, "-m", "venv", str(place)], "cannot make an environment")
         install = [str(python), "-m", "pip", "install", "-q"]
-    _overlay_torch(place, python, torch_python)
-    _run(
-        [*install, *(r for r in requirements if not without_dependencies(r)), "numpy", "psutil"],
-        f"cannot install {name}",
-    )
+    overlay = _overlay_torch(place, python, torch_python)
+    # what torch brought along (its Triton) stays as it is
+    plain = [r for r in requirements if not without_dependencies(r) and not (overlay / r).exists()]
+    _run([*install, *plain, "numpy", "psutil"], f"cannot install {name}")
     if torch_bound := [r for r in (*requirements, "accelerate") if without_dependencies(r)]:
         named = {r.partition("==")[0]: r for r in reversed(torch_bound)}
         _run([*install, "--no-deps", *named.values()], f"cannot install {name}")
@@ -81,7 +82,16 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     return str(python)
 
 
-def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:
+def _name(requirements: tuple[str, ...]) -> str:
+    """Of an environment's folder: its requirements, or as many as a file name holds and a digest of all."""
+    name = re.sub(r"[^\w.]+", "-", "_".join(requirements))
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
+
+
+def _overlay_torch(place: Path, python: Path, torch_python: str) -> Path:
     listing = _run([torch_python, "-c", _CLOSURE], "cannot list torch's files").stdout
     overlay = place / "torch-overlay"
     overlay.mkdir()
@@ -91,6 +101,7 @@ def _overlay_torch(place: Path, python: Path, torch_python: str) -> None:
             (overlay / source.name).symlink_to(source, target_is_directory=source.is_dir())
     where = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], "no site-packages")
     (Path(where.stdout.strip()) / "ga_audit_torch.pth").write_text(f"{overlay}\n", "utf-8")
+    return overlay
 
 
 def _run(argv: list[str], failure: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -28,13 +28,19 @@ _PLAIN: Mapping[str, Mapping[str, object]] = {
     "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
     "D": {"trainer": "subclass with its own compute_loss returning a mean"},
     "E": {"label_smoothing": True},
+    "lora": {"model": "accepts loss kwargs"},  # handed on by the adapters
+    "ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "pt-ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
 }
 SITUATION: Mapping[str, Mapping[str, object]] = {
     **_PLAIN,
     "A-deepspeed-zero1": {**_PLAIN["A"], "deepspeed": True, "zero_stage": 1},
     **{f"{name}-deepspeed": {**_PLAIN[name], "deepspeed": True, "zero_stage": 2} for name in ("A", "B", "D")},
 }
-_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward")}
+# of a stock model it is not known beforehand what its forward takes: each release's own differs; Liger's Llama takes the
+# count and uses it, or takes nothing
+_OPEN_KINDS = {"model": ("A", "B", "B2"), "liger": ("A", "B")}
+_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward", "rm")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Row:
     bugs: tuple[str, ...] = ()  # of the catalogue, that this stack has and that do what was measured
     beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
     cosine: float | None = None  # the lowest of the real gradient with the whole batch's
+    note: str | None = None  # what the numbers must say of themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
     cosine = None if found.cosine is None else round(found.cosine, 4)
     row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine)
-    return replace(row, bugs=known_bugs(row))
+    return replace(row, bugs=known_bugs(row), note="; ".join(found.notes) or None)
 
 
 def known_bugs(row: Row) -> tuple[str, ...]:
@@ -109,9 +116,8 @@ def known_bugs(row: Row) -> tuple[str, ...]:
     measured = (row.loss, row.grad_norm, row.gradient)
     if row.verdict not in ("gradients", "logging only") or None in measured:
         return ()
-    # of a stock model it is not known beforehand what its forward takes: each release's own differs
-    rows = ("A", "B", "B2") if row.variant in engines()["transformers"].models else (row.variant,)
-    situations = [SITUATION.get(name, _TRL.get(name, {})) for name in rows]
+    rows = _OPEN_KINDS.get("model" if row.variant in engines()["transformers"].models else row.variant, (row.variant,))
+    situations = [{"liger": row.variant == "liger", **SITUATION.get(name, _TRL.get(name, {}))} for name in rows]
     found = []
     stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
     for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
@@ -119,7 +125,7 @@ def known_bugs(row: Row) -> tuple[str, ...]:
         if judge.is_astray(row.cosine) != (affected.signature.gradient is None):
             continue  # a gradient that points elsewhere has no exponent
         fits = all(s is None or _about(m, s[0]) for s, m in zip(signature, measured, strict=True))
-        if fits and any(_holds(affected.when, situation) for situation in situations):
+        if fits and any(_holds(affected.when, situation, dict(stack)) for situation in situations):
             found.append(bug.id)
     return tuple(dict.fromkeys(found))
 
@@ -128,8 +134,10 @@ def _about(measured: float | None, exponent: float) -> bool:
     return measured is not None and abs(measured - exponent) < judge.TOLERANCE
 
 
-def _holds(when: Mapping[str, object], situation: Mapping[str, object]) -> bool:
+def _holds(when: Mapping[str, object], situation: Mapping[str, object], stack: Mapping[str, str]) -> bool:
     held = {"deepspeed": False, "multi_rank": False, **situation}
+    if (wanted := str(when.get("transformers", ""))) and catalogue.within(wanted, stack.get("transformers", "")):
+        held["transformers"] = wanted
     return all(held.get(name) == wanted for name, wanted in when.items())
 
 
@@ -165,8 +173,15 @@ def changes(rows: Sequence[Row]) -> tuple[str, ...]:
         for before, after in pairwise(measured):
             if before.verdict != after.verdict:
                 kind = "first good" if after.verdict == "healthy" else "first bad"
-                found.append(f"{variant}: {kind} {after.release} ({after.verdict}; {before.release}: {before.verdict})")
+                line = f"{variant}: {kind} {after.release} ({after.verdict}; {before.release}: {before.verdict})"
+                found.append(line + _also_changed(before, after))
     return tuple(found)
+
+
+def _also_changed(before: Row, after: Row) -> str:
+    """The packages beside that are not the same in both rows: the change may be theirs."""
+    others = [pin.replace("==", " ") for pin in after.beside if pin not in before.beside]
+    return f"; changed with it: {', '.join(others)}" if others else ""
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -178,7 +193,7 @@ def table(rows: Sequence[Row]) -> str:
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
         said += f"  cosine {row.cosine:.2f}" if row.cosine is not None and judge.is_astray(row.cosine) else ""
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
-    return "\n".join([*lines, *changes(rows)])
+    return "\n".join([*lines, *changes(rows), *notes(rows)])
 
 
 def grid(rows: Sequence[Row]) -> str:
@@ -190,7 +205,13 @@ def grid(rows: Sequence[Row]) -> str:
         beside = next((f" ({p.replace('==', ' ')})" for r in rows if r.release == release
                        for p in r.beside if r.package != "transformers" and p.startswith("transformers==")), "")  # fmt: skip
         lines.append(f"| {release}{beside} | {' | '.join(cells.get(name, '') for name in variants)} |")
+    lines += ["", *said] if (said := notes(rows)) else []
     return "\n".join(lines)
+
+
+def notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the numbers of a variant must say of themselves, each once."""
+    return tuple(dict.fromkeys(f"{row.variant}: {row.note}" for row in rows if row.note))
 
 
 def _cell(row: Row) -> str:

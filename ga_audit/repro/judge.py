@@ -21,6 +21,18 @@ STRAIGHT = 0.9  # cosine with the whole batch's gradient: a weighting bias leave
 UNEVEN = 0.2  # share by which one step's gradient is off while the others are right; mean of means stays below 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a cell trained, by all its ranks, without its first step and without what was measured."""
+
+    tokens: float  # a second
+    flops: float  # a second, of matrix products
+    limit: (
+        float | None
+    )  # flops a second that one matrix product reached on one rank's device; measured in one cell only
+    limit_dtype: str | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """One cell: medians over its measured steps of measured / reference; None = not measured."""
@@ -36,6 +48,8 @@ class Measured:
     uneven: tuple[tuple[int, float], ...] = ()  # (step, gradient / reference) of steps that are off
     parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
     moved: float | None = None  # distance from the parameters before training
+    speed: Speed | None = None
+    note: str | None = None  # what the numbers must say of themselves
 
     @property
     def ranks_and_steps(self) -> tuple[int, int]:
@@ -73,6 +87,11 @@ class Judgement:
     def cosine(self) -> float | None:
         """The lowest of the cells."""
         return _lowest_cosine(self.cells)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the numbers must say of themselves, each once."""
+        return tuple(dict.fromkeys(cell.note for cell in self.cells if cell.note))
 
     @property
     def loss(self) -> float | None:
@@ -115,6 +134,8 @@ def read_truth(path: Path) -> Measured:
             uneven=tuple(_uneven(truth["measured"], gradient)),
             parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),
             moved=_finite(truth.get("parameters_moved")),
+            speed=_speed(truth.get("throughput")),
+            note=truth.get("note"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(
@@ -128,6 +149,16 @@ def _parameters(path: Path, count: int | None) -> npt.NDArray[np.float32] | None
     if count is None or not path.is_file() or path.stat().st_size != 4 * count:
         return None
     return np.fromfile(path, dtype="<f4")
+
+
+def _speed(found: Mapping[str, Any] | None) -> Speed | None:
+    if found is None:
+        return None
+    limit = found.get("limit") or {}
+    return Speed(
+        float(found["tokens_per_second"]), float(found["flops_per_second"]), _finite(limit.get("flops_per_second")),
+        limit.get("dtype"),
+    )  # fmt: skip
 
 
 def _finite(value: Any) -> float | None:

@@ -117,6 +117,8 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
     }  # fmt: skip
     if "world-size" in known or cell.world_size > 1:
         given["world-size"] = cell.world_size
+    if cell == plan.cells[0] and "benchmark" in known:  # what the device can do is measured once for the matrix
+        given["benchmark"] = True
     if unknown := sorted(set(given) - known):
         raise AuditError(f"the engine {plan.engine!r} has no option --{unknown[0]}")
     command = [plan.python]
@@ -194,6 +196,7 @@ def _environment(plan: Plan) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "WANDB_MODE": "offline",
+        "DO_NOT_TRACK": "1",
         **dict(plan.environment),
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
 from ga_audit.repro.judge import Judgement, Measured, apart, is_astray
 
@@ -24,7 +25,8 @@ def table(judgement: Judgement) -> str:
             shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
             lines.append(f"GA {cell.ga}: real gradient at {shown}{' ...' if len(cell.uneven) > 4 else ''}")
     lines += [line for cell in cells if (line := _astray(cell))]
-    return "\n".join([*lines, f"verdict: {judgement.verdict}"])
+    lines += [f"note: {note}" for note in judgement.notes]
+    return "\n".join([*lines, *_throughput(cells), f"verdict: {judgement.verdict}"])
 
 
 def _astray(cell: Measured) -> str:
@@ -46,6 +48,32 @@ def _cell(cell: Measured, first: Measured, ranks: bool) -> str:
     )
 
 
+def _throughput(cells: Sequence[Measured]) -> list[str]:
+    """Tokens a second, and the share of what the device multiplies at best; nothing where no cell says it."""
+    speeds = [(cell.speed, cell.world_size) for cell in cells if cell.speed is not None]
+    if not speeds:
+        return []
+    tokens = _large(statistics.median(speed.tokens for speed, _ in speeds)).replace(" ", "")
+    line = f"throughput: {tokens} tokens/s (median of the cells, without first steps and measuring)"
+    limit, dtype = next(((s.limit, s.limit_dtype) for s, _ in speeds if s.limit), (None, None))
+    if limit is None:
+        return [line]
+    share = statistics.median(speed.flops / (limit * ranks) for speed, ranks in speeds)
+    why = ": so small a model waits for its operations to be started" if share < 0.1 else ""
+    return [
+        line,
+        f"  {100 * share:.2g}% of the {_large(limit)}FLOP/s that a matrix product in {dtype} reaches here{why}",
+    ]
+
+
+def _large(value: float) -> str:
+    """Three digits and a prefix: 21.4 k."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g} "
+
+
 def summary(judgements: Mapping[str, Judgement | str]) -> str:
     """One line for each matrix, by its name; a text in place of a judgement says why there is none."""
     wide = max(len(name) for name in judgements)
@@ -64,6 +92,11 @@ def summary(judgements: Mapping[str, Judgement | str]) -> str:
             f"{name:<{wide}}  {exponents}  {clipped:>13}  {_percent(found.parameters_differ):>10}  "
             f"{_signed(found.held_out_loss_differs):>8}  {found.verdict}"
         )
+    lines += [
+        f"{name}: {note}" for name, found in judgements.items() if not isinstance(found, str) for note in found.notes
+    ]
+    judged = [found for found in judgements.values() if not isinstance(found, str)]
+    lines += _throughput([cell for found in judged for cell in found.cells])
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -90,6 +123,7 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
             f"{_percent(judgement.parameters_differ)} of the way that they moved, the held-out loss by "
             f"{_signed(judgement.held_out_loss_differs)}."
         )
+    lines += [f"Measured with {note}." for note in judgement.notes]
     return tuple(lines)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.arrays import distinct, known_median, median
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -95,9 +96,9 @@ def nested_edges(positions: Sequence[Floats], limit: int = k.BINS) -> Floats | N
     order = [int(i) for i in np.argsort(sizes, kind="stable") if sizes[i] > 0]
     # two runs: the coarser; many: pass over the coarsest tenth
     coarse = inside[order[min(len(order) - 1, len(positions) // 10)]]
-    pick = np.unique(np.linspace(0, coarse.size, min(limit, coarse.size) + 1).round().astype(np.int64))[1:] - 1
+    pick = distinct(np.linspace(0, coarse.size, min(limit, coarse.size) + 1).round().astype(np.int64))[1:] - 1
     uppers = coarse[pick]
-    step = float(np.median(np.diff(coarse[:1000]))) if coarse.size > 1 else 0.0
+    step = median(np.diff(coarse[:1000])) if coarse.size > 1 else 0.0
     lowest = float(coarse[0]) - step
     if coarse.size == 1:  # one number: it stands for the others' points at that place, not for all before it
         gaps = [float(np.min(np.diff(p[:1000]))) for p in positions if p.size > 1]
@@ -133,7 +134,7 @@ def drift(level: Floats) -> float:
     if m < 4:
         return 0.0
     d = level - _nanmean(level)
-    late, early = _nanmedian(d[:, m // 2 :]), _nanmedian(d[:, : m // 2])
+    late, early = known_median(d[:, m // 2 :]), known_median(d[:, : m // 2])
     gap = (late - early)[np.isfinite(late - early)]
     return float(np.sqrt(np.mean(gap**2))) if gap.size else 0.0
 
@@ -146,7 +147,7 @@ def rounding(value: Floats) -> float:
     if value.size == 0:
         return 0.0
     sample = value[:: max(1, value.size // k.WINSOR_SAMPLE)]
-    middle = float(np.median(sample))
+    middle = median(sample)
     for decimals in range(6 if sample.max() < 1e9 else 0):
         if np.all(np.abs(np.round(sample, decimals) - sample) <= 1e-12 * sample):
             return float(0.29 * 10.0**-decimals / middle)
@@ -170,13 +171,3 @@ def _nanmean(level: Floats) -> Floats:
     count = good.sum(axis=0)
     total = np.where(good, level, 0.0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _nanmedian(d: Floats) -> Floats:
-    """Row medians (n,) without the missing; NaN for a row without any."""
-    out = np.full(d.shape[0], np.nan)
-    for i, row in enumerate(d):
-        row = row[np.isfinite(row)]
-        if row.size:
-            out[i] = np.median(row)
-    return out

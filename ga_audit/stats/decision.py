@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.arrays import median
 
 H = TypeVar("H", bound=Hashable)
 
@@ -150,7 +151,7 @@ def misfits(level: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray
     factors : (k, n) ln(logged / intended) under k hypotheses, the one that is held against them first; NaN = not known.
     """
     corrected = level - factors[0]
-    middle = np.median(corrected)
+    middle = median(corrected)
     apart = np.abs(corrected - middle)
     nearest = np.nanmin(np.abs(level - factors - middle), axis=0)
     odd: NDArray[np.bool_] = (apart > k.MISFIT) & (nearest < apart / 2)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ga_audit.stats.arrays import median
+
 MOST_CANDIDATES = 2000  # epoch lengths that are tried; more means that the log is too coarse to tell
 
 
@@ -125,7 +127,7 @@ def first_of_window(step: ArrayLike, window: int | None) -> NDArray[np.int64]:
     s = np.asarray(step, np.int64)
     if not len(s):
         return s
-    usual = window or (int(np.median(np.diff(s))) if len(s) > 1 else 1)
+    usual = window or (int(median(np.diff(s))) if len(s) > 1 else 1)
     return np.concatenate([[max(s[0] - usual, 0)], s[:-1]])
 
 
@@ -143,7 +145,7 @@ def dip(step: ArrayLike, value: ArrayLike, epochs: Epochs, window: int | None = 
     weight = float(np.sum(x**2))
     if held == 0 or weight == 0 or len(d) < 3:
         return None
-    d = d - np.median(d[np.abs(x) < 1e-9]) if np.any(np.abs(x) < 1e-9) else d
+    d = d - median(d[np.abs(x) < 1e-9]) if np.any(np.abs(x) < 1e-9) else d
     depth = float(np.sum(d * x) / weight)
     # each jump stands in two differences, so that they are not independent: hence the 2
     error = float(np.sqrt(2 * np.sum((d - depth * x) ** 2) / (len(d) - 1) / weight))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.arrays import row_median
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ def shares_noise(level: Floats) -> bool | None:
         return None
     jump = np.diff(y, n=2, axis=1)
     jump = jump - jump.mean(axis=1, keepdims=True)
-    reach = 3.0 * 1.4826 * np.median(np.abs(jump), axis=1, keepdims=True)
+    reach = 3.0 * 1.4826 * row_median(np.abs(jump))[:, np.newaxis]
     jump = np.clip(jump, -reach, reach)  # one spike in both is no kinship
     size = np.sqrt((jump**2).sum(axis=1))
     if (size < 1e-9).any():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.arrays import known_median, median, row_median
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +88,7 @@ def _fall(level: Floats) -> float:
     curve = level.mean(axis=0)
     curve = curve[np.isfinite(curve)]
     part = max(1, curve.size // 8)
-    return float(np.median(curve[:part]) - np.median(curve[-part:])) if curve.size else 0.0
+    return median(curve[:part]) - median(curve[-part:]) if curve.size else 0.0
 
 
 def wander(level: Floats) -> float:
@@ -102,7 +103,7 @@ def wander(level: Floats) -> float:
     d = _deviation(level)
     bounds = np.linspace(0, m, 5).astype(np.int64)
     with np.errstate(all="ignore"):
-        quarters = np.stack([_row_median(d[:, a:b]) for a, b in pairwise(bounds)], axis=1)
+        quarters = np.stack([known_median(d[:, a:b]) for a, b in pairwise(bounds)], axis=1)
     spread = quarters.std(axis=1, ddof=1)
     spread = spread[np.isfinite(spread)]
     return float(np.sqrt(2 * np.mean(spread**2))) if spread.size else 0.0
@@ -113,8 +114,8 @@ def huber_means(d: Floats, weight: Floats) -> tuple[Floats, Floats]:
     good = np.isfinite(d)
     weight = np.where(good, weight, 0.0)
     d = np.where(good, d, 0.0)
-    centre = _row_median(np.where(good, d, np.nan))
-    scale = 1.4826 * _row_median(np.where(good, np.abs(d - centre[:, None]), np.nan))
+    centre = known_median(np.where(good, d, np.nan))
+    scale = 1.4826 * known_median(np.where(good, np.abs(d - centre[:, None]), np.nan))
     scale = np.where(scale > 1e-12, scale, np.inf)
     total = weight
     for _ in range(6):
@@ -135,7 +136,7 @@ def _at_least(level: Floats, size: int, m: int) -> int:
 def _fit_window(level: Floats, count: NDArray[np.int64], noise: Floats, rounding: Floats, size: int) -> RunLevels:
     y, c = level[:, :size], count[:, :size]
     n = y.shape[0]
-    usual = np.maximum(1.0, np.median(np.where(c > 0, c, np.nan_to_num(c.max(axis=1, keepdims=True))), axis=1))
+    usual = np.maximum(1.0, row_median(np.where(c > 0, c, np.nan_to_num(c.max(axis=1, keepdims=True)))))
     weight = np.minimum(1.0, c / usual[:, None])
     location, used = huber_means(_deviation(y), weight)
     for _ in range(0 if np.isfinite(y).all() else 10):
@@ -206,15 +207,3 @@ def _autocorrelation(residual: Floats, bins: int) -> float:
         return 0.0
     rho = float((residual[:, 1:] * residual[:, :-1]).sum()) / energy
     return float(np.clip(rho + (1 + 3 * rho) / bins, 0.0, k.AUTOCORRELATION_MAX))
-
-
-def _row_median(d: Floats) -> Floats:
-    """Median of every row without the missing; NaN where nothing is."""
-    if np.isfinite(d).all() and d.shape[1]:
-        return np.asarray(np.median(d, axis=1))
-    out = np.full(d.shape[0], np.nan)
-    for i, row in enumerate(d):
-        row = row[np.isfinite(row)]
-        if row.size:
-            out[i] = np.median(row)
-    return out

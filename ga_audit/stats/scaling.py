@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.arrays import distinct
 from ga_audit.stats.normal import log_interval, log_sum, mixture_quantiles
 
 Floats = NDArray[np.float64]
@@ -140,7 +141,7 @@ def ties(factors: Mapping[str, Floats], family: tuple[int, ...] = ()) -> tuple[t
     centred = {}
     for name in names:
         v = factors[name].astype(np.float64).copy()
-        for label in np.unique(labels):
+        for label in distinct(labels):
             v[labels == label] -= v[labels == label].mean()
         centred[name] = v
     left, groups = names, []
@@ -183,7 +184,7 @@ def _contrasts(n: int, family: tuple[int, ...]) -> Floats:
     """Orthonormal rows (n - families, n) that sum to 0 inside each family."""
     labels = np.asarray(family if family else (0,) * n)
     rows = []
-    for label in np.unique(labels):
+    for label in distinct(labels):
         members = np.flatnonzero(labels == label)
         for i in range(1, members.size):  # Helmert
             row = np.zeros(n)

@@ -20,6 +20,7 @@ def test_every_entry_is_well_formed(file):
     {"references": []}, {"references": [{"type": "evidence", "url": "https://x"}]}, {"verified": {"how": "guessed"}},
     {"affected": [{"releases": "bad!", "signature": {"loss": {"ga": 1}}}]},
     {"affected": [{"releases": ">1", "signature": {}}]},
+    {"affected": [{"releases": ">1", "when": {"transformers": "4.46"}, "signature": {"loss": {"ga": 1}}}]},
 ])  # fmt: skip
 def test_the_check_finds_what_is_wrong(change):
     entry = tomllib.loads(FILES[0].read_text("utf-8"))
@@ -91,6 +92,21 @@ def test_kinds_of_stock_models_are_those_of_the_released_source():
     assert kind("MyForCausalLM", "4.48.0") is None
     assert kind("LlamaForCausalLM", "4.57.6") is None
     assert kind("LlamaForCausalLM", "4.48.0", lora=True) is None
+    assert kind("LlamaForCausalLM", "4.48.0", liger=True) is None
+
+
+@pytest.mark.parametrize(("transformers", "liger_kernel", "used", "fit"), [
+    ("4.46.3", "0.3.1", True, "matches"), ("4.46.3", "0.3.1", False, None), ("4.46.3", "0.4.0", True, "outside-range"),
+    ("4.48.3", "0.3.1", True, None), ("4.46.1", "0.3.1", True, None),  # 4.46.1 scales the loss too
+])  # fmt: skip
+def test_a_bug_between_two_packages_needs_both_releases_and_their_use(transformers, liger_kernel, used, fit):
+    runs = twins(
+        0,
+        1,
+        packages={"transformers": transformers, "liger-kernel": liger_kernel},
+        other={"liger": used, "deepspeed": False},
+    )
+    assert matches(runs).get("GA022") == fit
 
 
 def test_at_ga_1_on_one_rank_no_bug_is_possible():

@@ -88,6 +88,26 @@ def test_an_exponent_that_is_no_whole_number_is_shown_and_no_bug_of_a_power():
     assert "cosine 0.71" in bisect.table([lost])
 
 
+@pytest.mark.parametrize(("transformers", "bugs"), [
+    ("4.46.3", {"GA003", "GA022"}), ("4.48.3", set()), ("4.46.1", set()),  # there the loss is scaled too
+])  # fmt: skip
+def test_a_known_bug_of_two_packages_needs_both(transformers, bugs):
+    row = bisect.Row(
+        "liger-kernel", "0.3.1", "liger", 0.0, 1.0, 1.0, "gradients", beside=(f"transformers=={transformers}",)
+    )
+    assert set(bisect.known_bugs(row)) == bugs
+
+
+def test_a_change_says_what_else_changed_with_it():
+    def row(release, beside, verdict):
+        return bisect.Row("trl", release, "dpo", 0.0, 0.0, 0.0, verdict, beside=(beside, "accelerate==1.10.1"))
+
+    rows = [row("0.13.0", "transformers==4.48.3", "gradients"), row("0.14.0", "transformers==4.49.0", "healthy")]
+    assert bisect.changes(rows)[0].endswith("gradients); changed with it: transformers 4.49.0")
+    rows[1] = row("0.14.0", "transformers==4.48.3", "healthy")
+    assert bisect.changes(rows)[0].endswith("gradients)")
+
+
 def test_the_grid_marks_what_is_wrong():
     good, bad = _row("4.45.2"), bisect.Row("transformers", "4.47.0", "A", 1.0, 1.001, 0.999, "gradients")
     lines = bisect.grid([good, bad, _row("4.48.0", "not measured", "no wheel")]).splitlines()

@@ -68,13 +68,17 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     ("transformers", "4.46.3", ("A", "B", "B3")), ("transformers", "4.47.0", ("A", "B2", "bert-sequence-classification")),
     ("transformers", "5.23.0", ("B2", "E", "t5-seq2seq")), ("trl", "0.13.0", ("sft", "dpo")),
     ("deepspeed", "0.18.3", ("A-deepspeed", "A-deepspeed-zero1")), ("deepspeed", "0.17.6", ("B-deepspeed",)),
+    ("accelerate", "0.34.2", ("B",)), ("liger-kernel", "0.3.1", ("liger",)), ("liger-kernel", "0.8.5", ("liger",)),
+    ("llamafactory", "0.9.2", ("sft", "ignoring-count")),
 ])  # fmt: skip
 def test_a_part_measured_again(package, release, variants, tmp_path):
     """Installs real releases: needs the network, minutes."""
     request = bisect.Request(package, tmp_path, sys.executable)
     for row in bisect.measure(request, release, variants):
-        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant) == (package, release, row.variant))
         assert row.failure is None
+        assert row.failure is None
+        same = (package, release, row.variant, row.beside)
+        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.beside) == same)
         assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
         assert (row.loss, row.grad_norm, row.gradient) == pytest.approx(
             (kept.loss, kept.grad_norm, kept.gradient), abs=0.02

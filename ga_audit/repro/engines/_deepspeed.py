@@ -55,7 +55,7 @@ class Measure(_measure.Measure):
         """Watch the step of ZeRO's optimizer, which the Trainer makes only when it starts."""
         from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 
-        self.trainer = trainer
+        self.time(trainer)
         self.twin = copy.deepcopy(trainer.model)
         step, clip = DeepSpeedZeroOptimizer.step, DeepSpeedZeroOptimizer.unscale_and_clip_grads
         parts: list[torch.Tensor] = []
@@ -67,15 +67,21 @@ class Measure(_measure.Measure):
         def watched_step(optimizer, *args, **kwargs):
             parts.clear()
             number = self.trainer.state.global_step
-            wanted = self.reference(number)
-            # where the parameters lie is read now: the step moves their values, not their places
-            places = [_places(flat, trainer.model) for flat in optimizer.bit16_groups_flat]
+            with self.clock.paused():
+                wanted = self.reference(number)
+                # where the parameters lie is read now: the step moves their values, not their places
+                places = [_places(flat, trainer.model) for flat in optimizer.bit16_groups_flat]
             done = step(optimizer, *args, **kwargs)
             if wanted is not None and parts:  # no part: a step skipped
-                self.note(number, _whole(optimizer, parts, places, trainer.model), *wanted)
+                with self.clock.paused():
+                    self.note(number, _whole(optimizer, parts, places, trainer.model), *wanted)
             return done
 
         DeepSpeedZeroOptimizer.step, DeepSpeedZeroOptimizer.unscale_and_clip_grads = watched_step, watched_clip
+
+    def untouched(self) -> torch.nn.Module:
+        """The copy: the model's own backward pass runs DeepSpeed's hooks."""
+        return self.twin
 
     def reference(self, step: int) -> tuple[float, torch.Tensor] | None:
         """Loss and gradient of the step's whole batch at the present parameters; None if the step is not measured."""

@@ -1,13 +1,15 @@
 """Watch a Trainer of transformers or of a library built on it: the gradient of each step before it is clipped.
 
-A standalone script's helper: torch, no ga_audit.
+A standalone script's helper: torch and transformers, no ga_audit.
 """
 
 from __future__ import annotations
 
 import _task
+import _throughput
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from transformers import TrainerCallback
 
 
 class Measure:
@@ -21,10 +23,11 @@ class Measure:
         self.batches, self.every, self.loss_of = batches, every, loss_of
         self.found: list[dict[str, float]] = []
         self.trainer = None
+        self.clock = None
 
     def attach(self, trainer) -> None:
         """Watch both places of a trainer that has not started."""
-        self.trainer = trainer
+        self.time(trainer)
         clip = trainer.accelerator.clip_grad_norm_
 
         def watched(parameters, *args, **kwargs):
@@ -34,12 +37,26 @@ class Measure:
         trainer.accelerator.clip_grad_norm_ = watched
         register_optimizer_step_pre_hook(lambda *_: self.take())
 
+    def time(self, trainer) -> None:
+        """Take the trainer as the one that is measured, and its time without its evaluations."""
+        self.trainer = trainer
+        self.clock = _throughput.Clock(trainer.args.device)
+        trainer.add_callback(_Steps(self.clock))
+        evaluate = trainer.evaluate
+
+        def unclocked(*args, **kwargs):
+            with self.clock.paused():
+                return evaluate(*args, **kwargs)
+
+        trainer.evaluate = unclocked
+
     def take(self) -> None:
         """The comparison at the present step, once."""
         step = self.trainer.state.global_step
         if self.due(step):
-            accumulated = _task.flat_gradient(self.trainer.model)
-            self.note(step, accumulated, *_task.reference(self.trainer.model, self.batches[step], self.loss_of))
+            with self.clock.paused():
+                accumulated = _task.flat_gradient(self.trainer.model)
+                self.note(step, accumulated, *_task.reference(self.trainer.model, self.batches[step], self.loss_of))
 
     def due(self, step: int) -> bool:
         """Whether the step after `step` of them is one to be measured, and is not yet."""
@@ -49,6 +66,50 @@ class Measure:
     def note(self, step: int, accumulated: torch.Tensor, loss: float, wanted: torch.Tensor) -> None:
         """Keep the comparison of the step after `step` of them."""
         self.found.append({"step": step + 1, "reference_loss": loss, **_task.compare(accumulated, wanted)})
+
+    def train(self) -> None:
+        """The training, timed."""
+        self.clock.start()
+        self.trainer.train()
+        self.clock.stop()
+
+    def untouched(self) -> torch.nn.Module:
+        """A model whose backward pass is only that."""
+        return self.trainer.model
+
+    def throughput(self, tokens: list[int], *, dtype: torch.dtype, benchmark: bool) -> dict[str, object]:
+        """How fast it went; `tokens` are those of each step."""
+
+        def one_step() -> None:
+            _task.reference(self.untouched(), self.batches[0], self.loss_of)
+
+        return _throughput.summary(self.clock, tokens, one_step, limit_of=dtype if benchmark else None)
+
+
+class _Steps(TrainerCallback):
+    """Tells the clock when an optimizer step is done."""
+
+    def __init__(self, clock: _throughput.Clock) -> None:
+        self.clock = clock
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Called after the optimizer."""
+        self.clock.step(last=state.global_step >= state.max_steps)
+
+
+def token_mean(model, batch) -> torch.Tensor:
+    """Mean over the labels of the batch; the model sees no labels, so its own loss has no say."""
+    kept = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    return _task.token_mean_loss(model(**kept).logits, batch["labels"])
+
+
+def own_loss(trainer):
+    """The trainer's own loss of a batch, without a count."""
+
+    def loss(model, batch) -> torch.Tensor:
+        return trainer.compute_loss(model, dict(batch))
+
+    return loss
 
 
 def logged(trainer) -> list[dict[str, float | None]]:

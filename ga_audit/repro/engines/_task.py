@@ -122,6 +122,13 @@ def device_named(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def dtype_named(name: str, device: str) -> str:
+    """`auto` resolved: bfloat16 on a GPU that has it, float32 elsewhere."""
+    if name != "auto":
+        return name
+    return "bfloat16" if device_named(device) == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
 def flat_gradient(model: torch.nn.Module) -> torch.Tensor:
     """All gradients as one float64 vector on the CPU; a parameter without one counts as zero."""
     return torch.cat([
@@ -171,4 +178,5 @@ def parser(doc: str, *, measure_every: int) -> argparse.ArgumentParser:
     options.add_argument("--max-grad-norm", type=float, default=1.0, help="0: no clipping")
     options.add_argument("--lengths", choices=("fixed", "variable"), default="variable")
     options.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu")
+    options.add_argument("--benchmark", action="store_true", help="say how fast the device multiplies, too")
     return options

@@ -155,12 +155,13 @@ VARIANTS = {
     "D2": Variant("the same, forward has no **kwargs", LlamaWithoutKwargs, MeanLossTrainer),
     "D-flagged": Variant("D with model_accepts_loss_kwargs = False", trainer=FlaggedMeanLossTrainer),
     "E": Variant("label smoothing", arguments={"label_smoothing_factor": 0.1}),
+    "liger": Variant("Liger's kernels (use_liger_kernel)", arguments={"use_liger_kernel": True}),
     "lora": Variant("adapters (peft) on a model that takes loss arguments", wrap=_lora),
 }  # fmt: skip
 
 VARIANT_NEEDS = {
-    "lora": "peft", "A-deepspeed": "deepspeed", "A-deepspeed-zero1": "deepspeed", "B-deepspeed": "deepspeed",
-    "D-deepspeed": "deepspeed",
+    "lora": "peft", "liger": "liger_kernel", "A-deepspeed": "deepspeed", "A-deepspeed-zero1": "deepspeed",
+    "B-deepspeed": "deepspeed", "D-deepspeed": "deepspeed",
 }  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,9 +17,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
 import _deepspeed
 import _families
+import _liger
 import _measure
 import _task
 import _variants
+import accelerate
 import torch
 import transformers
 from transformers import TrainingArguments
@@ -48,8 +49,11 @@ def main() -> None:
     rows = _task.sequences(
         size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths, packing=args.packing
     )
+    liger = getattr(task, "arguments", {}).get("use_liger_kernel", False)
+    note = _liger.make_ready(_task.device_named(args.device)) if liger else None
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
     batches = [task.collate(data[i * size : (i + 1) * size]) for i in range(args.steps)]
+    tokens = [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)]
     zero = getattr(task, "zero", 0)
     if zero:
         _deepspeed.set_up(args, _task.device_named(args.device))
@@ -64,9 +68,9 @@ def main() -> None:
     trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
     measure = (_deepspeed if zero else _measure).Measure(batches, args.measure_every, task.loss)
     measure.attach(trainer)
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
+    measure.train()
+    if liger:
+        _liger.check(model)
     if trainer.args.process_index != 0:  # one truth, whatever the number of ranks
         return
     trainer.save_state()
@@ -74,13 +78,21 @@ def main() -> None:
     truth = {
         "engine": "hf_trainer", "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
-        "packages": {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]},
-        "device": str(trainer.args.device), "dtype": args.dtype, "seconds": seconds,
-        "tokens_per_second": sum(len(row) for row in data) / seconds, "measured": measure.found,
+        "packages": _packages(liger),
+        "note": note,
+        "device": str(trainer.args.device), "dtype": args.dtype, "measured": measure.found,
         "logged": _measure.logged(trainer),
+        "throughput": measure.throughput(tokens, dtype=getattr(torch, args.dtype), benchmark=args.benchmark),
         "held_out_loss": _task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
+
+
+def _packages(liger: bool) -> dict[str, str]:
+    """Releases that trained."""
+    found = {"transformers": transformers.__version__, "accelerate": accelerate.__version__}
+    found["torch"] = torch.__version__.partition("+")[0]
+    return {**found, "liger-kernel": _liger.release()} if liger else found
 
 
 def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingArguments:
@@ -90,6 +102,8 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
     more = dict(getattr(task, "arguments", {}))
     if "logging_dir" in known:  # where it is still an option, said: its default holds the name of the host
         more["logging_dir"] = str(out / "runs")
+    if _release(accelerate.__version__) >= (1, 1):  # before, the Trainer refuses it; our order needs none
+        more["data_seed"] = args.seed
     if args.average_tokens != "default":
         if "average_tokens_across_devices" not in known:
             raise SystemExit(f"transformers {transformers.__version__} has no average_tokens_across_devices")
@@ -102,12 +116,18 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
         output_dir=str(out), per_device_train_batch_size=args.effective_batch_size // (args.ga * args.world_size),
         per_device_eval_batch_size=_task.HELD_OUT, gradient_accumulation_steps=args.ga, max_steps=args.steps,
         logging_steps=args.logging_steps, learning_rate=args.lr, max_grad_norm=args.max_grad_norm, optim=args.optimizer,
-        lr_scheduler_type="constant", seed=args.seed, data_seed=args.seed, report_to=args.report_to or [],
+        lr_scheduler_type="constant", seed=args.seed, report_to=args.report_to or [],
         save_strategy="no", use_cpu=device == "cpu", bf16=args.dtype == "bfloat16", disable_tqdm=not args.progress,
         remove_unused_columns=False, dataloader_num_workers=0, logging_nan_inf_filter=False,
         eval_strategy="steps" if args.eval_steps else "no", eval_steps=args.eval_steps or None,
         run_name=args.name or f"ga{args.ga}", **more,
     )  # fmt: skip
+
+
+def _release(version: str) -> tuple[int, int]:
+    """Major and minor number."""
+    major, minor, *_ = version.split(".")
+    return int(major), int(minor)
 
 
 class _Sequences(torch.utils.data.Dataset):
@@ -127,7 +147,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--eval-steps", type=int, default=0)
     parser.add_argument("--optimizer", default="adamw_torch")
     parser.add_argument("--packing", action="store_true", help="sequences laid end to end, cut into rows of one length")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the autocast")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of the autocast")
     parser.add_argument("--average-tokens", choices=("default", "on", "off"), default="default",
                         help="average_tokens_across_devices")  # fmt: skip
     parser.add_argument(
@@ -138,7 +158,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--name", default="")
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--out", required=True)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.dtype = _task.dtype_named(args.dtype, args.device)
+    return args
 
 
 if __name__ == "__main__":

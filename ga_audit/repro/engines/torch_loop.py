@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import _sinks
 import _task
+import _throughput
 import torch
 import torch.distributed as dist
 
@@ -22,6 +23,7 @@ ENGINE = "torch"
 NEEDS = ("torch",)
 PRELOAD = ("torch", "torch._dynamo")
 EPOCH = 5  # optimizer steps; with the fault partial-last, the last one of each has half of its micro-batches
+FETCH = 10  # steps whose logged values are fetched from the device together
 
 
 @dataclass(frozen=True)
@@ -92,41 +94,80 @@ def main() -> None:
         "world_size": ranks, "seed": args.seed, "learning_rate": args.lr, "max_grad_norm": args.max_grad_norm,
         "optim": args.optimizer, "model": "tiny", "dataset": "synthetic",
     }  # fmt: skip
-    out, history, measured = Path(args.out), [], []
-    began = time.perf_counter()
-    with _sinks.opened(args.sink if rank == 0 else [], out, settings) as log:
-        for step in range(args.steps):
-            rows = data[step * size : (step + 1) * size]
-            groups = args.ga
-            if args.fault == "partial-last" and (step + 1) % EPOCH == 0:
-                groups = max(1, args.ga // 2)
-                rows = rows[: len(rows) * groups // args.ga]
-            optimizer.zero_grad()
-            loss = accumulate(model, rows, groups, rank, args)
-            if rank == 0 and step % args.measure_every == 0:
-                accumulated = _task.flat_gradient(model)
-                reference, wanted = _task.reference(model, _task.collate(rows))
-                measured.append({"step": step + 1, "reference_loss": reference, **_task.compare(accumulated, wanted)})
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm or float("inf"))
-            optimizer.step()
-            history.append(
-                {"step": step + 1, "loss": float(loss), "grad_norm": float(norm), "epoch": epoch_at(step + 1, args)}
-            )
-            log(history[-1])
-    seconds = time.perf_counter() - began
+    out, clock = Path(args.out), _throughput.Clock(device)
+    with _sinks.opened(args.sink if rank == 0 else [], out, settings) as sink:
+        log = Log(sink)
+        measured, tokens = train(args, model, optimizer, data, rank, clock, log)
     if ranks > 1:
         dist.barrier()  # a rank that leaves while another still measures aborts in gloo's threads
         dist.destroy_process_group()
     if rank != 0:
         return
+
+    def one_step() -> None:
+        _task.reference(model, _task.collate(data[:size]))
+
     truth = {
         "engine": "torch_loop", "fault": args.fault, "ga": args.ga, "world_size": ranks, "effective_batch_size": size,
         "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm, "measured": measured,
-        "logged": history, "packages": {"torch": torch.__version__.partition("+")[0]}, "device": str(device),
-        "dtype": args.dtype, "seconds": seconds, "tokens_per_second": sum(map(len, data)) / seconds,
-        "held_out_loss": _task.held_out_loss(model, _task.collate(data[-_task.HELD_OUT :])),
+        "logged": log.rows, "packages": {"torch": torch.__version__.partition("+")[0]}, "device": str(device),
+        "dtype": args.dtype, "held_out_loss": _task.held_out_loss(model, _task.collate(data[-_task.HELD_OUT :])),
+        "throughput": _throughput.summary(
+            clock, tokens, one_step, limit_of=getattr(torch, args.dtype) if args.benchmark else None
+        ),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(model))
+
+
+class Log:
+    """Rows whose values are still on the device; fetched several at a time, so that no step waits for them."""
+
+    def __init__(self, write: Callable[[dict[str, float]], None]) -> None:
+        self.write = write
+        self.rows: list[dict[str, float]] = []
+        self.waiting: list[tuple[int, float, torch.Tensor]] = []
+
+    def add(self, step: int, epoch: float, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """A step's values."""
+        self.waiting.append((step, epoch, torch.stack((loss, norm))))
+        if len(self.waiting) == FETCH:
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Write what is waiting."""
+        if not self.waiting:
+            return
+        values = torch.stack([pair for *_, pair in self.waiting]).tolist()
+        for (step, epoch, _), (loss, norm) in zip(self.waiting, values, strict=True):
+            self.rows.append({"step": step, "loss": loss, "grad_norm": norm, "epoch": epoch})
+            self.write(self.rows[-1])
+        self.waiting = []
+
+
+def train(args, model, optimizer, data, rank: int, clock, log: Log) -> tuple[list[dict], list[int]]:
+    """Every optimizer step; what was measured, and the tokens of each step."""
+    size, measured, tokens = args.effective_batch_size, [], []
+    clock.start()
+    for step in range(args.steps):
+        rows, groups = data[step * size : (step + 1) * size], args.ga
+        if args.fault == "partial-last" and (step + 1) % EPOCH == 0:
+            groups = max(1, args.ga // 2)
+            rows = rows[: len(rows) * groups // args.ga]
+        tokens.append(sum(map(len, rows)))
+        optimizer.zero_grad()
+        loss = accumulate(model, rows, groups, rank, args)
+        if rank == 0 and step % args.measure_every == 0:
+            with clock.paused():
+                accumulated = _task.flat_gradient(model)
+                reference, wanted = _task.reference(model, _task.collate(rows))
+                measured.append({"step": step + 1, "reference_loss": reference, **_task.compare(accumulated, wanted)})
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm or float("inf"))
+        optimizer.step()
+        log.add(step + 1, epoch_at(step + 1, args), loss, norm)
+        clock.step(last=step + 1 == args.steps)
+    log.fetch()
+    clock.stop()
+    return measured, tokens
 
 
 def accumulate(model, rows, groups: int, rank: int, args) -> torch.Tensor:
@@ -143,7 +184,7 @@ def accumulate(model, rows, groups: int, rank: int, args) -> torch.Tensor:
     for i in range(groups):
         start = (i * ranks + rank) * micro
         part = rows[start : start + micro]
-        batch = {name: value.to(device) for name, value in _task.collate(part).items()}
+        batch = _on(device, _task.collate(part))
         with torch.autocast(device.type, torch.bfloat16, enabled=args.dtype == "bfloat16"):
             logits = model(batch["input_ids"]).logits
         loss = _task.token_mean_loss(logits, batch["labels"])
@@ -158,6 +199,13 @@ def accumulate(model, rows, groups: int, rank: int, args) -> torch.Tensor:
         for tensor in (logged, *(p.grad for p in model.parameters())):
             dist.all_reduce(tensor)
     return logged
+
+
+def _on(device: torch.device, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The batch on the device; a GPU copies from pinned memory while the host goes on."""
+    if device.type == "cuda":
+        return {name: value.pin_memory().to(device, non_blocking=True) for name, value in batch.items()}
+    return {name: value.to(device) for name, value in batch.items()}
 
 
 def _join(ranks: int, device: torch.device) -> int:
@@ -175,11 +223,12 @@ def _arguments() -> argparse.Namespace:
     parser = _task.parser(__doc__, measure_every=1)
     parser.add_argument("--optimizer", choices=("adamw", "adamw_torch", "sgd"), default="adamw")
     parser.add_argument("--packing", action="store_true")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
     parser.add_argument("--sink", nargs="*", choices=sorted(_sinks.SINKS), default=["json"])
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
+    args.dtype = _task.dtype_named(args.dtype, args.device)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     return args
 

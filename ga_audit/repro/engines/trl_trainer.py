@@ -11,7 +11,6 @@ import argparse
 import copy
 import dataclasses
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -20,6 +19,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import _measure
 import _task
+import _tokenizer
 import _variants
 import datasets
 import torch
@@ -32,8 +32,6 @@ PRELOAD = (  # all that a first training step would import: seconds for each cel
     "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
     "transformers.models.llama.modeling_llama",
 )  # fmt: skip
-PROMPT = 4  # tokens of a preference's prompt
-SPECIAL = {"pad_token_id": _task.VOCAB, "bos_token_id": _task.VOCAB + 1, "eos_token_id": _task.VOCAB + 2}
 
 
 def main() -> None:
@@ -55,12 +53,10 @@ def main() -> None:
         trainer.data_collator([trainer.train_dataset[i] for i in range(step * size, (step + 1) * size)])
         for step in range(args.steps)
     ]
-    loss_of = _token_mean if args.variant == "sft" else _own_loss(trainer)
+    loss_of = _measure.token_mean if args.variant == "sft" else _measure.own_loss(trainer)
     measure = _measure.Measure(batches, args.measure_every, loss_of)
     measure.attach(trainer)
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
+    measure.train()
     if trainer.args.process_index != 0:
         return
     trainer.save_state()
@@ -70,8 +66,12 @@ def main() -> None:
         "engine": "trl_trainer", "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
         "packages": {name: module.__version__.partition("+")[0] for name, module in versions.items()},
-        "device": str(trainer.args.device), "dtype": "float32", "seconds": seconds, "measured": measure.found,
+        "device": str(trainer.args.device), "dtype": "float32", "measured": measure.found,
         "logged": _measure.logged(trainer),
+        "throughput": measure.throughput(
+            [sum(map(_tokens, rows[i * size : (i + 1) * size])) for i in range(args.steps)],
+            dtype=torch.float32, benchmark=args.benchmark,
+        ),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
 
@@ -79,54 +79,24 @@ def main() -> None:
 # --- data: rows as TRL's documentation has them ------------------------------------------------------------------------
 
 
-def _words(tokens: list[int]) -> str:
-    return " ".join(f"t{token}" for token in tokens)
-
-
-def _pairs(sequences: list[list[int]]) -> list[dict]:
-    """The true continuation against that of the next sequence."""
-    others = [*sequences[1:], sequences[0]]
-    return [
-        {"prompt": _words(s[:PROMPT]) + " ", "chosen": _words(s[PROMPT:]), "rejected": _words(o[PROMPT:])}
-        for s, o in zip(sequences, others, strict=True)
-    ]
-
-
-def _judged(sequences: list[list[int]]) -> list[dict]:
-    """True continuations and those of the next sequence, in turns."""
-    pairs = _pairs(sequences)
-    return [
-        {"prompt": p["prompt"], "completion": p["rejected" if i % 2 else "chosen"], "label": i % 2 == 0}
-        for i, p in enumerate(pairs)
-    ]
+def _tokens(row: dict) -> int:
+    """Tokens of a row's texts: a word is a token."""
+    return sum(len(text.split()) for text in row.values() if isinstance(text, str))
 
 
 VARIANTS = {
-    "sft": lambda sequences: [{"text": _words(s)} for s in sequences],
-    "dpo": _pairs,
-    "kto": _judged,
-    "reward": _pairs,
+    "sft": lambda sequences: [{"text": _tokenizer.words(s)} for s in sequences],
+    "dpo": _tokenizer.pairs,
+    "kto": _tokenizer.judged,
+    "reward": _tokenizer.pairs,
 }
-
-
-def _tokenizer():
-    """One token for each word, built in memory."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    vocabulary = {f"t{i}": i for i in range(_task.VOCAB)}
-    vocabulary |= {"<pad>": _task.VOCAB, "<s>": _task.VOCAB + 1, "</s>": _task.VOCAB + 2}
-    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<s>"
-    )
 
 
 # --- model and trainer -------------------------------------------------------------------------------------------------
 
 
 def _model(variant: str) -> torch.nn.Module:
-    settings = {**_variants.config().to_dict(), **SPECIAL, "vocab_size": _task.VOCAB + 3}
+    settings = {**_variants.config().to_dict(), **_tokenizer.SPECIAL, "vocab_size": _tokenizer.SIZE}
     for name in ("id2label", "label2id", "num_labels"):  # of two classes, which would win over one label
         settings.pop(name, None)
     if variant == "reward":
@@ -152,21 +122,9 @@ def _trainer(args: argparse.Namespace, out: Path, model, rows: list[dict]):
     known = {field.name for field in dataclasses.fields(config)}
     more = {"ref_model": copy.deepcopy(model)} if args.variant in ("dpo", "kto") else {}
     return kind(
-        model=model, args=config(**{k: v for k, v in wanted.items() if k in known}), processing_class=_tokenizer(),
+        model=model, args=config(**{k: v for k, v in wanted.items() if k in known}), processing_class=_tokenizer.build(),
         train_dataset=datasets.Dataset.from_list(rows), **more,
     )  # fmt: skip
-
-
-def _token_mean(model, batch) -> torch.Tensor:
-    kept = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
-    return _task.token_mean_loss(model(**kept).logits, batch["labels"])
-
-
-def _own_loss(trainer):
-    def loss(model, batch) -> torch.Tensor:
-        return trainer.compute_loss(model, dict(batch))
-
-    return loss
 
 
 def _arguments() -> argparse.Namespace:
