@@ -226,3 +226,4 @@ class Audit:
     failures: tuple[ReadFailure, ...]
     notes: tuple[Note, ...]
     version: str
+    command: str | None = None  # what measured it anew, where `repro` did

@@ -364,6 +364,11 @@ def _why(bug: Bug, held: Sequence[str], row: Affected, runs: Sequence[Run]) -> s
     return f"{bug.package} {', '.join(held)} is affected ({row.releases}) and the signature fits{tail}"
 
 
+def confirmed(name: str, why: str) -> BugMatch:
+    """The match of a bug that a measurement has shown."""
+    return _match(next(bug for bug in load() if bug.id == name), "matches", why)
+
+
 def _match(bug: Bug, fit: str, why: str) -> BugMatch:
     links = tuple(url for _, url in bug.references)
     return BugMatch(bug.id, bug.title, fit, f"{why[0].upper()}{why[1:]}.", bug.fix, bug.retrain, links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -147,7 +148,7 @@ def _one(plan: Plan, out: Path) -> ExitCode:
         show_error(failure.error)
     if plan.engine == USER_COMMAND:
         click.echo(f"the logs, as inspect reads them: {read}")
-        _write_report(audit, None, out)
+        _write_report(audit, None, plan, out)
         return status(audit)
     found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
     click.echo(tables.table(found))
@@ -155,7 +156,7 @@ def _one(plan: Plan, out: Path) -> ExitCode:
     code = _CODES.get(found.verdict, ExitCode.UNDECIDED)
     if status(audit) is not code and not (some_steps and found.verdict == "gradients at some steps"):
         click.echo("measurement and inspect do not say the same")
-    _write_report(audit, found, out)
+    _write_report(audit, found, plan, out)
     return code
 
 
@@ -185,15 +186,41 @@ def _several(plans: Sequence[Plan], broken: dict[Path, Any]) -> ExitCode:
     return next(code for code in (ExitCode.SCALED, ExitCode.UNDECIDED, ExitCode.HEALTHY) if code in codes)
 
 
-def _write_report(audit: Audit, found: Judgement | None, out: Path) -> None:
+def _write_report(audit: Audit, found: Judgement | None, plan: Plan, out: Path) -> None:
     """What `ga-audit report` writes, with the measurement in it; made anew at each call."""
     from ga_audit.cli.report import private_names, write
     from ga_audit.repro import confirmed
+    from ga_audit.repro.engine import engines
 
     if not audit.diagnoses:
         return
     if found is not None:
-        audit = confirmed.with_truth(audit, found)
+        options = plan.options
+        variant = str(options.get("model") or options.get("variant") or next(iter(engines()[plan.engine].variants), ""))
+        audit = confirmed.with_truth(audit, found, variant=variant, command=_command())
     names = private_names(audit)
     write(audit, out / "report", template="transformers", redacted=True, names=names, style=None, force=True)
     click.echo(f"written: {out / 'report'} (issue.md, report.html, diagnosis.json, pictures)")
+
+
+_OF_THIS_MACHINE = frozenset({"out", "python", "resume"})  # options that say nothing of what was measured
+
+
+def _command() -> str:
+    """The command as it was given, for others to repeat."""
+    context = click.get_current_context()
+    words = ["ga-audit", "repro"]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not given or name in _OF_THIS_MACHINE or not isinstance(parameter, click.Option):
+            continue
+        value = context.params[name]
+        option = parameter.opts[0]
+        if parameter.is_flag:
+            words.append(option)
+        elif parameter.multiple:
+            words += [word for each in value for word in (option, str(each))]
+        else:
+            words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return shlex.join(words)

@@ -88,16 +88,22 @@ def _bugs(d: Diagnosis) -> Iterator[str]:
         bug = entries.get(match.bug)
         if bug is None:
             continue
-        affected = ", ".join(dict.fromkeys(row.releases for row in bug.affected))
+        affected = " or ".join(sorted({row.releases for row in bug.affected}, key=_oldest))
         fixed = f"fixed in {bug.fixed_in}" if bug.fixed_in else "no fixed release is known"
         yield f"- {match.bug}: affected {bug.package} {cell(affected)}; {fixed}; {' '.join(f'<{url}>' for url in match.links)}"
+
+
+def _oldest(releases: str) -> tuple[int, ...]:
+    """The oldest release that a specifier names, to sort by."""
+    named = [tuple(int(n) for n in found.split(".")) for found in re.findall(r"\d+(?:\.\d+)*", releases)]
+    return min(named, default=()) if not releases.startswith("<") else ()
 
 
 def _reproduction(report: _Report) -> Iterator[str]:
     yield "The real gradient, measured on the same releases against the gradient of the whole batch, with the same settings:"
     yield ""
     yield "```bash"
-    yield from _commands(report.diagnoses)
+    yield from _commands(report)
     yield "```"
 
 
@@ -173,13 +179,16 @@ def _packages(d: Diagnosis) -> dict[str, str]:
     return {name: ", ".join(sorted(releases)) for name, releases in sorted(found.items())}
 
 
-def _commands(diagnoses: Sequence[Diagnosis]) -> Iterator[str]:
-    """The shortest command that measures this stack with these settings; nothing of a log stands in it unchecked."""
-    d = next(iter(diagnoses), None)
+def _commands(report: _Report) -> Iterator[str]:
+    """The command that measured it, or the shortest that would; nothing of a log stands in it unchecked."""
+    d = next(iter(report.diagnoses), None)
     packages = {name: r for name, r in _packages(d).items() if _RELEASE.match(r)} if d is not None else {}
     pins = "".join(f" {name}=={_RELEASE.match(packages[name])[0]}" for name in _STACK  # type: ignore[index]
                    if name in packages and "," not in packages[name])  # fmt: skip
     yield f"pip install 'ga-audit[repro]'{pins}"
+    if report.audit.command is not None:
+        yield report.audit.command
+        return
     yield f"ga-audit repro{_options(d, bool(_TRAINERS & packages.keys()))}" if d is not None else "ga-audit repro"
 
 

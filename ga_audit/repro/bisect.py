@@ -7,40 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from ga_audit.bugs import catalogue
 from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro import judge, matrix
+from ga_audit.repro import judge, matrix, situations
 from ga_audit.repro._environments import prepare
 from ga_audit.repro.engine import engines
 from ga_audit.repro.packages import packages, requirements
-
-# what the catalogue calls the situation that a variant is
-_PLAIN: Mapping[str, Mapping[str, object]] = {
-    "A": {"model": "accepts loss kwargs"},
-    "B": {"model": "forward has no **kwargs"},
-    "C": {"model": "accepts loss kwargs"},
-    "B2-flagged": {"model": "forward has **kwargs and ignores num_items_in_batch"},  # before the flag was honoured
-    "D-flagged": {"model": "forward has no **kwargs"},  # to the Trainer, a model that takes no count
-    "D2": {"model": "forward has no **kwargs", "trainer": "subclass with its own compute_loss returning a mean"},
-    "B2": {"model": "forward has **kwargs and ignores num_items_in_batch"},
-    "B3": {"labels_in_batch": False},
-    "C2": {"custom_loss": "compute_loss_func returning a mean"},
-    "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
-    "D": {"trainer": "subclass with its own compute_loss returning a mean"},
-    "E": {"label_smoothing": True},
-    "lora": {"model": "accepts loss kwargs"},  # handed on by the adapters
-    "ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
-    "pt-ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
-}
-SITUATION: Mapping[str, Mapping[str, object]] = {
-    **_PLAIN,
-    "A-deepspeed-zero1": {**_PLAIN["A"], "deepspeed": True, "zero_stage": 1},
-    **{f"{name}-deepspeed": {**_PLAIN[name], "deepspeed": True, "zero_stage": 2} for name in ("A", "B", "D")},
-}
-# of a stock model it is not known beforehand what its forward takes: each release's own differs; Liger's Llama takes the
-# count and uses it, or takes nothing
-_OPEN_KINDS = {"model": ("A", "B", "B2"), "liger": ("A", "B")}
-_TRL: Mapping[str, Mapping[str, object]] = {name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward", "rm")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,32 +84,9 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
 
 def known_bugs(row: Row) -> tuple[str, ...]:
     """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
+    stack = {row.package: row.release, **dict(pin.split("==", 1) for pin in row.beside)}
     measured = (row.loss, row.grad_norm, row.gradient)
-    if row.verdict not in ("gradients", "logging only") or None in measured:
-        return ()
-    rows = _OPEN_KINDS.get("model" if row.variant in engines()["transformers"].models else row.variant, (row.variant,))
-    situations = [{"liger": row.variant == "liger", **SITUATION.get(name, _TRL.get(name, {}))} for name in rows]
-    found = []
-    stack = [(row.package, row.release), *((name, value) for name, _, value in (p.partition("==") for p in row.beside))]
-    for bug, affected in (known for package in stack for known in catalogue.of_release(*package)):
-        signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
-        if judge.is_astray(row.cosine) != (affected.signature.gradient is None):
-            continue  # a gradient that points elsewhere has no exponent
-        fits = all(s is None or _about(m, s[0]) for s, m in zip(signature, measured, strict=True))
-        if fits and any(_holds(affected.when, situation, dict(stack)) for situation in situations):
-            found.append(bug.id)
-    return tuple(dict.fromkeys(found))
-
-
-def _about(measured: float | None, exponent: float) -> bool:
-    return measured is not None and abs(measured - exponent) < judge.TOLERANCE
-
-
-def _holds(when: Mapping[str, object], situation: Mapping[str, object], stack: Mapping[str, str]) -> bool:
-    held = {"deepspeed": False, "multi_rank": False, **situation}
-    if (wanted := str(when.get("transformers", ""))) and catalogue.within(wanted, stack.get("transformers", "")):
-        held["transformers"] = wanted
-    return all(held.get(name) == wanted for name, wanted in when.items())
+    return situations.known_bugs(row.variant, stack, measured, verdict=row.verdict, cosine=row.cosine)
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:
@@ -219,6 +167,6 @@ def _cell(row: Row) -> str:
     if row.failure or None in numbers:
         return "not measured"
     # an exponent that is no whole number stands as measured
-    text = ", ".join(f"{round(e or 0):d}" if _about(e, round(e or 0)) else f"{e:.2f}" for e in numbers)
+    text = ", ".join(f"{round(e or 0):d}" if judge.is_about(e, round(e or 0)) else f"{e:.2f}" for e in numbers)
     text += f" (cosine {row.cosine:.2f})" if row.cosine is not None and judge.is_astray(row.cosine) else ""
     return text if row.verdict == "healthy" else f"**{text}**"

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class Measured:
     moved: float | None = None  # distance from the parameters before training
     speed: Speed | None = None
     note: str | None = None  # what the numbers must say of themselves
+    packages: Mapping[str, str] = field(default_factory=dict)  # release of each that trained
 
     @property
     def ranks_and_steps(self) -> tuple[int, int]:
@@ -82,6 +83,11 @@ class Judgement:
     parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
     held_out_loss_differs: float | None  # last cell's minus the first's
     verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """Release of each package that trained."""
+        return self.cells[0].packages if self.cells else {}
 
     @property
     def cosine(self) -> float | None:
@@ -136,6 +142,7 @@ def read_truth(path: Path) -> Measured:
             moved=_finite(truth.get("parameters_moved")),
             speed=_speed(truth.get("throughput")),
             note=truth.get("note"),
+            packages={str(name): str(release) for name, release in truth.get("packages", {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(
@@ -228,6 +235,11 @@ def verdict(loss: float | None, grad_norm: float | None, gradient: float | None,
 
 def _lowest_cosine(cells: Sequence[Measured]) -> float | None:
     return min((cell.cosine for cell in cells if cell.cosine is not None), default=None)
+
+
+def is_about(measured: float | None, exponent: float) -> bool:
+    """Whether a measured exponent is the one that is expected."""
+    return measured is not None and abs(measured - exponent) < TOLERANCE
 
 
 def is_astray(cosine: float | None) -> bool:

@@ -61,7 +61,10 @@ def test_the_output_holds_a_report_with_the_measurement(tmp_path):
     assert diagnosis["reach"] == "log-only"
     assert diagnosis["reasons"][0] == "Measured: logging only."
     assert not any("ga-audit repro" in step for step in diagnosis["next_steps"])
-    assert "real gradient" in (out / "report" / "issue.md").read_text()
+    issue = (out / "report" / "issue.md").read_text()
+    assert "real gradient" in issue
+    assert "\nga-audit repro --engine torch --fault sum-loss-log --ga 1,8 --steps 6\n" in issue
+    assert str(tmp_path) not in issue
     again = CliRunner().invoke(cli, ["repro", *options, "--resume"])
     assert again.exit_code == 1
     assert "trained" not in again.output  # every cell was kept

@@ -1,0 +1,63 @@
+"""What was measured stands in the audit of the engine's logs: releases, the known bug, the command."""
+
+import json
+
+import pytest
+
+from ga_audit import pipeline
+from ga_audit.finding import Reach, Verdict
+from ga_audit.render import issue
+from ga_audit.repro import confirmed, judge
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Logs and measurements of a sum at GA 1 and 4, as an engine writes them."""
+    for ga in (1, 4):
+        out = tmp_path / f"ga{ga}"
+        out.mkdir()
+        rows = [
+            {"step": s, "loss": ga * (4 - 0.02 * s), "grad_norm": ga * (0.5 + 0.01 * (s % 3))} for s in range(1, 21)
+        ]
+        (out / "trainer_state.json").write_text(json.dumps({"global_step": 20, "log_history": rows}))
+        (out / "args.json").write_text(
+            json.dumps({"gradient_accumulation_steps": ga, "per_device_train_batch_size": 16 // ga})
+        )
+        measured = [
+            {"step": s, "reference_loss": 4 - 0.02 * s, "reference_norm": 0.5, "ratio": ga, "cosine": 1.0}
+            for s in (1, 2)
+        ]
+        truth = {
+            "ga": ga,
+            "measured": measured,
+            "logged": rows,
+            "packages": {"transformers": "5.23.0", "torch": "2.13.0"},
+        }
+        (out / "truth.json").write_text(json.dumps(truth))
+    audit = pipeline.audit([str(tmp_path)], pipeline.Options())
+    found = judge.judge([judge.read_truth(tmp_path / f"ga{ga}" / "truth.json") for ga in (1, 4)])
+    return audit, found
+
+
+def test_releases_and_the_known_bug_come_from_the_measurement(cells):
+    audit, found = cells
+    (told,) = confirmed.with_truth(audit, found, variant="B2").diagnoses
+    assert (told.verdict, told.reach) == (Verdict.SCALED, Reach.GRADIENTS)
+    assert [(bug.bug, bug.fit) for bug in told.bugs] == [("GA004", "matches")]
+    assert told.next_steps[0].startswith("GA004: ")
+    assert all(run.settings.packages["transformers"].value == "5.23.0" for run in told.runs)
+
+
+def test_a_situation_in_which_no_bug_is_known_names_none(cells):
+    audit, found = cells
+    (told,) = confirmed.with_truth(audit, found, variant="A").diagnoses
+    assert told.bugs == ()
+
+
+def test_the_issue_says_what_measured_it(cells):
+    audit, found = cells
+    command = "ga-audit repro --variant B2 --ga 1,4"
+    text = issue.render(confirmed.with_truth(audit, found, variant="B2", command=command))
+    assert f"\n{command}\n" in text
+    assert "transformers==5.23.0 torch==2.13.0" in text
+    assert "- transformers 5.23.0" in text
