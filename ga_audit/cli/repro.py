@@ -137,6 +137,7 @@ def _one(plan: Plan, out: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
     from ga_audit import pipeline
     from ga_audit.cli.inspect import status
+    from ga_audit.finding import Verdict
     from ga_audit.repro import judge, tables
     from ga_audit.repro.engine import USER_COMMAND
 
@@ -152,10 +153,13 @@ def _one(plan: Plan, out: Path) -> ExitCode:
         return status(audit)
     found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
     click.echo(tables.table(found))
-    click.echo(f"the logs alone, as inspect reads them: {read}")
+    why = [d.headline for d in audit.diagnoses if d.verdict is Verdict.INCONCLUSIVE]
+    click.echo(f"the logs alone, as inspect reads them: {'; '.join(why) or read}")
     code = _CODES.get(found.verdict, ExitCode.UNDECIDED)
-    if status(audit) is not code and not (some_steps and found.verdict == "gradients at some steps"):
-        click.echo("measurement and inspect do not say the same")
+    if why:
+        click.echo("what the logs leave open, the measurement decides")
+    elif status(audit) is not code and not (some_steps and found.verdict == "gradients at some steps"):
+        click.echo("measurement and logs contradict each other; the measurement decides")
     _write_report(audit, found, plan, out)
     return code
 

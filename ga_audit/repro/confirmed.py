@@ -37,7 +37,10 @@ def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
     scaled = found.verdict not in ("healthy", "not measured")
     notes = diagnosis.notes
     some_steps = found.verdict == "gradients at some steps" and any(n.code == "short-steps" for n in notes)
-    if found.verdict != "not measured" and scaled != (diagnosis.verdict is Verdict.SCALED) and not some_steps:
+    if diagnosis.verdict is Verdict.INCONCLUSIVE and found.verdict != "not measured":
+        message = f"measured: {found.verdict}; the logs alone leave it open; the measurement decides"
+        notes = (*notes, Note("measurement-decides", message))
+    elif found.verdict != "not measured" and scaled != (diagnosis.verdict is Verdict.SCALED) and not some_steps:
         message = f"measured: {found.verdict}; the logs alone: {diagnosis.verdict.value}; the measurement decides"
         notes = (*notes, Note("measurement-disagrees", message))
     bugs = _bugs(found, variant)

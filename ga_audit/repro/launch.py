@@ -216,7 +216,7 @@ def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
             finally:
                 _end(child)
         if status:
-            raise EngineFailed(last_line(cell), where=str(console))
+            raise EngineFailed(last_line(cell, status), where=str(console))
     except EngineFailed as error:
         yield error
     else:
@@ -250,7 +250,7 @@ def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]
             elif not word:
                 yield EngineFailed("the process that runs the cells ended", where=command[0])
             else:
-                yield EngineFailed(last_line(cell), where=str(cell.out / CONSOLE))
+                yield EngineFailed(last_line(cell, int(word)), where=str(cell.out / CONSOLE))
     finally:
         _end(child)
 
@@ -273,7 +273,7 @@ def _end(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
             child.kill()
 
 
-def last_line(cell: Cell) -> str:
+def last_line(cell: Cell, status: int) -> str:
     """What the console of a broken cell ended with: the error itself, where torchrun adds its own summary."""
     try:
         lines = [line.strip() for line in (cell.out / CONSOLE).read_text("utf-8", "replace").splitlines()]
@@ -282,4 +282,5 @@ def last_line(cell: Cell) -> str:
     lines = [line for line in lines if line.strip("=-_ ")]
     errors = [line for line in lines if re.match(r"(\[rank\d+\]: )?[A-Za-z_][\w.]*(Error|Exception|Exit)\b", line)]
     word = next((line for line in errors if "ChildFailedError" not in line), lines[-1] if lines else "")
-    return f"GA {cell.ga}: {word[:300] or 'ended without a word'}"
+    ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    return f"GA {cell.ga}: {word[:300] or f'{ended}, without a word'}"

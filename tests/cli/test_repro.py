@@ -77,4 +77,33 @@ def test_short_last_steps_are_read_from_the_logs_as_they_are_measured(tmp_path):
                                       "--out", str(out)])  # fmt: skip
     assert "verdict: gradients at some steps" in result.output
     assert "as inspect reads them: healthy but for the last steps of epochs" in result.output
-    assert "do not say the same" not in result.output
+    assert "contradict" not in result.output
+
+
+def test_a_device_that_is_not_there_is_refused_and_not_replaced(tmp_path):
+    torch = pytest.importorskip("torch")
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    result = CliRunner().invoke(
+        cli, ["repro", "--engine", "torch", "--device", absent, "--ga", "1,2", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 3
+    assert f"--device {absent}: this torch" in result.output
+
+
+def test_what_the_logs_leave_open_is_no_contradiction(tmp_path):
+    pytest.importorskip("torch")
+    result = CliRunner().invoke(
+        cli, ["repro", "--engine", "torch", "--ga", "1,2", "--steps", "3", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "as inspect reads them: Inconclusive, because" in result.output
+    assert "what the logs leave open, the measurement decides" in result.output
+
+
+def test_a_command_that_breaks_without_a_word_says_its_status(tmp_path):
+    words = f"{sys.executable} -c 'raise SystemExit(7)' {{gradient_accumulation_steps}} {{output_dir}}"
+    result = CliRunner().invoke(
+        cli, ["repro", "--engine", "script", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
+    )
+    assert result.exit_code == 3
+    assert "ended with status 7, without a word" in result.output

@@ -114,12 +114,13 @@ def on_device_of(model: torch.nn.Module, batch: dict) -> dict:
 
 
 def device_named(name: str) -> str:
-    """`auto` resolved to what is there: cuda, then mps, then cpu."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """`auto` resolved to what is there: cuda, then mps, then cpu. A device that is not there is refused, not replaced."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, is_there in there.items() if is_there)
+    if not there[name]:
+        raise SystemExit(f"--device {name}: this torch ({torch.__version__}) finds none; give --device cpu, or auto")
+    return name
 
 
 def dtype_named(name: str, device: str) -> str:
