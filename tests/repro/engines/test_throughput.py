@@ -122,6 +122,8 @@ def test_a_gpu_trains_in_bfloat16_where_it_has_it(throughput, monkeypatch, devic
     import _task
     import torch
 
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
     assert _task.dtype_named("auto", device) == dtype
     assert _task.dtype_named("float32", device) == "float32"
