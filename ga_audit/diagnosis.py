@@ -99,6 +99,7 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
         differing=tuple(group.settings_that_differ),
         next_steps=advice.next_steps(told, reasons),
         notes=tuple(_notes(group.runs, readings, findings, evidence)),
+        undecided=reasons,
     )
 
 

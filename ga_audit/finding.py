@@ -192,6 +192,7 @@ class Diagnosis:
     differing: tuple[str, ...]  # settings that differ inside the group
     next_steps: tuple[str, ...]  # sentences; commands to paste stand on their own between backticks
     notes: tuple[Note, ...] = ()
+    undecided: Mapping[Role, str] = field(default_factory=dict)  # why nothing is concluded about a quantity
 
     def log_factor(self, run: Run, role: Role) -> float:
         """ln(logged / intended) that the findings give this run for a role; 0 without a finding."""

@@ -21,7 +21,7 @@ STOCK = "stock"  # a trainer without a loss of its own
 # what an entry may ask of a run; a condition that the logs do not settle is named in the match
 CONDITIONS = frozenset({
     "deepspeed", "trainer", "model", "label_smoothing", "custom_loss", "average_tokens_across_devices", "data_parallel",
-    "zero_stage", "multi_rank", "labels_in_batch", "liger",
+    "zero_stage", "multi_rank", "labels_in_batch", "liger", "steps_per_generation",
     "transformers",  # releases of it that a bug of another package needs: a PEP 440 specifier
 })  # fmt: skip
 
@@ -255,6 +255,8 @@ def _fits(signature: Signature, found: Mapping[Role, tuple[float, float]], *, st
 
 def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
     """Whether a condition of a bug holds for the runs; None where the logs do not say."""
+    if name == "steps_per_generation":
+        return _generations(runs)
     values: list[bool | str | None] = []
     for run in runs:
         other = run.settings.other
@@ -283,6 +285,17 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
     if not values or any(v is None for v in values) or len(set(values)) != 1:
         return None
     return bool(values[0] == wanted)
+
+
+def _generations(runs: Sequence[Run]) -> bool | None:
+    """Whether runs of several GA share their steps_per_generation; False where it is each run's own GA, the default."""
+    known = [run.settings.other.get("steps_per_generation") for run in runs]
+    values, gas = [setting.value if setting else None for setting in known], [run.settings.ga for run in runs]
+    if None in values or None in gas:
+        return None
+    if values == gas:
+        return False
+    return True if len(set(values)) == 1 and len(set(gas)) > 1 else None
 
 
 _MODEL_KINDS = {

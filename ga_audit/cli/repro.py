@@ -137,14 +137,13 @@ def _one(plan: Plan, out: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
     from ga_audit import pipeline
     from ga_audit.cli.inspect import status
-    from ga_audit.finding import Verdict
-    from ga_audit.repro import judge, tables
+    from ga_audit.repro import confirmed, judge, tables
     from ga_audit.repro.engine import USER_COMMAND
 
     audit = pipeline.audit([str(cell.out) for cell in plan.cells], pipeline.Options())
-    read = ", ".join(d.verdict.value for d in audit.diagnoses) or "nothing to compare"
-    some_steps = any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes)
-    read += " but for the last steps of epochs" if some_steps else ""
+    read = " ".join(d.headline for d in audit.diagnoses) or "nothing to compare"
+    if any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes):
+        read += " The last steps of epochs are short."
     for failure in audit.failures:
         show_error(failure.error)
     if plan.engine == USER_COMMAND:
@@ -153,15 +152,11 @@ def _one(plan: Plan, out: Path) -> ExitCode:
         return status(audit)
     found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
     click.echo(tables.table(found))
-    why = [d.headline for d in audit.diagnoses if d.verdict is Verdict.INCONCLUSIVE]
-    click.echo(f"the logs alone, as inspect reads them: {'; '.join(why) or read}")
-    code = _CODES.get(found.verdict, ExitCode.UNDECIDED)
-    if why:
-        click.echo("what the logs leave open, the measurement decides")
-    elif status(audit) is not code and not (some_steps and found.verdict == "gradients at some steps"):
-        click.echo("measurement and logs contradict each other; the measurement decides")
+    click.echo(f"the logs alone, as inspect reads them: {read}")
+    for line in dict.fromkeys(note.message for d in audit.diagnoses for note in confirmed.comparison(d, found)):
+        click.echo(line)
     _write_report(audit, found, plan, out)
-    return code
+    return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
 _CODES = {

@@ -12,6 +12,7 @@ from ga_audit.repro import judge, matrix, situations
 from ga_audit.repro._environments import prepare
 from ga_audit.repro.engine import engines
 from ga_audit.repro.packages import packages, requirements
+from ga_audit.repro.tables import FACTOR_SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Row:
     beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
     cosine: float | None = None  # the lowest of the real gradient with the whole batch's
     note: str | None = None  # what the numbers must say of themselves
+    rest: float | None = None  # factor of the real gradient at every GA, which no power of GA explains
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
         return Row(request.package, release, variant, failure=error.message)
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
-    cosine = None if found.cosine is None else round(found.cosine, 4)
-    row = Row(request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine)
+    cosine, rest = (None if e is None else round(e, 4) for e in (found.cosine, found.on_gradient.rest))
+    row = Row(
+        request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine, rest=rest
+    )
     return replace(row, bugs=known_bugs(row), note="; ".join(found.notes) or None)
 
 
@@ -137,9 +141,9 @@ def table(rows: Sequence[Row]) -> str:
     wide = max([len("variant"), *(len(row.variant) for row in rows)])
     lines = [f"{'release':>10}  {'variant':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  {'verdict':<12}  known bug"]
     for row in rows:
-        numbers = "  ".join(f"{'-' if e is None else f'{e:.2f}':>6}" for e in (row.loss, row.grad_norm, row.gradient))
+        numbers = "  ".join(f"{_exponent(e):>6}" for e in (row.loss, row.grad_norm, row.gradient))
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
-        said += f"  cosine {row.cosine:.2f}" if row.cosine is not None and judge.is_astray(row.cosine) else ""
+        said += f"  {', '.join(more)}" if (more := _besides(row)) else ""
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
     return "\n".join([*lines, *changes(rows), *notes(rows)])
 
@@ -162,11 +166,21 @@ def notes(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{row.variant}: {row.note}" for row in rows if row.note))
 
 
+def _besides(row: Row) -> list[str]:
+    """What exponents do not say of the real gradient: that it points elsewhere, or has a factor at every GA."""
+    found = [f"cosine {row.cosine:.2f}"] if row.cosine is not None and judge.is_astray(row.cosine) else []
+    return found + ([f"x{row.rest:.2f}"] if row.rest is not None and abs(row.rest - 1) > FACTOR_SAID else [])
+
+
+def _exponent(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"  # no minus zero
+
+
 def _cell(row: Row) -> str:
     numbers = (row.loss, row.grad_norm, row.gradient)
-    if row.failure or None in numbers:
+    if row.failure or row.gradient is None:
         return "not measured"
     # an exponent that is no whole number stands as measured
-    text = ", ".join(f"{round(e or 0):d}" if judge.is_about(e, round(e or 0)) else f"{e:.2f}" for e in numbers)
-    text += f" (cosine {row.cosine:.2f})" if row.cosine is not None and judge.is_astray(row.cosine) else ""
+    text = ", ".join(str(round(e)) if e is not None and judge.is_about(e, round(e)) else _exponent(e) for e in numbers)
+    text += f" ({', '.join(more)})" if (more := _besides(row)) else ""
     return text if row.verdict == "healthy" else f"**{text}**"

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from ga_audit import settings
 from ga_audit.bugs import catalogue
-from ga_audit.finding import Audit, BugMatch, Diagnosis, Reach, Verdict
+from ga_audit.finding import HEALTHY, Audit, BugMatch, Diagnosis, Reach
 from ga_audit.repro import situations
-from ga_audit.repro.judge import Judgement
+from ga_audit.repro.judge import Judgement, Scale, is_about
 from ga_audit.repro.tables import sentences
-from ga_audit.run import Note, Run, RunSettings, Setting, Trust
+from ga_audit.run import Note, Role, Run, RunSettings, Setting, Trust
 
 _REACH = {
     "healthy": Reach.NONE, "logging only": Reach.LOG_ONLY, "gradients": Reach.GRADIENTS,
@@ -21,7 +21,7 @@ _REACH = {
 def with_truth(audit: Audit, found: Judgement, *, variant: str = "", command: str | None = None) -> Audit:
     """The audit whose reasons begin with the measurement, and whose reach, releases and known bugs are the measured ones.
 
-    The verdict stays that of the logs: where the two do not agree, a note says so.
+    The verdict stays that of the logs: where the two do not agree, or the logs leave something open, a note says so.
 
     Parameters
     ----------
@@ -33,16 +33,52 @@ def with_truth(audit: Audit, found: Judgement, *, variant: str = "", command: st
     return replace(audit, diagnoses=tuple(_told(d, found, variant) for d in audit.diagnoses), command=command)
 
 
+def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
+    """Whether the reading of the logs and the measurement agree, quantity by quantity; nothing if nothing was measured."""
+    if found.verdict == "not measured":
+        return ()
+    against = list(filter(None, (
+        _against(role, diagnosis, scale)
+        for role, scale in ((Role.LOSS, found.on_loss), (Role.GRAD_NORM, found.on_grad_norm))
+    )))  # fmt: skip
+    told = {Reach.LOG_ONLY: "only the log", Reach.GRADIENTS: "the gradients too", Reach.NONE: "nothing"}
+    measured, some_steps = _REACH[found.verdict], any(note.code == "short-steps" for note in diagnosis.notes)
+    shared = found.verdict != "healthy" and not some_steps and not any(
+        scale.grows for scale in (found.on_loss, found.on_grad_norm, found.on_gradient)
+    )  # fmt: skip
+    if not against and diagnosis.reach in told and diagnosis.reach is not measured and not some_steps and not shared:
+        against = [f"affected by the logs: {told[diagnosis.reach]}, measured: {told[measured]}"]
+    if against:
+        message = f"measurement and logs contradict each other ({'; '.join(against)}); the measurement decides"
+        return (Note("measurement-disagrees", message),)
+    open_roles = [role for role in (Role.LOSS, Role.GRAD_NORM) if _is_open(role, diagnosis)]
+    if open_roles:
+        names = " and ".join(open_roles)
+        return (Note("measurement-decides", f"the logs alone leave the {names} open; the measurement decides"),)
+    if shared:
+        message = "a factor that every run shares does not show in ratios of logs; the measurement decides"
+        return (Note("measurement-decides", message),)
+    return (Note("measurement-agrees", "measurement and logs agree"),)
+
+
+def _against(role: Role, diagnosis: Diagnosis, measured: Scale) -> str:
+    """In which exponents the logs' reading of a quantity is not the measured one; empty where it is, or is open."""
+    if _is_open(role, diagnosis):
+        return ""
+    read = next((f.hypothesis for f in diagnosis.findings if f.role is role), HEALTHY)
+    pairs = (("GA", read.ga, measured.ga), ("world size", read.world, measured.world))
+    return "; ".join(
+        f"{role} by the logs {driver}^{wanted:g}, measured {driver}^{exponent:.2f}"
+        for driver, wanted, exponent in pairs
+        if exponent is not None and not is_about(exponent, wanted)
+    )
+
+
+def _is_open(role: Role, diagnosis: Diagnosis) -> bool:
+    return role in diagnosis.undecided or role not in diagnosis.posterior
+
+
 def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
-    scaled = found.verdict not in ("healthy", "not measured")
-    notes = diagnosis.notes
-    some_steps = found.verdict == "gradients at some steps" and any(n.code == "short-steps" for n in notes)
-    if diagnosis.verdict is Verdict.INCONCLUSIVE and found.verdict != "not measured":
-        message = f"measured: {found.verdict}; the logs alone leave it open; the measurement decides"
-        notes = (*notes, Note("measurement-decides", message))
-    elif found.verdict != "not measured" and scaled != (diagnosis.verdict is Verdict.SCALED) and not some_steps:
-        message = f"measured: {found.verdict}; the logs alone: {diagnosis.verdict.value}; the measurement decides"
-        notes = (*notes, Note("measurement-disagrees", message))
     bugs = _bugs(found, variant)
     # what `repro` would settle is settled
     steps = [step for step in diagnosis.next_steps if "ga-audit repro" not in step]
@@ -54,7 +90,7 @@ def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
         reasons=(f"Measured: {found.verdict}.", *sentences(found), *diagnosis.reasons),
         bugs=bugs,
         next_steps=tuple(steps),
-        notes=notes,
+        notes=(*diagnosis.notes, *comparison(diagnosis, found)),
     )
 
 

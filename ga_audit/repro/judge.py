@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.02; every known fault is a whole number
 STRAIGHT = 0.9  # cosine with the whole batch's gradient: a weighting bias leaves 0.97 or more, lost micro-batches 0.73
-UNEVEN = 0.2  # share by which one step's gradient is off while the others are right; mean of means stays below 0.1
+UNEVEN = (
+    0.2  # share by which a value is off: below are a weighting bias (mean of means: 0.1) and miscounted labels (0.07)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +61,33 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Exponents:
-    """On GA and on world size; None where the cells do not vary in it, or nothing was measured."""
+class Scale:
+    """What multiplies one quantity: cell by cell, and as powers of GA and of world size times a rest."""
 
-    ga: float | None
-    world: float | None
+    ratios: tuple[float, ...]  # measured / reference of each cell that has it
+    ga: float | None = None  # exponents; None where the cells do not vary in it, or nothing was measured
+    world: float | None = None
+    rest: float | None = None  # the factor that these exponents leave in every cell; None: GA and ranks change together
 
     @property
-    def largest(self) -> float | None:
-        """The one that is farther from zero."""
-        known = [e for e in (self.ga, self.world) if e is not None]
-        return max(known, key=abs) if known else None
+    def is_off(self) -> bool | None:
+        """Whether it is not what it should be in some cell, whatever the cause; None = not measured."""
+        return (self.grows or any(is_uneven(ratio) for ratio in self.ratios)) if self.ratios else None
+
+    @property
+    def grows(self) -> bool:
+        """Whether it changes with GA or with the number of ranks."""
+        return any(e is not None and abs(e) >= TOLERANCE for e in (self.ga, self.world))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """Exponents, differences of the last cell from the first, and the verdict."""
+    """Scales, differences of the last cell from the first, and the verdict."""
 
     cells: tuple[Measured, ...]
-    on_loss: Exponents
-    on_grad_norm: Exponents
-    on_gradient: Exponents
+    on_loss: Scale
+    on_grad_norm: Scale
+    on_gradient: Scale
     parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
     held_out_loss_differs: float | None  # last cell's minus the first's
     verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
@@ -179,7 +187,7 @@ def _clipped(threshold: float | None, logged: Sequence[Mapping[str, Any]]) -> fl
 
 def _uneven(measured: Sequence[Mapping[str, Any]], typical: float | None) -> list[tuple[int, float]]:
     ratios = [(int(row["step"]), row["ratio"]) for row in measured if row.get("ratio") is not None]
-    return [(step, r) for step, r in ratios if typical and math.isfinite(r) and abs(r / typical - 1) > UNEVEN]
+    return [(step, r) for step, r in ratios if typical and math.isfinite(r) and is_uneven(r / typical)]
 
 
 def _median_ratio(pairs: Sequence[tuple[Any, Any]], above: str, below: str) -> float | None:
@@ -191,7 +199,7 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(finite) if finite else None
 
 
-def exponents(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None]) -> Exponents:
+def scale(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None]) -> Scale:
     """Least-squares slopes of ln(ratio) on ln(GA) and ln(world_size), with a constant: a factor of every cell is none."""
     import numpy as np
 
@@ -199,38 +207,45 @@ def exponents(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | 
         (math.log(c.ga), math.log(c.world_size), math.log(r)) for c in cells if (r := ratio_of(c)) is not None and r > 0
     ]
     if not points:
-        return Exponents(None, None)
+        return Scale(())
     table = np.array(points)
+    ratios = tuple(np.exp(table[:, 2]).tolist())
     varied = [bool(np.ptp(table[:, i]) > 0) for i in (0, 1)]
     columns = [table[:, i] for i in (0, 1) if varied[i]]
     design = np.column_stack([np.ones(len(table)), *columns])
-    if not columns or np.linalg.matrix_rank(design) < design.shape[1]:  # GA and ranks change together: not separable
-        return Exponents(None, None)
-    slopes = iter(np.linalg.lstsq(design, table[:, 2], rcond=None)[0][1:].tolist())
-    return Exponents(*(next(slopes) if there else None for there in varied))
+    if np.linalg.matrix_rank(design) < design.shape[1]:  # GA and ranks change together: not separable
+        return Scale(ratios)
+    constant, *slopes = np.linalg.lstsq(design, table[:, 2], rcond=None)[0].tolist()
+    left = iter(slopes)
+    on_ga, on_world = (next(left) if there else None for there in varied)
+    return Scale(ratios, on_ga, on_world, math.exp(constant))
 
 
 def judge(cells: Sequence[Measured]) -> Judgement:
     """The verdict on the cells of one stack at several GA, and perhaps several numbers of ranks."""
     cells = tuple(sorted(cells, key=lambda cell: cell.ranks_and_steps))
-    loss = exponents(cells, lambda cell: cell.loss)
-    norm = exponents(cells, lambda cell: cell.grad_norm)
-    gradient = exponents(cells, lambda cell: cell.gradient)
-    said = verdict(loss.largest, norm.largest, gradient.largest, _lowest_cosine(cells))
+    loss = scale(cells, lambda cell: cell.loss)
+    norm = scale(cells, lambda cell: cell.grad_norm)
+    gradient = scale(cells, lambda cell: cell.gradient)
+    said = verdict(loss, norm, gradient, _lowest_cosine(cells))
+    if not any(cell.ga * cell.world_size > 1 for cell in cells):
+        said = "not measured"  # one micro-batch a step: nothing was accumulated
+    if said == "healthy" and any(cell.gradient is None for cell in cells):
+        said = "not measured"  # nothing is said of a cell that left no measurement
     if said in ("healthy", "logging only") and any(cell.uneven for cell in cells):
         said = "gradients at some steps"
     return Judgement(cells, loss, norm, gradient, *_differences(cells), said)
 
 
-def verdict(loss: float | None, grad_norm: float | None, gradient: float | None, cosine: float | None = None) -> str:
-    """In words, from exponents and the lowest cosine; without a measured gradient nothing is said."""
-    if gradient is None:
+def verdict(loss: Scale, grad_norm: Scale, gradient: Scale, cosine: float | None = None) -> str:
+    """In words, from the scales and the lowest cosine; without a measured gradient nothing is said."""
+    if gradient.is_off is None:
         return "not measured"
-    if abs(gradient) >= TOLERANCE or is_astray(cosine):
+    if gradient.is_off or is_astray(cosine):
         return "gradients"
-    if any(e is not None and abs(e) >= TOLERANCE for e in (loss, grad_norm)):
+    if loss.is_off or grad_norm.is_off:
         return "logging only"
-    return "healthy" if loss is not None else "not measured"
+    return "not measured" if loss.is_off is None and grad_norm.is_off is None else "healthy"
 
 
 def _lowest_cosine(cells: Sequence[Measured]) -> float | None:
@@ -240,6 +255,11 @@ def _lowest_cosine(cells: Sequence[Measured]) -> float | None:
 def is_about(measured: float | None, exponent: float) -> bool:
     """Whether a measured exponent is the one that is expected."""
     return measured is not None and abs(measured - exponent) < TOLERANCE
+
+
+def is_uneven(ratio: float) -> bool:
+    """Whether a ratio is farther from 1 than what weighting or counting of labels explains."""
+    return abs(ratio - 1) > UNEVEN
 
 
 def is_astray(cosine: float | None) -> bool:

@@ -24,6 +24,7 @@ _PLAIN: Mapping[str, Mapping[str, object]] = {
     "lora": {"model": "accepts loss kwargs"},  # handed on by the adapters
     "ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
     "pt-ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "grpo-reused": {"steps_per_generation": "the same at every GA"},
 }
 SITUATION: Mapping[str, Mapping[str, object]] = {
     **_PLAIN,
@@ -50,11 +51,11 @@ def known_bugs(
     ----------
     variant : of an engine, or a stock model family.
     stack : release of each package.
-    measured : exponents on GA of the logged loss, the logged grad_norm and the real gradient.
+    measured : exponents on GA of the logged loss, the logged grad_norm and the real gradient; None = not measured.
     verdict : of `judge`.
     cosine : the lowest of the real gradient with that of the whole batch; None = not measured.
     """  # fmt: skip
-    if verdict not in ("gradients", "logging only") or None in measured:
+    if verdict not in ("gradients", "logging only") or measured[-1] is None:
         return ()
     rows = _OPEN_KINDS.get("model" if variant in engines()["transformers"].models else variant, (variant,))
     held = [{"liger": variant == "liger", **SITUATION.get(name, _TRL.get(name, {}))} for name in rows]
@@ -63,7 +64,7 @@ def known_bugs(
         signature = (affected.signature.loss, affected.signature.grad_norm, affected.signature.gradient)
         if judge.is_astray(cosine) != (affected.signature.gradient is None):
             continue  # a gradient that points elsewhere has no exponent
-        fits = all(s is None or judge.is_about(m, s[0]) for s, m in zip(signature, measured, strict=True))
+        fits = all(s is None or m is None or judge.is_about(m, s[0]) for s, m in zip(signature, measured, strict=True))
         if fits and any(_holds(affected.when, situation, stack) for situation in held):
             found.append(bug.id)
     return tuple(dict.fromkeys(found))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from ga_audit.repro.judge import Judgement, Measured, apart, is_astray
+from ga_audit.repro.judge import Judgement, Measured, Scale, apart, is_astray
+
+FACTOR_SAID = 0.02  # a factor of every cell that is farther from 1 is worth a line
 
 
 def table(judgement: Judgement) -> str:
@@ -15,11 +17,7 @@ def table(judgement: Judgement) -> str:
     ranks = any(cell.world_size > 1 for cell in cells)
     head = f"{'GA':>4}  {'ranks':>5}  " if ranks else f"{'GA':>4}  "
     head += "logged loss  logged grad_norm  real gradient  cosine  clipped steps  parameters differ  held-out loss"
-    lines = [head, *(_cell(cell, cells[0], ranks) for cell in cells)]
-    named = (("loss", judgement.on_loss), ("grad_norm", judgement.on_grad_norm), ("gradient", judgement.on_gradient))
-    lines.append(f"exponent on GA: {', '.join(f'{name} {_exponent(e.ga)}' for name, e in named)}")
-    if ranks:
-        lines.append(f"exponent on world size: {', '.join(f'{name} {_exponent(e.world)}' for name, e in named)}")
+    lines = [head, *(_cell(cell, cells[0], ranks) for cell in cells), *_exponents(judgement)]
     for cell in cells:
         if cell.uneven:
             shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
@@ -27,6 +25,43 @@ def table(judgement: Judgement) -> str:
     lines += [line for cell in cells if (line := _astray(cell))]
     lines += [f"note: {note}" for note in judgement.notes]
     return "\n".join([*lines, *_throughput(cells), f"verdict: {judgement.verdict}"])
+
+
+def _exponents(judgement: Judgement) -> Iterator[str]:
+    """Powers of GA and of world size, and the factor that they leave in every cell."""
+    gas, worlds = ({getattr(cell, name) for cell in judgement.cells} for name in ("ga", "world_size"))
+    scales = _by_name(judgement)
+    if len(gas) > 1:
+        yield f"exponent on GA: {', '.join(f'{name} {_exponent(s.ga)}' for name, s in scales.items())}"
+    if len(worlds) > 1:
+        yield f"exponent on world size: {', '.join(f'{name} {_exponent(s.world)}' for name, s in scales.items())}"
+    if line := common_factor(judgement):
+        yield line
+
+
+def common_factor(judgement: Judgement) -> str:
+    """What multiplies every cell alike, and what would tell its cause; empty where nothing does."""
+    gas, worlds = ({getattr(cell, name) for cell in judgement.cells} for name in ("ga", "world_size"))
+    if gas == {1} and worlds == {1}:
+        return "GA 1 on one rank: nothing was accumulated; give another GA too (--ga 1,8)"
+    scales = _by_name(judgement)
+    if not any(s.rest is not None and abs(s.rest - 1) > FACTOR_SAID for s in scales.values()):
+        return ""
+    rests = ", ".join(f"{name} {_times(s.rest)}" for name, s in scales.items())
+    (ga, *more), several = sorted(gas), len(worlds) == 1 and max(worlds) > 1
+    ranks = f"--world-size 1,{max(worlds)} tells whether the {max(worlds)} ranks are the cause" if several else ""
+    if more:
+        line = f"besides, at every GA: {rests}, a factor that GA does not explain"
+        return f"{line}; {ranks}" if ranks else line
+    if ga == 1:
+        return f"at GA 1: {rests}; {ranks}"
+    powers = ", ".join(f"{name} {_exponent(math.log(s.rest) / math.log(ga))}" for name, s in scales.items() if s.rest)
+    told = f"--ga 1,{ga} tells" + (f"; {ranks}" if ranks else "")
+    return f"at GA {ga} alone: {rests}; if GA is the cause, its exponents are {powers}: {told}"
+
+
+def _by_name(judgement: Judgement) -> dict[str, Scale]:
+    return {"loss": judgement.on_loss, "grad_norm": judgement.on_grad_norm, "gradient": judgement.on_gradient}
 
 
 def _astray(cell: Measured) -> str:
@@ -117,12 +152,14 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
         f"{_times(last.loss)}, the logged grad_norm {_times(last.grad_norm)}."
     ]
     lines += [f"{line}." for cell in cells if (line := _astray(cell))]
+    if line := common_factor(judgement):
+        lines.append(f"{line[0].upper()}{line[1:]}.")
     if judgement.parameters_differ is not None:
-        lines.append(
-            f"After training, the parameters at GA {last.ga} differ from those at GA {first.ga} by "
-            f"{_percent(judgement.parameters_differ)} of the way that they moved, the held-out loss by "
-            f"{_signed(judgement.held_out_loss_differs)}."
-        )
+        line = f"After training, the parameters at GA {last.ga} differ from those at GA {first.ga} by "
+        line += f"{_percent(judgement.parameters_differ)} of the way that they moved"
+        if judgement.held_out_loss_differs is not None:
+            line += f", the held-out loss by {_signed(judgement.held_out_loss_differs)}"
+        lines.append(f"{line}.")
     lines += [f"Measured with {note}." for note in judgement.notes]
     return tuple(lines)
 

@@ -76,8 +76,8 @@ def test_short_last_steps_are_read_from_the_logs_as_they_are_measured(tmp_path):
     result = CliRunner().invoke(cli, ["repro", "--engine", "torch", "--fault", "partial-last", "--ga", "1,8", "--steps", "16",
                                       "--out", str(out)])  # fmt: skip
     assert "verdict: gradients at some steps" in result.output
-    assert "as inspect reads them: healthy but for the last steps of epochs" in result.output
-    assert "contradict" not in result.output
+    assert "do not scale with GA (GA 1, 8). The last steps of epochs are short." in result.output
+    assert "measurement and logs agree" in result.output
 
 
 def test_a_device_that_is_not_there_is_refused_and_not_replaced(tmp_path):
@@ -96,8 +96,18 @@ def test_what_the_logs_leave_open_is_no_contradiction(tmp_path):
         cli, ["repro", "--engine", "torch", "--ga", "1,2", "--steps", "1", "--out", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
-    assert "as inspect reads them: Inconclusive, because" in result.output
-    assert "what the logs leave open, the measurement decides" in result.output
+    assert "the logs alone leave the grad_norm open; the measurement decides" in result.output
+
+
+def test_one_ga_is_measured_against_the_whole_batch(tmp_path):
+    pytest.importorskip("torch")
+    result = CliRunner().invoke(cli, ["repro", "--engine", "torch", "--fault", "sum-grad", "--ga", "8", "--steps", "2",
+                                      "--out", str(tmp_path / "out")])  # fmt: skip
+    assert result.exit_code == 1, result.output
+    assert "at GA 8 alone: loss x8.000" in result.output
+    assert "--ga 1,8 tells" in result.output
+    assert "verdict: gradients" in result.output
+    assert "the logs alone leave the loss and grad_norm open; the measurement decides" in result.output
 
 
 def test_a_command_that_breaks_without_a_word_says_its_status(tmp_path):

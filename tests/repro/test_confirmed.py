@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import twins
 
 from ga_audit import pipeline
 from ga_audit.finding import Reach, Verdict
@@ -61,3 +62,35 @@ def test_the_issue_says_what_measured_it(cells):
     assert f"\n{command}\n" in text
     assert "transformers==5.23.0 torch==2.13.0" in text
     assert "- transformers 5.23.0" in text
+
+
+def _compared(**exponents):
+    """What is said of logs whose loss and grad_norm are summed, beside cells with these exponents, else 1."""
+    (diagnosis,) = pipeline.diagnose(twins(1))
+    wanted = {"loss": 1, "grad_norm": 1, "gradient": 1, **exponents}
+    made = [judge.Measured(ga, 1, *(float(ga) ** e for e in wanted.values()), 1.0, None, None) for ga in (1, 8)]
+    return [(note.code, note.message) for note in confirmed.comparison(diagnosis, judge.judge(made))]
+
+
+def test_measurement_and_logs_are_compared_quantity_by_quantity():
+    assert _compared() == [("measurement-agrees", "measurement and logs agree")]
+    ((code, message),) = _compared(loss=0)
+    assert code == "measurement-disagrees"
+    assert "loss by the logs GA^1, measured GA^0.00" in message
+    # a norm that was logged before a later division: the logs say gradients, the measurement does not
+    ((code, message),) = _compared(gradient=0)
+    assert code == "measurement-disagrees"
+    assert "the gradients too, measured: only the log" in message
+
+
+def test_a_factor_of_every_run_is_no_contradiction():
+    (diagnosis,) = pipeline.diagnose(twins(0))
+    made = [judge.Measured(ga, 2, 2.0, 2.0, 2.0, 1.0, None, None) for ga in (1, 8)]
+    (note,) = confirmed.comparison(diagnosis, judge.judge(made))
+    assert (note.code, "every run shares" in note.message) == ("measurement-decides", True)
+
+
+def test_what_was_not_measured_is_not_compared(cells):
+    audit, _ = cells
+    empty = [judge.Measured(ga, 1, None, None, None, None, None, None) for ga in (1, 4)]
+    assert confirmed.comparison(audit.diagnoses[0], judge.judge(empty)) == ()

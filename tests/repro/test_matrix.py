@@ -71,7 +71,47 @@ def test_weighting_bias_is_not_called_a_lost_micro_batch():
 
 
 def test_ga_and_ranks_that_change_together_are_not_told_apart():
-    assert judge.judge([_at(1, 1, 1.0), _at(2, 2, 2.0)]).verdict == "not measured"
+    found = judge.judge([_at(1, 1, 1.0), _at(2, 2, 2.0)])
+    assert (found.on_loss.ga, found.on_loss.world, found.on_loss.rest) == (None, None, None)
+    assert found.verdict == "gradients"  # whose cause is open, not that it is twice too large
+
+
+@pytest.mark.parametrize(("cells", "verdict", "said"), [
+    ([_at(8, 1, 8.0)], "gradients", "at GA 8 alone: loss x8.000"),
+    ([_at(8, 1, 8.0)], "gradients", "if GA is the cause, its exponents are loss 1.000, grad_norm 1.000"),
+    ([_at(8, 1, 1.0)], "healthy", None), ([_at(1, 1, 1.0)], "not measured", "nothing was accumulated"),
+    ([_at(1, 2, 2.0), _at(4, 2, 2.0)], "gradients", "a factor that GA does not explain; --world-size 1,2 tells"),
+    ([_at(1, 2, 2.0)], "gradients", "at GA 1: loss x2.000"), ([_at(4, 2, 8.0)], "gradients", "--ga 1,4 tells; --world-size 1,2"),
+    # labels counted before the shift: said, and no verdict
+    ([_at(1, 1, 0.934), _at(4, 1, 0.934)], "healthy", "besides, at every GA: loss x0.934"),
+    ([_at(1, 1, 0.5), _at(4, 1, 2.0)], "gradients", "besides, at every GA: loss x0.500"),
+    ([_at(1, 1, 1.0), _at(4, 1, 4.0)], "gradients", None), ([_at(1, 1, 1.004), _at(4, 1, 0.99)], "healthy", None),
+])  # fmt: skip
+def test_a_factor_that_no_power_of_ga_explains_is_said_and_judged(cells, verdict, said):
+    found = judge.judge(cells)
+    assert found.verdict == verdict
+    text = tables.table(found)
+    assert said in text if said else "at every GA" not in text and "alone" not in text
+    assert bool(tables.common_factor(found)) == (said is not None)
+    assert said is None or any(said[1:] in line for line in tables.sentences(found))
+
+
+def test_only_the_log_at_one_ga():
+    cell = judge.Measured(4, 1, 4.0, 1.0, 1.0, 1.0, None, None)
+    assert judge.judge([cell]).verdict == "logging only"
+
+
+def test_a_cell_that_left_no_measurement_keeps_the_matrix_from_being_healthy():
+    empty = judge.Measured(1, 1, None, None, None, None, None, None)
+    assert judge.judge([empty, _at(4, 1, 1.0)]).verdict == "not measured"
+    assert judge.judge([empty, _at(4, 1, 4.0)]).verdict == "gradients"
+
+
+def test_a_loss_without_a_ratio_leaves_the_gradients_judged():
+    cells = [judge.Measured(ga, 1, None, 1.0, 1.0, 1.0, None, None) for ga in (1, 4)]
+    assert judge.judge(cells).verdict == "healthy"
+    nothing_logged = [judge.Measured(ga, 1, None, None, 1.0, 1.0, None, None) for ga in (1, 4)]
+    assert judge.judge(nothing_logged).verdict == "not measured"
 
 
 def test_a_step_that_is_off_is_no_healthy_training(tmp_path):
@@ -93,12 +133,9 @@ def test_parameters_of_another_length_are_not_compared(tmp_path):
     assert judge.judge(cells).parameters_differ is None
 
 
-def test_one_ga_is_no_verdict(tmp_path):
-    assert judge.judge([_truth(tmp_path / "truth.json", 4, 1, 1, 1)]).verdict == "not measured"
-
-
 def test_a_gradient_that_was_not_measured_is_no_verdict():
-    assert judge.verdict(1.0, 1.0, None) == "not measured"
+    cells = [judge.Measured(ga, 1, float(ga), float(ga), None, None, None, None) for ga in (1, 4)]
+    assert judge.judge(cells).verdict == "not measured"
 
 
 def test_a_nan_step_does_not_decide(tmp_path):

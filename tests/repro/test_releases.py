@@ -21,11 +21,26 @@ ROWS = [_row(row) for table in TABLES for row in table["rows"]]
 MEASURED = [row for row in ROWS if not row.failure]
 
 
+def _scale(exponent, rest=1.0):
+    """At GA 1 and 4, as the rows were measured."""
+    if exponent is None:
+        return judge.Scale(())
+    rest = 1.0 if rest is None else rest
+    return judge.Scale((rest, rest * 4**exponent), exponent, None, rest)
+
+
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row.package}-{row.release}-{row.variant}")
 def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(row):
-    numbers = (row.loss, row.grad_norm, row.gradient)
+    numbers = [e for e in (row.loss, row.grad_norm, row.gradient) if e is not None]
     assert judge.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers)
-    assert row.verdict == judge.verdict(*numbers, row.cosine)
+    scales = (_scale(row.loss), _scale(row.grad_norm), _scale(row.gradient, row.rest))
+    assert row.verdict == judge.verdict(*scales, row.cosine)
+
+
+def test_a_factor_at_every_ga_is_labels_counted_too_many_or_a_known_bug():
+    """Labels of 8 to 24 tokens, counted before the shift: 0.93 of the gradient, which is no verdict."""
+    factors = [row for row in MEASURED if row.rest is not None and abs(row.rest - 1) > 0.03]
+    assert all(0.92 < row.rest < 0.95 or row.bugs or "deepspeed" in row.variant for row in factors)
 
 
 def test_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
@@ -36,11 +51,13 @@ def test_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
 
 def test_a_row_without_numbers_says_why():
     assert all(row.failure for row in ROWS if row.gradient is None)
+    # only a loss that is near zero has no ratio, and says so
+    assert all("near zero" in (row.note or "") for row in MEASURED if row.loss is None)
 
 
 def test_the_releases_of_the_issue_are_there_with_every_variant():
     wanted = {"4.45.2", "4.46.0", "4.46.1", "4.46.2", "4.46.3", "4.47.0", "4.47.1", "4.48.0", "4.49.0", "4.51.3", "4.57.6",
-              "5.0.0", "5.23.0"}  # fmt: skip
+              "5.0.0", "5.24.0"}  # fmt: skip
     for variant in ("A", "B", "B2", "B3", "C", "C2", "D", "E", "bert-sequence-classification", "t5-seq2seq"):
         since = wanted - {"4.45.2"} if variant.startswith("C") else wanted  # 4.45.2 has no compute_loss_func
         assert since <= {row.release for row in MEASURED if row.package == "transformers" and row.variant == variant}
@@ -62,24 +79,35 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     assert PAGE.read_text("utf-8") == parts
 
 
-@pytest.mark.slow
-@pytest.mark.torch
-@pytest.mark.parametrize(("package", "release", "variants"), [
-    ("transformers", "4.46.3", ("A", "B", "B3")), ("transformers", "4.47.0", ("A", "B2", "bert-sequence-classification")),
-    ("transformers", "5.23.0", ("B2", "E", "t5-seq2seq")), ("trl", "0.13.0", ("sft", "dpo")),
-    ("deepspeed", "0.18.3", ("A-deepspeed", "A-deepspeed-zero1")), ("deepspeed", "0.17.6", ("B-deepspeed",)),
-    ("accelerate", "0.34.2", ("B",)), ("liger-kernel", "0.3.1", ("liger",)), ("liger-kernel", "0.8.5", ("liger",)),
-    ("llamafactory", "0.9.2", ("sft", "ignoring-count")),
-])  # fmt: skip
-def test_a_part_measured_again(package, release, variants, tmp_path):
-    """Installs real releases: needs the network, minutes."""
-    request = bisect.Request(package, tmp_path, sys.executable)
+def _measured_again(package, release, variants, tmp_path):
+    request = bisect.Request(package, tmp_path / "out", sys.executable)
     for row in bisect.measure(request, release, variants):
-        assert row.failure is None
         assert row.failure is None
         same = (package, release, row.variant, row.beside)
         (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.beside) == same)
         assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
-        assert (row.loss, row.grad_norm, row.gradient) == pytest.approx(
-            (kept.loss, kept.grad_norm, kept.gradient), abs=0.02
-        )
+        for name in ("loss", "grad_norm", "gradient"):
+            assert getattr(row, name) == pytest.approx(getattr(kept, name), abs=0.02)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("release", "variants"), [
+    ("4.46.3", ("A", "B", "B3")), ("4.48.0", ("A", "B", "bert-sequence-classification")),
+])  # fmt: skip
+def test_a_part_measured_again(release, variants, tmp_path):
+    """Installs real releases of transformers from the package index, each in an environment of its own."""
+    _measured_again("transformers", release, variants, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.parametrize(("package", "release", "variants"), [
+    ("transformers", "4.47.0", ("A", "B2")), ("transformers", "5.24.0", ("B2", "E", "t5-seq2seq")),
+    ("trl", "0.13.0", ("sft", "dpo")), ("trl", "1.4.0", ("grpo", "grpo-reused")), ("trl", "1.9.1", ("grpo-reused",)),
+    ("deepspeed", "0.18.3", ("A-deepspeed", "A-deepspeed-zero1")), ("deepspeed", "0.17.6", ("B-deepspeed",)),
+    ("accelerate", "0.34.2", ("B",)), ("liger-kernel", "0.3.1", ("liger",)), ("liger-kernel", "0.8.5", ("liger",)),
+    ("llamafactory", "0.9.2", ("sft", "ignoring-count")),
+])  # fmt: skip
+def test_more_measured_again(package, release, variants, tmp_path):
+    """Further packages, some of which are gigabytes or built from source."""
+    _measured_again(package, release, variants, tmp_path)

@@ -76,7 +76,7 @@ def train(args: argparse.Namespace, variant: Variant, config: Mapping[str, objec
         raise SystemExit("the package trained without a Trainer of transformers: nothing was measured")
     trainer = watch.trainer
     if trainer.args.process_index != 0:
-        return
+        return _task.leave()
     trainer.save_state()
     torch.save(trainer.args, args.out / "training_args.bin")
     truth = {
@@ -93,6 +93,7 @@ def train(args: argparse.Namespace, variant: Variant, config: Mapping[str, objec
     if not variant.own_loss:
         truth["held_out_loss"] = _task.held_out_loss(watch.model, _task.collate(held_out))
     _task.write_truth(args.out, truth, watch.before, watch.after)
+    return _task.leave()
 
 
 class Watch:

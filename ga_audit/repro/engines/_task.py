@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from array import array
 from pathlib import Path
@@ -65,17 +66,17 @@ def collate(batch: list[list[int]], length: int = LENGTH) -> dict[str, torch.Ten
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def token_mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def token_mean_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Mean cross-entropy over the shifted labels of the whole batch: what every trainer means to report."""
     shifted = logits[:, :-1].float().reshape(-1, logits.size(-1))
     wanted = labels[:, 1:].reshape(-1)
-    return torch.nn.functional.cross_entropy(shifted, wanted, ignore_index=IGNORE)
+    return torch.nn.functional.cross_entropy(shifted, wanted, ignore_index=IGNORE, label_smoothing=smoothing)
 
 
-def causal_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def causal_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], smoothing: float = 0.0) -> torch.Tensor:
     """The whole batch in one pass; the model is given no labels, so its own loss has no say."""
     output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-    return token_mean_loss(output.logits, batch["labels"])
+    return token_mean_loss(output.logits, batch["labels"], smoothing)
 
 
 def reference(model, batch: dict[str, torch.Tensor], loss_of=causal_loss) -> tuple[float, torch.Tensor]:
@@ -150,8 +151,14 @@ def compare(accumulated: torch.Tensor, wanted: torch.Tensor) -> dict[str, float]
     return {"norm": a, "reference_norm": b, "ratio": a / b if b else math.nan, "cosine": cosine}
 
 
-def write_truth(out: Path, truth: dict, before: torch.Tensor, after: torch.Tensor) -> None:
-    """`truth.json`, and all parameters after training as 32-bit little-endian floats in `parameters.f32`."""
+def write_truth(out: Path, truth: dict, before: torch.Tensor, after: torch.Tensor, *, comparable: bool = True) -> None:
+    """`truth.json`, and all parameters after training as 32-bit little-endian floats in `parameters.f32`.
+
+    Not `comparable`: cells of other GA train on other data, so a difference of parameters would say nothing.
+    """
+    if not comparable:
+        (out / "truth.json").write_text(json.dumps(truth, indent=1), "utf-8")
+        return
     values = array("f", after.float().tolist())
     if sys.byteorder == "big":
         values.byteswap()
@@ -164,6 +171,20 @@ def set_up(seed: int) -> None:
     """The same numbers in every run: one seed, few threads."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
+
+
+def leave() -> None:
+    """End a process that is one of several ranks once all of them are done; the only one goes on.
+
+    A rank that ends earlier breaks the connections of those that still measure. And no destructor runs: at the end of a
+    process those of gloo's threads abort it, once in twenty times (torch 2.13).
+    """
+    dist = torch.distributed
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def parser(doc: str, *, measure_every: int) -> argparse.ArgumentParser:

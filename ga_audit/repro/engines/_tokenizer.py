@@ -24,7 +24,12 @@ def build():
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<s>"
+        tokenizer_object=plain,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<s>",
+        model_input_names=["input_ids", "attention_mask"],
     )
 
 
@@ -40,6 +45,11 @@ def pairs(sequences: Sequence[Sequence[int]]) -> list[dict[str, str]]:
         {"prompt": words(s[:PROMPT]) + " ", "chosen": words(s[PROMPT:]), "rejected": words(o[PROMPT:])}
         for s, o in zip(sequences, others, strict=True)
     ]
+
+
+def prompts(sequences: Sequence[Sequence[int]]) -> list[dict[str, str]]:
+    """The beginnings of sequences, to be completed."""
+    return [{"prompt": words(s[:PROMPT])} for s in sequences]
 
 
 def judged(sequences: Sequence[Sequence[int]]) -> list[dict]:

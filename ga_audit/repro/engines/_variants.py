@@ -121,9 +121,9 @@ class Variant:
         return self.wrap(self.model(config()))
 
     def loss(self, model, batch) -> torch.Tensor:
-        """The mean over all tokens of the batch, whatever the labels are named."""
+        """The mean over all tokens of the batch, whatever the labels are named, smoothed where the Trainer smooths."""
         named = {**batch, "labels": batch["targets"]} if "targets" in batch else batch
-        return _task.causal_loss(model, named)
+        return _task.causal_loss(model, named, self.arguments.get("label_smoothing_factor", 0.0))
 
 
 _A = Variant("the model takes loss arguments and uses them")

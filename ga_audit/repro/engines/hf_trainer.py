@@ -72,7 +72,7 @@ def main() -> None:
     if liger:
         _liger.check(model)
     if trainer.args.process_index != 0:  # one truth, whatever the number of ranks
-        return
+        return _task.leave()
     trainer.save_state()
     torch.save(trainer.args, out / "training_args.bin")
     truth = {
@@ -86,6 +86,7 @@ def main() -> None:
         "held_out_loss": _task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
+    return _task.leave()
 
 
 def _packages(liger: bool) -> dict[str, str]:

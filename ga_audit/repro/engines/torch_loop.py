@@ -98,11 +98,8 @@ def main() -> None:
     with _sinks.opened(args.sink if rank == 0 else [], out, settings) as sink:
         log = Log(sink)
         measured, tokens = train(args, model, optimizer, data, rank, clock, log)
-    if ranks > 1:
-        dist.barrier()  # a rank that leaves while another still measures aborts in gloo's threads
-        dist.destroy_process_group()
     if rank != 0:
-        return
+        return _task.leave()
 
     def one_step() -> None:
         _task.reference(model, _task.collate(data[:size]))
@@ -117,6 +114,7 @@ def main() -> None:
         ),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(model))
+    return _task.leave()
 
 
 class Log:

@@ -2,7 +2,8 @@
 
 A standalone script: standard library, torch, transformers, trl, datasets. The truth of `sft` is our own mean over the
 batch's labels. The losses of `dpo`, `kto` and `reward` are TRL's own, taken on the whole effective batch in one pass and
-without a count: what is measured is whether accumulating it in micro-batches gives the same.
+without a count: what is measured is whether accumulating it in micro-batches gives the same. The objective of `grpo` is
+written out in `_grpo`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import argparse
 import copy
 import dataclasses
 import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
+import _grpo
 import _measure
 import _task
 import _tokenizer
@@ -42,41 +47,67 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if size % (args.ga * args.world_size):
         raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
-    sequences = _task.sequences(size * args.steps, seed=args.seed, lengths=args.lengths)
-    rows = VARIANTS[args.variant](sequences)
-    model = _model(args.variant)
+    variant = VARIANTS[args.variant]
+    count = size * max(args.steps, variant.settings.get("steps_per_generation", 1))
+    rows = variant.rows(_task.sequences(count, seed=args.seed, lengths=args.lengths))
+    model = _model(variant)
     before = _task.flat_parameters(model)
-    trainer = _trainer(args, out, model, rows)
-    # in order, so that every GA sees the same rows in each optimizer step
-    trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
-    batches = [
-        trainer.data_collator([trainer.train_dataset[i] for i in range(step * size, (step + 1) * size)])
-        for step in range(args.steps)
-    ]
-    loss_of = _measure.token_mean if args.variant == "sft" else _measure.own_loss(trainer)
-    measure = _measure.Measure(batches, args.measure_every, loss_of)
+    trainer = _trainer(args, out, variant, model, rows)
+    if variant.is_online:
+        measure = _grpo.Measure(args.measure_every, trainer.args, version("trl"))
+    else:
+        measure = _on_given_rows(args, trainer)
     measure.attach(trainer)
     measure.train()
     if trainer.args.process_index != 0:
-        return
+        return _task.leave()
     trainer.save_state()
     torch.save(trainer.args, out / "training_args.bin")
-    versions = {"trl": trl, "transformers": transformers, "torch": torch}
+    near_zero = bool(measure.found) and all(row["reference_loss"] is None for row in measure.found)
     truth = {
         "engine": "trl_trainer", "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
-        "packages": {name: module.__version__.partition("+")[0] for name, module in versions.items()},
+        # by what was installed: trl 0.22.0 does not know its own release
+        "packages": {name: version(name).partition("+")[0] for name in ("trl", "transformers", "torch")},
         "device": str(trainer.args.device), "dtype": "float32", "measured": measure.found,
         "logged": _measure.logged(trainer),
-        "throughput": measure.throughput(
-            [sum(map(_tokens, rows[i * size : (i + 1) * size])) for i in range(args.steps)],
-            dtype=torch.float32, benchmark=args.benchmark,
-        ),
+        "note": _grpo.NO_RATIO if near_zero else None,
     }  # fmt: skip
-    _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
+    if not variant.is_online:  # where most of the time goes into generating, tokens a second say nothing of training
+        tokens = [sum(map(_tokens, rows[i * size : (i + 1) * size])) for i in range(args.steps)]
+        truth["throughput"] = measure.throughput(tokens, dtype=torch.float32, benchmark=args.benchmark)
+    same_data = "steps_per_generation" not in variant.settings  # else completions of another number of prompts
+    _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model), comparable=same_data)
+    return _task.leave()
 
 
-# --- data: rows as TRL's documentation has them ------------------------------------------------------------------------
+def _on_given_rows(args: argparse.Namespace, trainer) -> _measure.Measure:
+    """Rows in order, so that every GA sees the same ones in each optimizer step; the truth is taken on them."""
+    size, rows = args.effective_batch_size, trainer.train_dataset
+    trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(rows)
+    batches = [
+        trainer.data_collator([rows[i] for i in range(step * size, (step + 1) * size)]) for step in range(args.steps)
+    ]
+    loss_of = _measure.token_mean if args.variant == "sft" else _measure.own_loss(trainer)
+    return _measure.Measure(batches, args.measure_every, loss_of)
+
+
+# --- what is trained: rows as TRL's documentation has them -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of TRL's trainers."""
+
+    what: str
+    trainer: str  # before "Trainer" and "Config"
+    rows: Callable[[Sequence[Sequence[int]]], list[dict]]
+    settings: Mapping[str, object] = field(default_factory=dict)  # of its config; one that a release lacks is refused
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the trainer makes its own rows: it generates completions of the prompts that it is given."""
+        return self.trainer == "GRPO"
 
 
 def _tokens(row: dict) -> int:
@@ -85,30 +116,40 @@ def _tokens(row: dict) -> int:
 
 
 VARIANTS = {
-    "sft": lambda sequences: [{"text": _tokenizer.words(s)} for s in sequences],
-    "dpo": _tokenizer.pairs,
-    "kto": _tokenizer.judged,
-    "reward": _tokenizer.pairs,
-}
+    "sft": Variant("supervised", "SFT", lambda sequences: [{"text": _tokenizer.words(s)} for s in sequences]),
+    "dpo": Variant("preferences", "DPO", _tokenizer.pairs),
+    "kto": Variant("judged completions", "KTO", _tokenizer.judged),
+    "reward": Variant("a reward model", "Reward", _tokenizer.pairs),
+    "grpo": Variant("generated completions, the release's own loss_type", "GRPO", _tokenizer.prompts),
+    "grpo-by-sequence": Variant("loss_type grpo", "GRPO", _tokenizer.prompts, {"loss_type": "grpo"}),
+    "grpo-by-length": Variant("loss_type dr_grpo", "GRPO", _tokenizer.prompts, {"loss_type": "dr_grpo"}),
+    "grpo-reused": Variant(
+        "completions of eight micro-batches generated at once, at any GA", "GRPO", _tokenizer.prompts,
+        {"steps_per_generation": 8},
+    ),
+}  # fmt: skip
 
 
 # --- model and trainer -------------------------------------------------------------------------------------------------
 
 
-def _model(variant: str) -> torch.nn.Module:
+def _model(variant: Variant) -> torch.nn.Module:
     settings = {**_variants.config().to_dict(), **_tokenizer.SPECIAL, "vocab_size": _tokenizer.SIZE}
     for name in ("id2label", "label2id", "num_labels"):  # of two classes, which would win over one label
         settings.pop(name, None)
-    if variant == "reward":
+    if variant.trainer == "Reward":
         return transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**{**settings, "num_labels": 1}))
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings))
 
 
-def _trainer(args: argparse.Namespace, out: Path, model, rows: list[dict]):
-    name = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}[args.variant]
+def _trainer(args: argparse.Namespace, out: Path, variant: Variant, model, rows: list[dict]):
+    name = variant.trainer
     kind, config = getattr(trl, f"{name}Trainer", None), getattr(trl, f"{name}Config", None)
     if kind is None:
-        raise SystemExit(f"trl {trl.__version__} has no {name}Trainer")
+        raise SystemExit(f"trl {version('trl')} has no {name}Trainer")
+    known = {field.name for field in dataclasses.fields(config)}
+    if lacking := sorted(variant.settings.keys() - known):
+        raise SystemExit(f"trl {version('trl')} has no {lacking[0]} for {name}")
     device = _task.device_named(args.device)
     wanted = {
         "output_dir": str(out), "per_device_train_batch_size": args.effective_batch_size // (args.ga * args.world_size),
@@ -118,9 +159,12 @@ def _trainer(args: argparse.Namespace, out: Path, model, rows: list[dict]):
         "gradient_checkpointing": False, "disable_tqdm": True, "logging_nan_inf_filter": False, "max_length": 64,
         "max_prompt_length": 16, "max_seq_length": 64, "run_name": f"ga{args.ga}", "packing": False,
         "logging_dir": str(out / "runs"), "disable_dropout": True, "dataloader_num_workers": 0,
+        "num_generations": 2, "max_completion_length": 16, "beta": 0.0, "shuffle_dataset": False, **variant.settings,
     }  # fmt: skip
-    known = {field.name for field in dataclasses.fields(config)}
-    more = {"ref_model": copy.deepcopy(model)} if args.variant in ("dpo", "kto") else {}
+    if not variant.is_online:
+        del wanted["beta"]  # of DPO it is another one
+    more = {"ref_model": copy.deepcopy(model)} if name in ("DPO", "KTO") else {}
+    more |= {"reward_funcs": _grpo.reward} if variant.is_online else {}
     return kind(
         model=model, args=config(**{k: v for k, v in wanted.items() if k in known}), processing_class=_tokenizer.build(),
         train_dataset=datasets.Dataset.from_list(rows), **more,
