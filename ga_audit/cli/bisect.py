@@ -63,6 +63,7 @@ def command(
     if package not in packages():
         raise AuditError(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
     request = bisect.Request(package, Path(out), python, ga, steps, pins=pins)
+    bisect.check(request)
     releases = between(first, last, package)
     rows: list[Row] = []
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ga_audit.errors import EngineFailed
@@ -17,9 +18,10 @@ INSTALL_SECONDS = 600
 LONGEST_NAME = 120  # file systems hold 255 bytes, Windows 260 characters of a whole path
 READY = "ga-audit-ready"
 
-# Runs under the interpreter that has torch: the top-level files of torch and of all that it needs.
+# Runs under the interpreter that has torch: its own version, then the top-level files of torch and of all that it needs.
 _CLOSURE = """
-import importlib.metadata as m, re
+import importlib.metadata as m, re, sys
+print(sys.version, m.version("torch"))
 seen, todo = {}, ["torch"]
 while todo:
     name = re.sub(r"[-_.]+", "-", re.match(r"[\\w.-]+", todo.pop())[0]).lower()
@@ -56,9 +58,9 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     EngineFailed
         torch is not there, or a release cannot be installed; says the installer's last line.
     """
-    if _run([torch_python, "-c", "import torch"], "torch cannot be imported", check=False).returncode:
-        raise EngineFailed(f"{torch_python} has no torch", remedy='Install it: pip install "ga-audit[repro]"')
-    name = _name(requirements)
+    listing = _run([torch_python, "-c", _CLOSURE], "cannot list torch's files").stdout
+    # another torch, or one in another place, is another environment
+    name = _name((*requirements, hashlib.sha256(listing.encode()).hexdigest()[:8]))
     place = (cache or cache_dir()) / name
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if (place / READY).is_file():
@@ -71,19 +73,20 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     else:
         _run([torch_python, "-m", "venv", str(place)], "cannot make an environment")
         install = [str(python), "-m", "pip", "install", "-q"]
-    overlay = _overlay_torch(place, python, torch_python)
+    overlay = _overlay_torch(place, python, listing.splitlines()[1:])
     # what torch brought along (its Triton) stays as it is
     plain = [r for r in requirements if not without_dependencies(r) and not (overlay / r).exists()]
-    _run([*install, *plain, "numpy", "psutil"], f"cannot install {name}")
+    failure = f"cannot install {' '.join(requirements)}"
+    _run([*install, *plain, "numpy", "psutil"], failure)
     if torch_bound := [r for r in (*requirements, "accelerate") if without_dependencies(r)]:
         named = {r.partition("==")[0]: r for r in reversed(torch_bound)}
-        _run([*install, "--no-deps", *named.values()], f"cannot install {name}")
+        _run([*install, "--no-deps", *named.values()], failure)
     (place / READY).touch()
     return str(python)
 
 
 def _name(requirements: tuple[str, ...]) -> str:
-    """Of an environment's folder: its requirements, or as many as a file name holds and a digest of all."""
+    """Of an environment's folder: what it is made of, or as much as a file name holds and a digest of all."""
     name = re.sub(r"[^\w.]+", "-", "_".join(requirements))
     if len(name) <= LONGEST_NAME:
         return name
@@ -91,11 +94,10 @@ def _name(requirements: tuple[str, ...]) -> str:
     return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
-def _overlay_torch(place: Path, python: Path, torch_python: str) -> Path:
-    listing = _run([torch_python, "-c", _CLOSURE], "cannot list torch's files").stdout
+def _overlay_torch(place: Path, python: Path, files: Sequence[str]) -> Path:
     overlay = place / "torch-overlay"
     overlay.mkdir()
-    for line in listing.splitlines():
+    for line in files:
         source = Path(line)
         if source.exists() and not (overlay / source.name).exists():
             (overlay / source.name).symlink_to(source, target_is_directory=source.is_dir())

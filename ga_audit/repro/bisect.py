@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro import judge, matrix, situations
+from ga_audit.repro import judge, launch, matrix, situations
 from ga_audit.repro._environments import prepare
 from ga_audit.repro.engine import engines
 from ga_audit.repro.packages import packages, requirements
@@ -46,6 +46,19 @@ class Request:
     effective_batch_size: int = 16
     cache: Path | None = None
     pins: tuple[str, ...] = ()  # further packages: "transformers==4.49.0"
+
+
+def check(request: Request) -> None:
+    """Say in one line what every release would lack.
+
+    Raises
+    ------
+    EngineFailed
+        the interpreter cannot be run, or has no torch to share.
+    """
+    if gone := launch.missing(("torch",), request.torch_python):
+        remedy = f"Install: {launch.install(gone)}"
+        raise EngineFailed("the interpreter has no torch", where=request.torch_python, remedy=remedy)
 
 
 def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Row, ...]:

@@ -1,10 +1,9 @@
-import subprocess
 
 import pytest
 from packaging.version import Version
 
 from ga_audit.errors import AuditError
-from ga_audit.repro import _environments, packages
+from ga_audit.repro import packages
 from ga_audit.repro.engine import engines
 
 
@@ -26,25 +25,6 @@ def test_packages_of_its_time_stand_beside_a_release_and_pins_win():
     # what is held beside brings what it needs
     held = packages.requirements("transformers", "4.46.3", ("liger-kernel==0.3.1",))
     assert held == ("transformers==4.46.3", "accelerate==1.10.1", "liger-kernel==0.3.1", "triton")
-
-
-@pytest.mark.parametrize("brought", [True, False])
-def test_the_triton_that_torch_brought_is_not_replaced(tmp_path, monkeypatch, brought):
-    installed = []
-
-    def overlay(place, *_):
-        (place / "overlay" / ("triton" if brought else "torch")).mkdir(parents=True)
-        return place / "overlay"
-
-    def run(argv, *_, **__):
-        installed.extend(argv if "install" in argv else [])
-        return subprocess.CompletedProcess(argv, 0)
-
-    monkeypatch.setattr(_environments, "_overlay_torch", overlay)
-    monkeypatch.setattr(_environments, "_run", run)
-    _environments.prepare(("liger-kernel==0.8.5", "transformers==5.23.0", "triton"), cache=tmp_path)
-    assert "transformers==5.23.0" in installed
-    assert ("triton" in installed) == (not brought)
 
 
 @pytest.mark.parametrize("package", packages.packages().values(), ids=lambda p: p.name)

@@ -79,8 +79,9 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     assert PAGE.read_text("utf-8") == parts
 
 
-def _measured_again(package, release, variants, tmp_path):
-    request = bisect.Request(package, tmp_path / "out", sys.executable)
+def _measured_again(package, release, variants, tmp_path, config):
+    place = config.cache.mkdir("environments")  # made once for a checkout
+    request = bisect.Request(package, tmp_path / "out", sys.executable, cache=place)
     for row in bisect.measure(request, release, variants):
         assert row.failure is None
         same = (package, release, row.variant, row.beside)
@@ -94,9 +95,9 @@ def _measured_again(package, release, variants, tmp_path):
 @pytest.mark.parametrize(("release", "variants"), [
     ("4.46.3", ("A", "B", "B3")), ("4.48.0", ("A", "B", "bert-sequence-classification")),
 ])  # fmt: skip
-def test_a_part_measured_again(release, variants, tmp_path):
+def test_a_part_measured_again(release, variants, tmp_path, pytestconfig):
     """Installs real releases of transformers from the package index, each in an environment of its own."""
-    _measured_again("transformers", release, variants, tmp_path)
+    _measured_again("transformers", release, variants, tmp_path, pytestconfig)
 
 
 @pytest.mark.slow
@@ -108,6 +109,6 @@ def test_a_part_measured_again(release, variants, tmp_path):
     ("accelerate", "0.34.2", ("B",)), ("liger-kernel", "0.3.1", ("liger",)), ("liger-kernel", "0.8.5", ("liger",)),
     ("llamafactory", "0.9.2", ("sft", "ignoring-count")),
 ])  # fmt: skip
-def test_more_measured_again(package, release, variants, tmp_path):
+def test_more_measured_again(package, release, variants, tmp_path, pytestconfig):
     """Further packages, some of which are gigabytes or built from source."""
-    _measured_again(package, release, variants, tmp_path)
+    _measured_again(package, release, variants, tmp_path, pytestconfig)
