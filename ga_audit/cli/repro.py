@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ga_audit.finding import Audit
     from ga_audit.repro.judge import Judgement
     from ga_audit.repro.matrix import Plan, Progress
+    from ga_audit.run import Note
 
 
 def whole_numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -102,7 +103,7 @@ def command(
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)
         leave(ExitCode.UNDECIDED)
-    leave(_one(plans[0], Path(out)) if len(plans) == 1 else _several(plans, broken))
+    leave(_one(plans[0], Path(out)) if len(plans) == 1 else _several(plans, broken, Path(out)))
 
 
 class _progress:  # noqa: N801 (reads as a function)
@@ -114,48 +115,50 @@ class _progress:  # noqa: N801 (reads as a function)
     def __enter__(self) -> Callable[[Progress], None]:
         return self.show
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.bar is not None:
+            if kind is None:
+                self.bar.label = "trained"
+                self.bar.update(self.bar.length - self.bar.pos)
             self.bar.render_finish()
 
     def show(self, at: Progress) -> None:
         """Called before each cell."""
-        label = f"{at.plan.name} GA {at.cell.ga}" + (f" x {at.cell.world_size}" if at.cell.world_size > 1 else "")
+        label = f"{at.plan.name} GA {at.cell.ga}" + (f" x {at.cell.world_size} ranks" if at.cell.world_size > 1 else "")
+        rest = "" if at.seconds_left is None else f", about {at.seconds_left:.0f} s left"
         if not sys.stderr.isatty():
-            rest = "" if at.seconds_left is None else f", about {at.seconds_left:.0f} s left"
             click.echo(f"{at.done}/{at.total} trained{rest}; {label}", err=True)
             return
         if self.bar is None:
-            self.bar = click.progressbar(length=at.total, file=sys.stderr, show_eta=True, show_pos=True)
-            self.bar.update(at.done)
-        self.bar.label = label
+            # the time left is ours: the bar's own would count cells that were kept as trained in no time
+            self.bar = click.progressbar(length=at.total, file=sys.stderr, show_eta=False, show_pos=True)
+        self.bar.label = label + rest
         self.bar.update(at.done - self.bar.pos)
         self.bar.render_progress()
 
 
 def _one(plan: Plan, out: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
-    from ga_audit import pipeline
     from ga_audit.cli.inspect import status
-    from ga_audit.repro import confirmed, judge, tables
+    from ga_audit.repro import confirmed, tables
     from ga_audit.repro.engine import USER_COMMAND
 
-    audit = pipeline.audit([str(cell.out) for cell in plan.cells], pipeline.Options())
+    audit = _read(plan)
+    for failure in audit.failures:
+        show_error(failure.error)
     read = " ".join(d.headline for d in audit.diagnoses) or "nothing to compare"
     if any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes):
         read += " The last steps of epochs are short."
-    for failure in audit.failures:
-        show_error(failure.error)
     if plan.engine == USER_COMMAND:
         click.echo(f"the logs, as inspect reads them: {read}")
-        _write_report(audit, None, plan, out)
+        _report(audit, None, plan, out)
         return status(audit)
-    found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+    found = _judged(plan)
     click.echo(tables.table(found))
     click.echo(f"the logs alone, as inspect reads them: {read}")
     for line in dict.fromkeys(note.message for d in audit.diagnoses for note in confirmed.comparison(d, found)):
         click.echo(line)
-    _write_report(audit, found, plan, out)
+    _report(audit, found, plan, out)
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
@@ -165,27 +168,47 @@ _CODES = {
 }  # fmt: skip
 
 
-def _several(plans: Sequence[Plan], broken: dict[Path, Any]) -> ExitCode:
-    """A line for each matrix; one that broke says why and stops no other."""
-    from ga_audit.repro import judge, tables
+def _several(plans: Sequence[Plan], broken: dict[Path, Any], out: Path) -> ExitCode:
+    """A line for each matrix, and a report of each; one that broke says why and stops no other."""
+    from ga_audit.repro import confirmed, tables
 
     rows: dict[str, Judgement | str] = {}
+    logs: dict[str, tuple[Note, ...]] = {}
     for plan in plans:
         try:
             for cell in plan.cells:
                 if cell.out in broken:
                     raise broken[cell.out]
-            rows[plan.name] = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+            found, audit = _judged(plan), _read(plan)
         except AuditError as error:
             rows[plan.name] = f"not measured: {error.message}"
-    click.echo(tables.summary(rows))
+            continue
+        rows[plan.name] = found
+        logs[plan.name] = tuple(note for d in audit.diagnoses for note in confirmed.comparison(d, found))
+        _report(audit, found, plan, out / plan.name, quiet=True)
+    click.echo(tables.summary(rows, logs))
+    if logs:
+        click.echo(f"written: a report of each in {out / 'NAME' / 'report'}")
     codes = {
         ExitCode.UNDECIDED if isinstance(r, str) else _CODES.get(r.verdict, ExitCode.UNDECIDED) for r in rows.values()
     }
     return next(code for code in (ExitCode.SCALED, ExitCode.UNDECIDED, ExitCode.HEALTHY) if code in codes)
 
 
-def _write_report(audit: Audit, found: Judgement | None, plan: Plan, out: Path) -> None:
+def _read(plan: Plan) -> Audit:
+    """The detector of `inspect`, on the logs that the engine wrote."""
+    from ga_audit import pipeline
+
+    return pipeline.audit([str(cell.out) for cell in plan.cells], pipeline.Options())
+
+
+def _judged(plan: Plan) -> Judgement:
+    from ga_audit.repro import judge
+
+    return judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+
+
+def _report(audit: Audit, found: Judgement | None, plan: Plan, out: Path, *, quiet: bool = False) -> None:
     """What `ga-audit report` writes, with the measurement in it; made anew at each call."""
     from ga_audit.cli.report import private_names, write
     from ga_audit.repro import confirmed
@@ -196,17 +219,18 @@ def _write_report(audit: Audit, found: Judgement | None, plan: Plan, out: Path) 
     if found is not None:
         options = plan.options
         variant = str(options.get("model") or options.get("variant") or next(iter(engines()[plan.engine].variants), ""))
-        audit = confirmed.with_truth(audit, found, variant=variant, command=_command())
+        audit = confirmed.with_truth(audit, found, variant=variant, command=_command(plan))
     names = private_names(audit)
     write(audit, out / "report", template="transformers", redacted=True, names=names, style=None, force=True)
-    click.echo(f"written: {out / 'report'} (issue.md, report.html, diagnosis.json, pictures)")
+    if not quiet:
+        click.echo(f"written: {out / 'report'} (issue.md, report.html, diagnosis.json, pictures)")
 
 
 _OF_THIS_MACHINE = frozenset({"out", "python", "resume"})  # options that say nothing of what was measured
 
 
-def _command() -> str:
-    """The command as it was given, for others to repeat."""
+def _command(plan: Plan) -> str:
+    """The command as it was given, for others to repeat; of several models or variants, the one of the plan."""
     context = click.get_current_context()
     words = ["ga-audit", "repro"]
     for parameter in context.command.params:
@@ -214,7 +238,7 @@ def _command() -> str:
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if not given or name in _OF_THIS_MACHINE or not isinstance(parameter, click.Option):
             continue
-        value = context.params[name]
+        value: Any = plan.options.get(name) if name in ("model", "variant") else context.params[name]
         option = parameter.opts[0]
         if parameter.is_flag:
             words.append(option)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from ga_audit.repro.judge import Judgement, Measured, Scale, apart, is_astray
+from ga_audit.run import Note
 
 FACTOR_SAID = 0.02  # a factor of every cell that is farther from 1 is worth a line
 
@@ -109,11 +110,22 @@ def _large(value: float) -> str:
     return f"{value:.3g} "
 
 
-def summary(judgements: Mapping[str, Judgement | str]) -> str:
-    """One line for each matrix, by its name; a text in place of a judgement says why there is none."""
+_LOGS = {
+    "measurement-agrees": "agree", "measurement-decides": "open", "measurement-disagrees": "contradict",
+}  # fmt: skip
+
+
+def summary(judgements: Mapping[str, Judgement | str], logs: Mapping[str, Sequence[Note]]) -> str:
+    """One line for each matrix, by its name; a text in place of a judgement says why there is none.
+
+    `logs` are the notes of `confirmed.comparison` on each matrix: whether its logs say what was measured.
+    """
     wide = max(len(name) for name in judgements)
-    lines = [f"{'':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  clipped at GA  parameters  held-out  verdict"]
-    lines.append(f"{'':<{wide}}  {'exponents on GA':^22}  {_ends(judgements):>13}      differ  loss      ")
+    broad = max([7, *(len(found.verdict) for found in judgements.values() if not isinstance(found, str))])
+    lines = [
+        f"{'':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  clipped at GA  parameters  held-out  {'verdict':<{broad}}  logs",
+        f"{'':<{wide}}  {'exponents on GA':^22}  {_ends(judgements):>13}      differ  loss      {'':<{broad}}  alone",
+    ]
     for name, found in judgements.items():
         if isinstance(found, str):
             lines.append(f"{name:<{wide}}  {found}")
@@ -125,14 +137,28 @@ def summary(judgements: Mapping[str, Judgement | str]) -> str:
         clipped = f"{_percent(first.clipped)} / {_percent(last.clipped)}"
         lines.append(
             f"{name:<{wide}}  {exponents}  {clipped:>13}  {_percent(found.parameters_differ):>10}  "
-            f"{_signed(found.held_out_loss_differs):>8}  {found.verdict}"
+            f"{_signed(found.held_out_loss_differs):>8}  {found.verdict:<{broad}}  {_of_logs(logs.get(name, ()))}"
         )
+    lines += [
+        f"{name}: {line}"
+        for name, found in judgements.items()
+        if not isinstance(found, str) and (line := common_factor(found))
+    ]
+    lines += [
+        f"{name}: {note.message}" for name, notes in logs.items() for note in notes if _of_logs([note]) == "contradict"
+    ]
     lines += [
         f"{name}: {note}" for name, found in judgements.items() if not isinstance(found, str) for note in found.notes
     ]
     judged = [found for found in judgements.values() if not isinstance(found, str)]
     lines += _throughput([cell for found in judged for cell in found.cells])
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _of_logs(notes: Sequence[Note]) -> str:
+    """Whether the logs alone say what was measured; the worst of several groups."""
+    words = {_LOGS[note.code] for note in notes}
+    return next((word for word in ("contradict", "open", "agree") if word in words), "-")
 
 
 def _ends(judgements: Mapping[str, Judgement | str]) -> str:

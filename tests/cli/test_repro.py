@@ -117,3 +117,19 @@ def test_a_command_that_breaks_without_a_word_says_its_status(tmp_path):
     )
     assert result.exit_code == 3
     assert "ended with status 7, without a word" in result.output
+
+
+@pytest.mark.torch
+def test_several_situations_are_a_line_and_a_report_each(tmp_path):
+    pytest.importorskip("transformers")
+    out = tmp_path / "out"
+    options = ["--variants", "A,B2", "--ga", "1,4", "--steps", "12", "--measure-every", "4", "--out", str(out)]
+    result = CliRunner().invoke(cli, ["repro", *options])
+    assert result.exit_code == 1, result.output
+    lines = {words[0]: words for line in result.output.splitlines() if (words := line.split())}
+    assert lines["A"][-2:] == ["healthy", "agree"]
+    assert lines["B2"][-2:] == ["gradients", "agree"]
+    issue = (out / "B2" / "report" / "issue.md").read_text()
+    assert "\nga-audit repro --variant B2 --ga 1,4 --steps 12 --measure-every 4\n" in issue
+    assert "GA004 (matches)" in issue
+    assert (out / "A" / "report" / "report.html").is_file()

@@ -7,6 +7,7 @@ import pytest
 
 from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
 from ga_audit.repro import engine, judge, launch, matrix, tables
+from ga_audit.run import Note
 
 
 def _truth(path, ga, loss=0, norm=0, gradient=0):
@@ -34,7 +35,11 @@ def test_the_measured_exponents_are_those_of_the_fault(tmp_path, exponents, verd
     assert found.parameters_differ == pytest.approx(0.7)  # 4 + 8 against 4 + 1, over a way of 10
     assert found.held_out_loss_differs == pytest.approx(7)
     assert f"verdict: {verdict}" in tables.table(found)
-    assert verdict in tables.summary({"one": found, "broken": "not measured: no such model"})
+    logs = {"one": (Note("measurement-disagrees", "they contradict"), Note("measurement-agrees", "they agree"))}
+    summary = tables.summary({"one": found, "broken": "not measured: no such model"}, logs)
+    assert verdict in summary
+    assert "  contradict" in summary
+    assert "one: they contradict" in summary
     assert found.cells[-1].clipped == (1 if exponents[1] > 0 else 0)
 
 

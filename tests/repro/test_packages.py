@@ -1,4 +1,3 @@
-
 import pytest
 from packaging.version import Version
 
