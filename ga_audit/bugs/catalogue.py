@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ga_audit.bugs import stock_models
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
 from ga_audit.run import Role, Run, RunSettings
 
@@ -304,14 +305,6 @@ _MODEL_KINDS = {
 }  # fmt: skip
 
 
-@cache
-def _models() -> Mapping[str, Mapping[str, Sequence[str]]]:
-    import tomllib
-    from importlib import resources
-
-    return tomllib.loads((resources.files("ga_audit.bugs") / "models.toml").read_text("utf-8"))
-
-
 def _loss_arguments(run: Run) -> str | None:
     """What the stock model of a run does with loss arguments in its release: uses, ignores, none; None = not known.
 
@@ -323,11 +316,7 @@ def _loss_arguments(run: Run) -> str | None:
     if architectures is None or release is None or any(other[n].value for n in ("lora", "liger") if n in other):
         return None
     names = architectures.value if isinstance(architectures.value, list) else [architectures.value]
-    table = _models()
-    exact = table.get({"4.46.1": "4.46.0", "4.46.2": "4.46.3"}.get(release.value, release.value))
-    if exact is None or len(names) != 1 or names[0] not in table["stock"]["models"]:
-        return None
-    return next((what for what in ("uses", "ignores") if names[0] in exact[what]), "none")
+    return stock_models.loss_arguments(str(names[0]), release.value) if len(names) == 1 else None
 
 
 def settled(row: Affected, runs: Sequence[Run]) -> bool | None:

@@ -72,6 +72,8 @@ def command(
             click.echo(f"{held}: {_count(len({b.id for b, _ in found}))}\n")
             for bug, row in found:
                 click.echo(f"  {bug.id}: {_signature(row)}{_if(row, known)}")
+            if line := _stock_models(dict(stack).get("transformers"), model):
+                click.echo(f"\n  {line}" if found else f"  {line}")
             click.echo("" if not found else "\nin full:\n")
         if found or form == "json":
             click.echo(_render(found, form, full=True))
@@ -99,6 +101,30 @@ def _settings(
         packages={name: given(release) for name, release in names.items()},
         other={name: given(value) for name, value in known.items() if value is not None},
     )
+
+
+def _stock_models(release: str | None, model: str | None) -> str:
+    """What the stock models of a release do, in numbers, or the one that was asked about; empty where that is not known."""
+    from ga_audit.bugs import stock_models
+
+    if release is None:
+        return ""
+    if model is not None:
+        does = stock_models.loss_arguments(model, release)
+        return f"{model} {_DOES[does]}" if does else f"what {model} does with loss arguments in {release} is not known"
+    numbers = stock_models.counted(release)
+    if not sum(numbers.values()):
+        return ""
+    return (
+        f"of {sum(numbers.values())} stock models with a loss {numbers['uses']} use the number of items in the batch, "
+        f"{numbers['ignores']} take it and ignore it, {numbers['none']} take none (--model CLASS says of one)"
+    )
+
+
+_DOES = {
+    "uses": "uses the number of items in the batch", "ignores": "takes the number of items in the batch and ignores it",
+    "none": "takes no number of items in the batch",
+}  # fmt: skip
 
 
 def _if(row: Affected, known: RunSettings) -> str:

@@ -141,8 +141,14 @@ def _user_command(script: str, cell: Cell, micro: int) -> list[str]:
             "the command has no place for {gradient_accumulation_steps} and {output_dir}",
             remedy="Write both, and {micro_batch_size}, where your command takes them.",
         )
+    if cell.world_size > 1 and "{world_size}" not in script:
+        raise AuditError(
+            f"the command has no place for the {cell.world_size} ranks of --world-size",
+            remedy="Write e.g. torchrun --nproc_per_node {world_size} train.py ...",
+        )
     values = {
         "{gradient_accumulation_steps}": str(cell.ga), "{micro_batch_size}": str(micro), "{output_dir}": str(cell.out),
+        "{world_size}": str(cell.world_size),
     }  # fmt: skip
     try:
         words = shlex.split(script)

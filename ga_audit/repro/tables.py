@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from ga_audit.repro.judge import Judgement, Measured, Scale, apart, is_astray
 from ga_audit.run import Note
@@ -115,7 +116,9 @@ _LOGS = {
 }  # fmt: skip
 
 
-def summary(judgements: Mapping[str, Judgement | str], logs: Mapping[str, Sequence[Note]]) -> str:
+def summary(
+    judgements: Mapping[str, Judgement | str], logs: Mapping[str, Sequence[Note]] = MappingProxyType({})
+) -> str:
     """One line for each matrix, by its name; a text in place of a judgement says why there is none.
 
     `logs` are the notes of `confirmed.comparison` on each matrix: whether its logs say what was measured.

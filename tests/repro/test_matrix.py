@@ -182,6 +182,16 @@ def test_the_users_command_gets_ga_micro_batch_and_output(tmp_path):
     assert [(c.out / "seen").read_text() for c in plan.cells] == ["1 16", "2 8", "4 4"]
 
 
+def test_ranks_of_the_users_command_have_a_place_in_it(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
+    script = "torchrun --nproc_per_node {world_size} t.py {gradient_accumulation_steps} {micro_batch_size} {output_dir}"
+    command = launch.argv(matrix.Plan("script", (cell,), 16, script=script), cell)
+    assert command == ["torchrun", "--nproc_per_node", "2", "t.py", "2", "4", str(cell.out)]
+    without = script.replace("{world_size}", "2")
+    with pytest.raises(AuditError, match="no place for the 2 ranks"):
+        launch.argv(matrix.Plan("script", (cell,), 16, script=without), cell)
+
+
 def test_resume_keeps_finished_cells_and_trains_the_rest(tmp_path):
     body = "f = pathlib.Path(out, 'n'); f.write_text(f.read_text() + 'x' if f.exists() else 'x')\n"
     broken = _plan(tmp_path, body + "assert ga != '4'")
