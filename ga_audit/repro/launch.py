@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import tempfile
 import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -235,30 +236,36 @@ def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]
     lines = [json.dumps({"preload": engine_named(plan.engine).preload})]
     lines += [json.dumps({"argv": argv(p, c)[1:], "console": str(_begin(c)), "timeout": p.timeout}) for p, c in jobs]
     command = [plan.python, str(RUNNER)]
-    try:
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=_environment(plan),
-        )  # fmt: skip
-    except OSError as error:
-        raise EngineFailed(f"cannot be started: {error}", where=command[0]) from error
-    assert child.stdin
-    assert child.stdout
-    # from a thread: the list may be longer than a pipe holds while the child still imports
-    writer = threading.Thread(target=_feed, args=(child.stdin, "\n".join(lines)), daemon=True)
-    writer.start()
-    try:
-        for p, cell in jobs:
-            word = child.stdout.readline().strip()
-            if word == "0":
-                _finish(p, cell)
-                yield None
-            elif not word:
-                yield EngineFailed("the process that runs the cells ended", where=command[0])
-            else:
-                yield EngineFailed(last_line(cell, int(word)), where=str(cell.out / CONSOLE))
-    finally:
-        _end(child)
+    with tempfile.TemporaryFile() as said:  # by the process itself; each cell has its own console
+        try:
+            child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=_environment(plan)
+            )
+        except OSError as error:
+            raise EngineFailed(f"cannot be started: {error}", where=command[0]) from error
+        assert child.stdin
+        assert child.stdout
+        # from a thread: the list may be longer than a pipe holds while the child still imports
+        writer = threading.Thread(target=_feed, args=(child.stdin, "\n".join(lines)), daemon=True)
+        writer.start()
+        try:
+            for p, cell in jobs:
+                word = child.stdout.readline().strip()
+                if word == "0":
+                    _finish(p, cell)
+                    yield None
+                elif not word:
+                    yield EngineFailed(f"the process that runs the cells ended{_last_words(said)}", where=command[0])
+                else:
+                    yield EngineFailed(last_line(cell, int(word)), where=str(cell.out / CONSOLE))
+        finally:
+            _end(child)
+
+
+def _last_words(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    lines = [line.strip() for line in stream.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return f": {lines[-1][:300]}" if lines else ""
 
 
 def _feed(stream: IO[str], text: str) -> None:

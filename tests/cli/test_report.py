@@ -88,6 +88,7 @@ def test_people_and_machines_that_logs_record_are_in_no_output(tmp_path):
                     settings=settings) as run:  # fmt: skip
         for i in range(1, 30):
             run.log({"train/loss": 3 - i / 50, "train/global_step": i}, step=i)
+    wandb.teardown()  # its service writes this file too, perhaps after the run has ended
     metadata = {
         "host": "gpu-node-77.quarry.example",
         "username": "barney77",

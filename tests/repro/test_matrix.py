@@ -248,11 +248,23 @@ def test_cells_run_together_are_separate_processes(tmp_path):
     jobs = [{"argv": [script, str(c.ga), "1", str(c.out)], "console": str(tmp_path / f"{c.ga}.txt")} for c in cells]
     for c in cells:
         c.out.mkdir(parents=True)
-    lines = [{"preload": ["json", "no_such_package_anywhere"]}, *jobs]
+    (tmp_path / "bad_library.py").write_text("raise OSError('of another torch')")
+    lines = [{"preload": ["json", "no_such_package_anywhere", "bad_library"]}, *jobs]
     done = subprocess.run(
-        [sys.executable, str(launch.RUNNER)], input="\n".join(map(json.dumps, lines)), capture_output=True, text=True
-    )
+        [sys.executable, str(launch.RUNNER)], input="\n".join(map(json.dumps, lines)), capture_output=True, text=True,
+        env={"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
     assert done.stdout.split() == ["0", "1", "0"]
+
+
+def test_a_runner_that_ends_says_its_last_words(tmp_path, monkeypatch):
+    plan = matrix.Plan("torch", matrix.plan_cells(tmp_path / "out", (1, 2), (1,), 16), 16)
+    broken = tmp_path / "broken.py"
+    broken.write_text("import sys\nsys.exit('no library of that name')\n")
+    monkeypatch.setattr(launch, "RUNNER", broken)
+    monkeypatch.setattr(launch, "check_stack", lambda *_: None)
+    with pytest.raises(EngineFailed, match="the process that runs the cells ended: no library of that name"):
+        matrix.run(plan)
 
 
 def test_a_broken_matrix_stops_no_other_where_it_is_asked_for(tmp_path):

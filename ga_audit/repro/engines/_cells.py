@@ -77,7 +77,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print while they are imported is no answer
     for name in head["preload"]:
-        with contextlib.suppress(ImportError):  # the cells will say it, each in its console
+        # whatever it is (a library of another torch is an OSError), the cells will say it, each in its console
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
     for cell in cells:
         print(one(cell["argv"], cell["console"], cell.get("timeout", 1800.0)), file=answers, flush=True)

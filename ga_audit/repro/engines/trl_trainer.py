@@ -159,7 +159,8 @@ def _trainer(args: argparse.Namespace, out: Path, variant: Variant, model, rows:
         "gradient_checkpointing": False, "disable_tqdm": True, "logging_nan_inf_filter": False, "max_length": 64,
         "max_prompt_length": 16, "max_seq_length": 64, "run_name": f"ga{args.ga}", "packing": False,
         "logging_dir": str(out / "runs"), "disable_dropout": True, "dataloader_num_workers": 0,
-        "num_generations": 2, "max_completion_length": 16, "beta": 0.0, "shuffle_dataset": False, **variant.settings,
+        "num_generations": 2, "max_completion_length": 16, "beta": 0.0, "shuffle_dataset": False, "temperature": 1.0,
+        **variant.settings,
     }  # fmt: skip
     if not variant.is_online:
         del wanted["beta"]  # of DPO it is another one
