@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ga_audit.cli.options import errors_to_status, leave, show_error
-from ga_audit.errors import AuditError, ExitCode
+from ga_audit.errors import AuditError, ExitCode, RefusedToOverwrite
 
 if TYPE_CHECKING:
     from ga_audit.finding import Audit
@@ -90,20 +90,22 @@ def command(
         named = [(name, option) for name, option in named if name not in lacking]
         for name, need in lacking.items():
             click.echo(f"left out: {name}, which needs {need} ({launch.install([need])})", err=True)
-    plans = []
+    plans, reports = [], []
     for name, option in named or [("", {})]:
         place = Path(out) / name if len(named) > 1 else Path(out)
+        reports.append(place / "report")
         cells = matrix.plan_cells(place, ga, world_size, effective_batch_size)
         plans.append(
             matrix.Plan(engine, cells, effective_batch_size, {**given, **option}, python, script, name=name or engine)
         )
+    _keep_what_is_not_ours(plans, reports, resume)
     try:
         with _progress() as show:
             broken = matrix.run(*plans, resume=resume, keep_going=len(plans) > 1, progress=show)
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)
         leave(ExitCode.UNDECIDED)
-    leave(_one(plans[0], Path(out)) if len(plans) == 1 else _several(plans, broken, Path(out)))
+    leave(_one(plans[0], reports[0]) if len(plans) == 1 else _several(plans, broken, reports))
 
 
 class _progress:  # noqa: N801 (reads as a function)
@@ -137,7 +139,7 @@ class _progress:  # noqa: N801 (reads as a function)
         self.bar.render_progress()
 
 
-def _one(plan: Plan, out: Path) -> ExitCode:
+def _one(plan: Plan, report: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
     from ga_audit.cli.inspect import status
     from ga_audit.repro import confirmed, tables
@@ -151,14 +153,19 @@ def _one(plan: Plan, out: Path) -> ExitCode:
         read += " The last steps of epochs are short."
     if plan.engine == USER_COMMAND:
         click.echo(f"the logs, as inspect reads them: {read}")
-        _report(audit, None, plan, out)
+        _write(audit, report)
         return status(audit)
     found = _judged(plan)
     click.echo(tables.table(found))
     click.echo(f"the logs alone, as inspect reads them: {read}")
     for line in dict.fromkeys(note.message for d in audit.diagnoses for note in confirmed.comparison(d, found)):
         click.echo(line)
-    _report(audit, found, plan, out)
+    told = _told(audit, found, plan)
+    for line in dict.fromkeys(_bug_lines(told)):
+        click.echo(line)
+    if found.verdict == "healthy" and (others := _others(plan)):
+        click.echo(f"that is one situation; others may be measured otherwise: {others}")
+    _write(told, report)
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
@@ -168,13 +175,14 @@ _CODES = {
 }  # fmt: skip
 
 
-def _several(plans: Sequence[Plan], broken: dict[Path, Any], out: Path) -> ExitCode:
+def _several(plans: Sequence[Plan], broken: dict[Path, Any], reports: Sequence[Path]) -> ExitCode:
     """A line for each matrix, and a report of each; one that broke says why and stops no other."""
     from ga_audit.repro import confirmed, tables
 
     rows: dict[str, Judgement | str] = {}
     logs: dict[str, tuple[Note, ...]] = {}
-    for plan in plans:
+    bugs: dict[str, list[str]] = {}
+    for plan, report in zip(plans, reports, strict=True):
         try:
             for cell in plan.cells:
                 if cell.out in broken:
@@ -185,10 +193,15 @@ def _several(plans: Sequence[Plan], broken: dict[Path, Any], out: Path) -> ExitC
             continue
         rows[plan.name] = found
         logs[plan.name] = tuple(note for d in audit.diagnoses for note in confirmed.comparison(d, found))
-        _report(audit, found, plan, out / plan.name, quiet=True)
+        told = _told(audit, found, plan)
+        for line in dict.fromkeys(_bug_lines(told)):
+            bugs.setdefault(line, []).append(plan.name)
+        _write(told, report, quiet=True)
     click.echo(tables.summary(rows, logs))
+    for line, names in bugs.items():
+        click.echo(f"{', '.join(names)}: {line}")
     if logs:
-        click.echo(f"written: a report of each in {out / 'NAME' / 'report'}")
+        click.echo(f"written: a report of each in {reports[0].parent.parent / 'NAME' / reports[0].name}")
     codes = {
         ExitCode.UNDECIDED if isinstance(r, str) else _CODES.get(r.verdict, ExitCode.UNDECIDED) for r in rows.values()
     }
@@ -208,22 +221,48 @@ def _judged(plan: Plan) -> Judgement:
     return judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
 
 
-def _report(audit: Audit, found: Judgement | None, plan: Plan, out: Path, *, quiet: bool = False) -> None:
-    """What `ga-audit report` writes, with the measurement in it; made anew at each call."""
-    from ga_audit.cli.report import private_names, write
+def _told(audit: Audit, found: Judgement, plan: Plan) -> Audit:
+    """The audit of the logs with the measurement in it."""
     from ga_audit.repro import confirmed
     from ga_audit.repro.engine import engines
 
+    options = plan.options
+    variant = str(options.get("model") or options.get("variant") or next(iter(engines()[plan.engine].variants), ""))
+    return confirmed.with_truth(audit, found, variant=variant, command=_command(plan))
+
+
+def _bug_lines(told: Audit) -> Iterator[str]:
+    for diagnosis in told.diagnoses:
+        for bug in diagnosis.bugs:
+            yield f"known bug {bug.bug}: {bug.title}. {bug.fix}"
+
+
+def _others(plan: Plan) -> str:
+    """The options that try what the engine can train besides."""
+    from ga_audit.repro.engine import engines
+
+    engine = engines()[plan.engine]
+    more = (("--variants all", len(engine.variants) > 1), ("--models all", bool(engine.models)))
+    return ", ".join(option for option, there in more if there)
+
+
+def _write(audit: Audit, report: Path, *, quiet: bool = False) -> None:
+    """What `ga-audit report` writes; made anew at each call. Nothing where the logs hold nothing."""
+    from ga_audit.cli.report import private_names, write
+
     if not audit.diagnoses:
         return
-    if found is not None:
-        options = plan.options
-        variant = str(options.get("model") or options.get("variant") or next(iter(engines()[plan.engine].variants), ""))
-        audit = confirmed.with_truth(audit, found, variant=variant, command=_command(plan))
     names = private_names(audit)
-    write(audit, out / "report", template="transformers", redacted=True, names=names, style=None, force=True)
+    write(audit, report, template="transformers", redacted=True, names=names, style=None, force=True)
     if not quiet:
-        click.echo(f"written: {out / 'report'} (issue.md, report.html, diagnosis.json, pictures)")
+        click.echo(f"written: {report} (issue.md, report.html, diagnosis.json, pictures)")
+
+
+def _keep_what_is_not_ours(plans: Sequence[Plan], reports: Sequence[Path], resume: bool) -> None:
+    """A report gives way to a new one only where it stands beside cells that are resumed."""
+    for plan, report in zip(plans, reports, strict=True):
+        if report.exists() and not (resume and any(cell.out.exists() for cell in plan.cells)):
+            raise RefusedToOverwrite("the output exists", where=str(report), remedy="Give another --out.")
 
 
 _OF_THIS_MACHINE = frozenset({"out", "python", "resume"})  # options that say nothing of what was measured

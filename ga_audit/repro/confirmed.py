@@ -96,7 +96,7 @@ def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
 
 def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
     measured = (found.loss, found.grad_norm, found.gradient)
-    ids = situations.known_bugs(variant, found.packages, measured, verdict=found.verdict, cosine=found.cosine)
+    ids = situations.known_bugs(variant, found.training.packages, measured, verdict=found.verdict, cosine=found.cosine)
     why = "Measured: this stack does in this situation what the bug is known to do"
     return tuple(catalogue.confirmed(name, why) for name in ids)
 
@@ -104,6 +104,7 @@ def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
 def _with_packages(run: Run, found: Judgement) -> Run:
     """The releases that trained, which the engine's own logs need not name."""
     packages = {
-        name: Setting(release, "truth.json: packages", Trust.RECORDED) for name, release in found.packages.items()
+        name: Setting(release, "truth.json: packages", Trust.RECORDED)
+        for name, release in found.training.packages.items()
     }
     return replace(run, settings=settings.merge(run.settings, RunSettings(packages=packages)))

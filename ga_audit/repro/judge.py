@@ -29,10 +29,23 @@ class Speed:
 
     tokens: float  # a second
     flops: float  # a second, of matrix products
-    limit: (
-        float | None
-    )  # flops a second that one matrix product reached on one rank's device; measured in one cell only
+    limit: float | None  # what one matrix product reached on one rank's device; measured in one cell only
     limit_dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What was trained, with what."""
+
+    what: str = ""  # "B (the model's forward has no **kwargs)"
+    packages: Mapping[str, str] = field(default_factory=dict)  # release of each
+    device: str = ""
+    dtype: str = ""
+
+    def __str__(self) -> str:
+        releases = ", ".join(f"{name} {release}" for name, release in self.packages.items())
+        place = ", ".join(filter(None, (self.device, self.dtype)))
+        return "; ".join(filter(None, (self.what, releases, place)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +65,7 @@ class Measured:
     moved: float | None = None  # distance from the parameters before training
     speed: Speed | None = None
     note: str | None = None  # what the numbers must say of themselves
-    packages: Mapping[str, str] = field(default_factory=dict)  # release of each that trained
+    training: Training = Training()
 
     @property
     def ranks_and_steps(self) -> tuple[int, int]:
@@ -93,9 +106,9 @@ class Judgement:
     verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
 
     @property
-    def packages(self) -> Mapping[str, str]:
-        """Release of each package that trained."""
-        return self.cells[0].packages if self.cells else {}
+    def training(self) -> Training:
+        """What was trained, the same in all cells."""
+        return self.cells[0].training if self.cells else Training()
 
     @property
     def cosine(self) -> float | None:
@@ -150,7 +163,12 @@ def read_truth(path: Path) -> Measured:
             moved=_finite(truth.get("parameters_moved")),
             speed=_speed(truth.get("throughput")),
             note=truth.get("note"),
-            packages={str(name): str(release) for name, release in truth.get("packages", {}).items()},
+            training=Training(
+                str(truth.get("what", "")),
+                {str(name): str(release) for name, release in truth.get("packages", {}).items()},
+                str(truth.get("device", "")),
+                str(truth.get("dtype", "")),
+            ),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(

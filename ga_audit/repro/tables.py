@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from ga_audit.repro.judge import Judgement, Measured, Scale, apart, is_astray
@@ -19,7 +20,8 @@ def table(judgement: Judgement) -> str:
     ranks = any(cell.world_size > 1 for cell in cells)
     head = f"{'GA':>4}  {'ranks':>5}  " if ranks else f"{'GA':>4}  "
     head += "logged loss  logged grad_norm  real gradient  cosine  clipped steps  parameters differ  held-out loss"
-    lines = [head, *(_cell(cell, cells[0], ranks) for cell in cells), *_exponents(judgement)]
+    trained = [f"trained: {text}"] if (text := str(judgement.training)) else []
+    lines = [*trained, head, *(_cell(cell, cells[0], ranks) for cell in cells), *_exponents(judgement)]
     for cell in cells:
         if cell.uneven:
             shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
@@ -154,6 +156,9 @@ def summary(
         f"{name}: {note}" for name, found in judgements.items() if not isinstance(found, str) for note in found.notes
     ]
     judged = [found for found in judgements.values() if not isinstance(found, str)]
+    lines += dict.fromkeys(
+        f"trained with {text}" for found in judged if (text := str(replace(found.training, what="")))
+    )
     lines += _throughput([cell for found in judged for cell in found.cells])
     return "\n".join(line.rstrip() for line in lines)
 
@@ -175,9 +180,10 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
     """The measurement in words, for a report."""
     cells = judgement.cells
     first, last = cells[0], cells[-1]
+    trained = f" ({judgement.training.what})" if judgement.training.what else ""
     lines = [
-        f"Measured on the installed stack: the real gradient at GA {last.ga} is {_times(last.gradient)} that of the whole "
-        f"batch (at GA {first.ga} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
+        f"Measured on the installed stack{trained}: the real gradient at GA {last.ga} is {_times(last.gradient)} that of "
+        f"the whole batch (at GA {first.ga} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
         f"{_times(last.loss)}, the logged grad_norm {_times(last.grad_norm)}."
     ]
     lines += [f"{line}." for cell in cells if (line := _astray(cell))]

@@ -65,9 +65,10 @@ def test_the_output_holds_a_report_with_the_measurement(tmp_path):
     assert "real gradient" in issue
     assert "\nga-audit repro --engine torch --fault sum-loss-log --ga 1,8 --steps 6\n" in issue
     assert str(tmp_path) not in issue
+    assert "trained: a plain loop, fault sum-loss-log; torch" in result.output
     again = CliRunner().invoke(cli, ["repro", *options, "--resume"])
-    assert again.exit_code == 1
-    assert "trained" not in again.output  # every cell was kept
+    assert again.exit_code == 1, again.output
+    assert "0/2 trained" not in again.output  # every cell was kept
 
 
 def test_short_last_steps_are_read_from_the_logs_as_they_are_measured(tmp_path):
@@ -133,3 +134,26 @@ def test_several_situations_are_a_line_and_a_report_each(tmp_path):
     assert "\nga-audit repro --variant B2 --ga 1,4 --steps 12 --measure-every 4\n" in issue
     assert "GA004 (matches)" in issue
     assert (out / "A" / "report" / "report.html").is_file()
+    assert "B2: known bug GA004: " in result.output
+    assert "trained with transformers " in result.output
+
+
+def test_a_report_that_is_not_of_these_cells_is_kept(tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "thesis.md").write_text("mine")
+    options = ["repro", "--engine", "torch", "--ga", "1,2", "--steps", "1", "--out", str(tmp_path)]
+    for more in ([], ["--resume"]):
+        result = CliRunner().invoke(cli, [*options, *more])
+        assert result.exit_code == 3
+        assert "the output exists" in result.output
+    assert [path.name for path in tmp_path.rglob("*")] == ["report", "thesis.md"]
+
+
+def test_healthy_is_said_of_what_was_trained(tmp_path):
+    pytest.importorskip("transformers")
+    options = ["repro", "--ga", "2", "--steps", "2", "--measure-every", "1", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, options)
+    assert result.exit_code == 0, result.output
+    assert "trained: A (the model takes loss arguments and uses them); transformers " in result.output
+    assert "others may be measured otherwise: --variants all, --models all" in result.output

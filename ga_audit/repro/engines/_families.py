@@ -30,6 +30,11 @@ class Family:
     collate: Callable[[list[list[int]]], Batch]
     loss: Callable[[torch.nn.Module, Batch], torch.Tensor]
 
+    @property
+    def what(self) -> str:
+        """What is trained, in words."""
+        return f"{self.model} with random weights, the Trainer as it stands"
+
     def build(self) -> torch.nn.Module:
         """The model with random weights, without dropout: a measured gradient is a number, not a sample."""
         kind = getattr(transformers, self.model, None)

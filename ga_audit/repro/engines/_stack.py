@@ -80,7 +80,8 @@ def train(args: argparse.Namespace, variant: Variant, config: Mapping[str, objec
     trainer.save_state()
     torch.save(trainer.args, args.out / "training_args.bin")
     truth = {
-        "engine": Path(_main_script()).stem, "variant": args.variant, "trainer": type(trainer).__name__, "ga": args.ga,
+        "engine": Path(_main_script()).stem, "what": f"{args.variant} ({variant.what})",
+        "variant": args.variant, "trainer": type(trainer).__name__, "ga": args.ga,
         "world_size": args.world_size, "effective_batch_size": size, "seed": args.seed, "steps": args.steps,
         "max_grad_norm": args.max_grad_norm, "device": str(trainer.args.device), "dtype": "float32",
         "packages": {name: version.partition("+")[0] for name, version in {**packages, **_versions()}.items()},

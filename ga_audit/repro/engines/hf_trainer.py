@@ -76,7 +76,8 @@ def main() -> None:
     trainer.save_state()
     torch.save(trainer.args, out / "training_args.bin")
     truth = {
-        "engine": "hf_trainer", "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
+        "engine": "hf_trainer", "what": f"{args.model or args.variant} ({task.what})",
+        "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
         "packages": _packages(liger),
         "note": note,

@@ -105,7 +105,8 @@ def main() -> None:
         _task.reference(model, _task.collate(data[:size]))
 
     truth = {
-        "engine": "torch_loop", "fault": args.fault, "ga": args.ga, "world_size": ranks, "effective_batch_size": size,
+        "engine": "torch_loop", "what": "a plain loop" + (f", fault {args.fault}" if args.fault != "none" else ""),
+        "fault": args.fault, "ga": args.ga, "world_size": ranks, "effective_batch_size": size,
         "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm, "measured": measured,
         "logged": log.rows, "packages": {"torch": torch.__version__.partition("+")[0]}, "device": str(device),
         "dtype": args.dtype, "held_out_loss": _task.held_out_loss(model, _task.collate(data[-_task.HELD_OUT :])),

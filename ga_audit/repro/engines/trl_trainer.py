@@ -65,7 +65,8 @@ def main() -> None:
     torch.save(trainer.args, out / "training_args.bin")
     near_zero = bool(measure.found) and all(row["reference_loss"] is None for row in measure.found)
     truth = {
-        "engine": "trl_trainer", "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
+        "engine": "trl_trainer", "what": f"{args.variant} ({variant.what})",
+        "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
         # by what was installed: trl 0.22.0 does not know its own release
         "packages": {name: version(name).partition("+")[0] for name in ("trl", "transformers", "torch")},
