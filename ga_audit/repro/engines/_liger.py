@@ -56,10 +56,3 @@ def check(model) -> None:
     module = model.forward.__module__
     if not module.startswith("liger_kernel"):
         raise SystemExit(f"Liger has not patched the model: its forward is that of {module}")
-
-
-def release() -> str:
-    """The installed release of liger-kernel."""
-    from importlib.metadata import version
-
-    return version("liger-kernel")

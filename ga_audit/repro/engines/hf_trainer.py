@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -79,7 +80,7 @@ def main() -> None:
         "engine": "hf_trainer", "what": f"{args.model or args.variant} ({task.what})",
         "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
-        "packages": _packages(liger),
+        "packages": _packages(args.variant),
         "note": note,
         "device": str(trainer.args.device), "dtype": args.dtype, "measured": measure.found,
         "logged": _measure.logged(trainer),
@@ -90,11 +91,12 @@ def main() -> None:
     return _task.leave()
 
 
-def _packages(liger: bool) -> dict[str, str]:
-    """Releases that trained."""
-    found = {"transformers": transformers.__version__, "accelerate": accelerate.__version__}
-    found["torch"] = torch.__version__.partition("+")[0]
-    return {**found, "liger-kernel": _liger.release()} if liger else found
+def _packages(variant: str) -> dict[str, str]:
+    """Releases that trained, by what was installed."""
+    names = ["transformers", "accelerate", "torch"]
+    if need := _variants.VARIANT_NEEDS.get(variant):
+        names.append(need.replace("_", "-"))
+    return {name: version(name).partition("+")[0] for name in names}
 
 
 def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingArguments:
@@ -126,9 +128,9 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
     )  # fmt: skip
 
 
-def _release(version: str) -> tuple[int, int]:
+def _release(text: str) -> tuple[int, int]:
     """Major and minor number."""
-    major, minor, *_ = version.split(".")
+    major, minor, *_ = text.split(".")
     return int(major), int(minor)
 
 

@@ -69,7 +69,7 @@ def main() -> None:
         "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
         "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
         # by what was installed: trl 0.22.0 does not know its own release
-        "packages": {name: version(name).partition("+")[0] for name in ("trl", "transformers", "torch")},
+        "packages": {name: version(name).partition("+")[0] for name in ("trl", "transformers", "accelerate", "torch")},
         "device": str(trainer.args.device), "dtype": "float32", "measured": measure.found,
         "logged": _measure.logged(trainer),
         "note": _grpo.NO_RATIO if near_zero else None,

@@ -25,10 +25,14 @@ def trained(tmp_path, *plans, ga=(1, 4), world=(1,), **options):
 
 
 def test_the_newest_stack_sums_what_ignores_the_count_and_nothing_else(tmp_path):
-    """On transformers 5.23.0; tests/repro/RELEASES.md has the other releases."""
-    found = trained(tmp_path, *launch.chosen("variant", "A,B2,B2-flagged"), *launch.chosen("model", "gpt2-causal-lm"))
+    """On transformers 5.24.0; tests/repro/RELEASES.md has the other releases."""
+    variants = "A,B2,B2-flagged,E" + (",lora" if importlib.util.find_spec("peft") else "")
+    found = trained(tmp_path, *launch.chosen("variant", variants), *launch.chosen("model", "gpt2-causal-lm"))
     exponents = {name: round(judgement.gradient) for name, judgement in found.items()}
-    assert exponents == {"A": 0, "B2": 1, "B2-flagged": 0, "gpt2-causal-lm": 0}
+    assert exponents.pop("lora", 0) == 0
+    assert exponents == {"A": 0, "B2": 1, "B2-flagged": 0, "E": 0, "gpt2-causal-lm": 0}
+    assert found["E"].on_gradient.rest == pytest.approx(1, abs=1e-3)  # of the smoothed loss
+    assert "peft" in found["lora"].training.packages if "lora" in found else True
     assert found["A"].parameters_differ < 1e-3
     assert found["A"].cells[1].cosine == pytest.approx(1)
 
