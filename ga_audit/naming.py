@@ -93,7 +93,7 @@ OTHER_KEYS: Mapping[str, tuple[str, ...]] = {
         "num_labels", "n_gpu", "train_dataset_size", "group_by_length", "packing", "remove_unused_columns", "loss_type",
         "trainer", "adam_epsilon", "logging_first_step", "steps_per_generation", "tie_word_embeddings", "beta",
         "init_from", "train_batch_size", "total_train_batch_size", "max_seq_length", "max_length", "cutoff_len", "sequence_len",
-        "task_type", "is_encoder_decoder",
+        "task_type", "is_encoder_decoder", "problem_type",
     )
 } | {
     "lora": ("peft_config", "use_peft", "lora_rank", "lora_r", "lora"),

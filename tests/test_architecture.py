@@ -54,6 +54,11 @@ def test_module_has_a_docstring_and_a_bearable_size(module: Path):
     assert first.endswith("."), f"the first line must stand alone: {first!r}"
     lines = source.count("\n")
     assert lines <= 400 or "longer than" in docstring, f"{lines} lines without a reason in the docstring"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert length <= 50 or "longer than" in (ast.get_docstring(node) or ""), f"{node.name}: {length} lines"
 
 
 @pytest.mark.parametrize("folder", LEAF_FOLDERS)

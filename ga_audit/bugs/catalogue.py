@@ -23,6 +23,7 @@ STOCK = "stock"  # a trainer without a loss of its own
 CONDITIONS = frozenset({
     "deepspeed", "trainer", "model", "label_smoothing", "custom_loss", "average_tokens_across_devices", "data_parallel",
     "zero_stage", "multi_rank", "labels_in_batch", "liger", "steps_per_generation",
+    "loss_type",
     "transformers",  # releases of it that a bug of another package needs: a PEP 440 specifier
 })  # fmt: skip
 
@@ -270,6 +271,9 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         elif name in {"average_tokens_across_devices", "liger"}:
             known = other.get(name)
             values.append(None if known is None else bool(known.value))
+        elif name == "loss_type":
+            known = other.get(name)
+            values.append(None if known is None else str(known.value))
         elif name == "transformers":
             known = run.settings.packages.get(name)
             values.append(None if known is None else wanted if within(wanted, known.value) else "other")
@@ -316,7 +320,14 @@ def _loss_arguments(run: Run) -> str | None:
     if architectures is None or release is None or any(other[n].value for n in ("lora", "liger") if n in other):
         return None
     names = architectures.value if isinstance(architectures.value, list) else [architectures.value]
-    return stock_models.loss_arguments(str(names[0]), release.value) if len(names) == 1 else None
+    if len(names) != 1:
+        return None
+    does, problem = stock_models.loss_arguments(str(names[0]), release.value), other.get("problem_type")
+    if does == "uses" and stock_models.depends_on_problem_type(str(names[0])):
+        if problem is None:
+            return None
+        return does if problem.value == "single_label_classification" else "ignores"
+    return does
 
 
 def settled(row: Affected, runs: Sequence[Run]) -> bool | None:

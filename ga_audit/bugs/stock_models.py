@@ -1,7 +1,9 @@
 """What the stock models of transformers do with the loss arguments that the Trainer passes, by release.
 
-`models.json` is made by `tests/bugs/scan_models.py` from the released packages: for each model with a loss of its own, the
-releases at which its answer changes.
+`models.json` is made by `tests/bugs/scan_models.py` from the released packages: for each model with labels for one of ten
+kinds of head, the releases at which its answer changes. Not in it: that a head for classes divides by the count only where
+each sample has one class (its losses for regression and for several labels take the count and leave it), and that the router
+loss of a mixture of experts is not divided.
 """
 
 from __future__ import annotations
@@ -54,6 +56,11 @@ def _at(changes: Sequence[tuple[str, str | None]], release: Any) -> str | None:
 
     held = [does for since, does in changes if release is not None and Version(since) <= release]
     return held[-1] if held else None
+
+
+def depends_on_problem_type(model: str) -> bool:
+    """Whether a model has other losses besides (regression, several labels), which ignore the count whatever it does."""
+    return model.endswith(("ForImageClassification", "ForSequenceClassification"))
 
 
 def counted(release: str) -> Mapping[str, int]:

@@ -85,8 +85,8 @@ def command(
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        click.echo(bisect.grid(rows) if as_markdown else bisect.table(rows))
-    leave(ExitCode.UNDECIDED if any(row.failure for row in rows) else ExitCode.HEALTHY)
+        click.echo(bisect.grid(rows) if as_markdown else bisect.table(rows, releases))
+    leave(ExitCode.HEALTHY if all(row.is_measured for row in rows) else ExitCode.UNDECIDED)
 
 
 def _names(text: str | None, package: Package) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def _names(text: str | None, package: Package) -> tuple[str, ...]:
         return package.variants
     if text == "all":
         return tuple(name for name in engine.variants if name not in engine.variant_needs)
-    names, known = tuple(part.strip() for part in text.split(",")), engine.variants + engine.models
+    names, known = tuple(part.strip() for part in text.split(",")), (*engine.variants, *engine.models)
     if unknown := [name for name in names if name not in known]:
         raise AuditError(f"there is no variant {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
     return names

@@ -111,13 +111,17 @@ def _stock_models(release: str | None, model: str | None) -> str:
         return ""
     if model is not None:
         does = stock_models.loss_arguments(model, release)
-        return f"{model} {_DOES[does]}" if does else f"what {model} does with loss arguments in {release} is not known"
+        if does is None:
+            return f"what {model} does with loss arguments in {release} is not known"
+        several = does == "uses" and stock_models.depends_on_problem_type(model)
+        return f"{model} {_DOES[does]}" + (" where each sample has one class, else it ignores it" if several else "")
     numbers = stock_models.counted(release)
     if not sum(numbers.values()):
         return ""
     return (
-        f"of {sum(numbers.values())} stock models with a loss {numbers['uses']} use the number of items in the batch, "
-        f"{numbers['ignores']} take it and ignore it, {numbers['none']} take none (--model CLASS says of one)"
+        f"of {sum(numbers.values())} stock models with labels (for tokens, sequences, images, ...) {numbers['uses']} use the "
+        f"number of items in the batch, {numbers['ignores']} take it and ignore it, {numbers['none']} take none (--model CLASS "
+        "says of one)"
     )
 
 

@@ -79,17 +79,20 @@ def command(
     ga-audit repro --model all --ga 1,8
     ga-audit repro --engine script --script "python train.py --ga {gradient_accumulation_steps} --out {output_dir}"
     """  # noqa: D301 (\b is Click's)
-    from ga_audit.repro import launch, matrix
-    from ga_audit.repro.engine import USER_COMMAND
+    from ga_audit.repro import engine as engine_module
+    from ga_audit.repro import installed, matrix
 
-    if engine == USER_COMMAND:
+    if model and variant:
+        raise click.UsageError("--model is about stock models, --variant about situations: give one of them")
+    if engine == engine_module.USER_COMMAND:
         options = {}
     given = {k.replace("_", "-"): v for k, v in options.items() if v is not None and v is not False and v != ()}
-    named = launch.chosen("model", model, engine=engine) or launch.chosen("variant", variant, engine=engine)
-    if variant == "all" and (lacking := launch.lacking(engine, python)):
+    option_name, text = ("model", model) if model else ("variant", variant)
+    named = engine_module.chosen(option_name, text, engine=engine)
+    if variant == "all" and (lacking := installed.lacking(engine, python)):
         named = [(name, option) for name, option in named if name not in lacking]
         for name, need in lacking.items():
-            click.echo(f"left out: {name}, which needs {need} ({launch.install([need])})", err=True)
+            click.echo(f"left out: {name}, which needs {need} ({installed.install([need])})", err=True)
     plans, reports = [], []
     for name, option in named or [("", {})]:
         place = Path(out) / name if len(named) > 1 else Path(out)
@@ -216,9 +219,9 @@ def _read(plan: Plan) -> Audit:
 
 
 def _judged(plan: Plan) -> Judgement:
-    from ga_audit.repro import judge
+    from ga_audit.repro import judge, truth
 
-    return judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+    return judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
 
 
 def _told(audit: Audit, found: Judgement, plan: Plan) -> Audit:

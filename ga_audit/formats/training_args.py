@@ -72,6 +72,7 @@ def _pickle_of(data: bytes) -> bytes:
 
 
 def _fields(pickled: bytes) -> dict[str, Any]:
+    """The attributes that a pickle would set, read off its opcodes; longer than others, for an opcode is a case."""
     import pickletools
 
     stack: list[Any] = []

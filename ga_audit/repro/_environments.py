@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,10 +63,23 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     # another torch, or one in another place, is another environment
     name = _name((*requirements, hashlib.sha256(listing.encode()).hexdigest()[:8]))
     place = (cache or cache_dir()) / name
-    python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if (place / READY).is_file():
-        return str(python)
-    shutil.rmtree(place, ignore_errors=True)  # half-made
+    if not (place / READY).is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # made aside and renamed when it is whole: another `bisect` may be making the same one
+        with tempfile.TemporaryDirectory(prefix=f".{name[:40]}.", dir=place.parent, ignore_cleanup_errors=True) as part:
+            _make(Path(part) / "environment", requirements, torch_python, listing.splitlines()[1:])
+            if not (place / READY).is_file():
+                shutil.rmtree(place, ignore_errors=True)  # half-made
+                (Path(part) / "environment").rename(place)
+    return str(_python(place))
+
+
+def _python(place: Path) -> Path:
+    return place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def _make(place: Path, requirements: tuple[str, ...], torch_python: str, torch_files: Sequence[str]) -> None:
+    python = _python(place)
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv:
         _run([uv, "venv", "-q", "--python", torch_python, str(place)], "cannot make an environment")
@@ -73,7 +87,7 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     else:
         _run([torch_python, "-m", "venv", str(place)], "cannot make an environment")
         install = [str(python), "-m", "pip", "install", "-q"]
-    overlay = _overlay_torch(place, python, listing.splitlines()[1:])
+    overlay = _overlay_torch(place, python, torch_files)
     # what torch brought along (its Triton) stays as it is
     plain = [r for r in requirements if not without_dependencies(r) and not (overlay / r).exists()]
     failure = f"cannot install {' '.join(requirements)}"
@@ -82,7 +96,6 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
         named = {r.partition("==")[0]: r for r in reversed(torch_bound)}
         _run([*install, "--no-deps", *named.values()], failure)
     (place / READY).touch()
-    return str(python)
 
 
 def _name(requirements: tuple[str, ...]) -> str:
@@ -100,9 +113,17 @@ def _overlay_torch(place: Path, python: Path, files: Sequence[str]) -> Path:
     for line in files:
         source = Path(line)
         if source.exists() and not (overlay / source.name).exists():
-            (overlay / source.name).symlink_to(source, target_is_directory=source.is_dir())
+            try:
+                (overlay / source.name).symlink_to(source, target_is_directory=source.is_dir())
+            except OSError as error:  # Windows asks for a privilege
+                raise EngineFailed(
+                    f"no link to torch can be made: {error.strerror}", where=str(overlay),
+                    remedy="On Windows, turn on developer mode.",
+                ) from error  # fmt: skip
     where = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], "no site-packages")
-    (Path(where.stdout.strip()) / "ga_audit_torch.pth").write_text(f"{overlay}\n", "utf-8")
+    packages = Path(where.stdout.strip())
+    # relative, for the environment is renamed
+    (packages / "ga_audit_torch.pth").write_text(f"{os.path.relpath(overlay, packages)}\n", "utf-8")
     return overlay
 
 

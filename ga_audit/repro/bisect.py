@@ -8,11 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro import judge, launch, matrix, situations
+from ga_audit.repro import installed, judge, matrix, situations, truth
 from ga_audit.repro._environments import prepare
 from ga_audit.repro.engine import engines
 from ga_audit.repro.packages import packages, requirements
 from ga_audit.repro.tables import FACTOR_SAID
+
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,18 @@ class Row:
     loss: float | None = None
     grad_norm: float | None = None
     gradient: float | None = None
-    verdict: str = "not measured"
+    verdict: str = NOT_MEASURED
     failure: str | None = None
     bugs: tuple[str, ...] = ()  # of the catalogue, that this stack has and that do what was measured
     beside: tuple[str, ...] = ()  # the other packages of the environment: "transformers==4.48.3"
     cosine: float | None = None  # the lowest of the real gradient with the whole batch's
     note: str | None = None  # what the numbers must say of themselves
     rest: float | None = None  # factor of the real gradient at every GA, which no power of GA explains
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a verdict."""
+        return self.failure is None and self.verdict != NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,8 @@ def check(request: Request) -> None:
     EngineFailed
         the interpreter cannot be run, or has no torch to share.
     """
-    if gone := launch.missing(("torch",), request.torch_python):
-        remedy = f"Install: {launch.install(gone)}"
+    if gone := installed.missing(("torch",), request.torch_python):
+        remedy = f"Install: {installed.install(gone)}"
         raise EngineFailed("the interpreter has no torch", where=request.torch_python, remedy=remedy)
 
 
@@ -87,7 +94,7 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
         for cell in plan.cells:
             if cell.out in broken:
                 raise broken[cell.out]
-        found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
     except AuditError as error:
         return Row(request.package, release, variant, failure=error.message)
     loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
@@ -102,45 +109,75 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
 def known_bugs(row: Row) -> tuple[str, ...]:
     """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
     stack = {row.package: row.release, **dict(pin.split("==", 1) for pin in row.beside)}
-    measured = (row.loss, row.grad_norm, row.gradient)
-    return situations.known_bugs(row.variant, stack, measured, verdict=row.verdict, cosine=row.cosine)
+    loss, norm, gradient = ((exponent, None) for exponent in (row.loss, row.grad_norm, row.gradient))
+    return situations.known_bugs(row.variant, stack, situations.Seen(loss, norm, gradient, row.verdict, row.cosine))
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:
     """Binary search for one change of verdict between the ends; the rows that were measured, ascending.
 
-    A verdict that changes more than once between the ends shows only one of the changes.
-    A release in the middle that cannot be measured is left out of the search and kept in the rows.
+    A verdict that changes more than once between the ends shows only one of the changes. A release that cannot be
+    measured is left out of the search and kept in the rows; at an end, the next one inwards takes its place.
     """
-    rows: dict[str, Row] = {r: row_of(r) for r in dict.fromkeys((releases[0], releases[-1]))}
+    rows: dict[str, Row] = {}
+
+    def measured(release: str) -> Row:
+        rows[release] = rows.get(release) or row_of(release)
+        return rows[release]
+
     usable = list(releases)
+    while usable and not measured(usable[0]).is_measured:
+        del usable[0]
+    while usable and not measured(usable[-1]).is_measured:
+        del usable[-1]
     low, high = 0, len(usable) - 1
-    if rows[usable[low]].verdict == rows[usable[high]].verdict:
-        return tuple(rows.values())
-    while high - low > 1:
-        middle = (low + high) // 2
-        row = rows[usable[middle]] = row_of(usable[middle])
-        if row.failure:
-            del usable[middle]
-            high -= 1
-        elif row.verdict == rows[usable[low]].verdict:
-            low = middle
-        else:
-            high = middle
+    if usable and rows[usable[low]].verdict != rows[usable[high]].verdict:
+        while high - low > 1:
+            middle = (low + high) // 2
+            row = measured(usable[middle])
+            if not row.is_measured:
+                del usable[middle]
+                high -= 1
+            elif row.verdict == rows[usable[low]].verdict:
+                low = middle
+            else:
+                high = middle
     return tuple(rows[r] for r in releases if r in rows)
 
 
-def changes(rows: Sequence[Row]) -> tuple[str, ...]:
-    """In words, where the verdict of a variant changes between two measured releases."""
+def changes(rows: Sequence[Row], releases: Sequence[str] = ()) -> tuple[str, ...]:
+    """In words, where the verdict of a variant changes between two measured releases.
+
+    `releases` are all that are known, where not every one of them was asked: between two of which others were not
+    measured, the change is not placed.
+    """
     found = []
     for variant in dict.fromkeys(row.variant for row in rows):
-        measured = [row for row in rows if row.variant == variant and not row.failure]
-        for before, after in pairwise(measured):
-            if before.verdict != after.verdict:
-                kind = "first good" if after.verdict == "healthy" else "first bad"
-                line = f"{variant}: {kind} {after.release} ({after.verdict}; {before.release}: {before.verdict})"
-                found.append(line + _also_changed(before, after))
+        asked = [row for row in rows if row.variant == variant]
+        for before, after in pairwise([row for row in asked if row.is_measured]):
+            if before.verdict == after.verdict:
+                continue
+            if unasked := _between(before.release, after.release, releases, asked):
+                found.append(
+                    f"{variant}: {before.verdict} in {before.release}, {after.verdict} in {after.release}; not measured "
+                    f"between them: {', '.join(unasked)}"
+                )
+                continue
+            kind = {"healthy": "first good"}.get(
+                after.verdict, "first bad" if before.verdict == "healthy" else "changes at"
+            )
+            line = f"{variant}: {kind} {after.release} ({after.verdict}; {before.release}: {before.verdict})"
+            found.append(line + _also_changed(before, after))
     return tuple(found)
+
+
+def _between(first: str, last: str, releases: Sequence[str], asked: Sequence[Row]) -> list[str]:
+    """Releases between two of them that nobody asked about."""
+    if first not in releases or last not in releases:
+        return []
+    inside = releases[releases.index(first) + 1 : releases.index(last)]
+    known = {row.release for row in asked}
+    return [release for release in inside if release not in known]
 
 
 def _also_changed(before: Row, after: Row) -> str:
@@ -149,8 +186,8 @@ def _also_changed(before: Row, after: Row) -> str:
     return f"; changed with it: {', '.join(others)}" if others else ""
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Release against what is scaled."""
+def table(rows: Sequence[Row], releases: Sequence[str] = ()) -> str:
+    """Release against what is scaled; `releases` as in `changes`."""
     wide = max([len("variant"), *(len(row.variant) for row in rows)])
     lines = [f"{'release':>10}  {'variant':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  {'verdict':<12}  known bug"]
     for row in rows:
@@ -158,7 +195,7 @@ def table(rows: Sequence[Row]) -> str:
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
         said += f"  {', '.join(more)}" if (more := _besides(row)) else ""
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
-    return "\n".join([*lines, *changes(rows), *notes(rows)])
+    return "\n".join([*lines, *changes(rows, releases), *notes(rows)])
 
 
 def grid(rows: Sequence[Row]) -> str:
@@ -181,7 +218,7 @@ def notes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _besides(row: Row) -> list[str]:
     """What exponents do not say of the real gradient: that it points elsewhere, or has a factor at every GA."""
-    found = [f"cosine {row.cosine:.2f}"] if row.cosine is not None and judge.is_astray(row.cosine) else []
+    found = [f"cosine {row.cosine:.2f}"] if row.cosine is not None and truth.is_astray(row.cosine) else []
     return found + ([f"x{row.rest:.2f}"] if row.rest is not None and abs(row.rest - 1) > FACTOR_SAID else [])
 
 
@@ -191,7 +228,7 @@ def _exponent(value: float | None) -> str:
 
 def _cell(row: Row) -> str:
     numbers = (row.loss, row.grad_norm, row.gradient)
-    if row.failure or row.gradient is None:
+    if row.failure or row.verdict == NOT_MEASURED:
         return "not measured"
     # an exponent that is no whole number stands as measured
     text = ", ".join(str(round(e)) if e is not None and judge.is_about(e, round(e)) else _exponent(e) for e in numbers)

@@ -79,6 +79,9 @@ def _is_open(role: Role, diagnosis: Diagnosis) -> bool:
 
 
 def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
+    if found.verdict == "not measured":
+        note = Note("not-measured", "the real gradient was not measured in every cell: these are the logs alone")
+        return replace(diagnosis, notes=(*diagnosis.notes, note))
     bugs = _bugs(found, variant)
     # what `repro` would settle is settled
     steps = [step for step in diagnosis.next_steps if "ga-audit repro" not in step]
@@ -86,7 +89,7 @@ def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
     return replace(
         diagnosis,
         runs=tuple(_with_packages(run, found) for run in diagnosis.runs),
-        reach=_REACH.get(found.verdict, diagnosis.reach),
+        reach=_REACH[found.verdict],
         reasons=(f"Measured: {found.verdict}.", *sentences(found), *diagnosis.reasons),
         bugs=bugs,
         next_steps=tuple(steps),
@@ -95,8 +98,16 @@ def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
 
 
 def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
-    measured = (found.loss, found.grad_norm, found.gradient)
-    ids = situations.known_bugs(variant, found.training.packages, measured, verdict=found.verdict, cosine=found.cosine)
+    seen = situations.Seen(
+        found.exponents(found.on_loss),
+        found.exponents(found.on_grad_norm),
+        found.exponents(found.on_gradient),
+        found.verdict,
+        found.cosine,
+        multi_rank=max(found.world_sizes) > 1,
+        average_tokens=found.training.average_tokens,
+    )
+    ids = situations.known_bugs(variant, found.training.packages, seen)
     why = "Measured: this stack does in this situation what the bug is known to do"
     return tuple(catalogue.confirmed(name, why) for name in ids)
 

@@ -9,11 +9,14 @@ forked; and, in the script or in a `_helper` that it imports, `VARIANTS` and `FA
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from ga_audit.errors import AuditError, EngineFailed
 
 SCRIPTS = Path(__file__).parent / "engines"
 USER_COMMAND = "script"  # the engine that is the user's own command
@@ -28,9 +31,10 @@ class Engine:
     needs: tuple[str, ...] = ()  # importable packages
     preload: tuple[str, ...] = ()  # modules
     variants: tuple[str, ...] = ()  # the first is the default
-    models: tuple[str, ...] = ()  # stock model families
+    models: Mapping[str, str] = field(default_factory=dict)  # stock model family -> its class
     variant_needs: Mapping[str, str] = field(default_factory=dict)  # variant -> importable package
     options: frozenset[str] = frozenset()  # of the script, without the dashes
+    digest: str = ""  # of the script and its helpers: another one measures otherwise
 
 
 @cache
@@ -40,8 +44,41 @@ def engines() -> Mapping[str, Engine]:
     return {engine.name: engine for engine in found}
 
 
+def engine_named(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises
+    ------
+    EngineFailed
+        there is none.
+    """
+    if name not in engines():
+        raise EngineFailed(
+            f"there is no engine {name!r}", remedy=f"Choose one of: {', '.join([*engines(), USER_COMMAND])}."
+        )
+    return engines()[name]
+
+
+def chosen(option: str, text: str | None, *, engine: str = "transformers") -> list[tuple[str, dict[str, object]]]:
+    """A comma-separated list of names, or `all`, as (name, option of the engine) of each; nothing for None.
+
+    Raises
+    ------
+    AuditError
+        there is no such name.
+    """
+    if text is None or engine == USER_COMMAND:
+        return []
+    known = {"model": tuple(engine_named(engine).models), "variant": engine_named(engine).variants}[option]
+    names = tuple(name.strip() for name in text.split(",")) if text != "all" or not known else known
+    if known and (unknown := [name for name in names if name not in known]):
+        raise AuditError(f"there is no {option} {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
+    return [(name, {option: name}) for name in names]
+
+
 def _read(script: Path) -> Engine:
-    trees = [ast.parse(path.read_text("utf-8")) for path in _with_helpers(script)]
+    texts = [path.read_text("utf-8") for path in _with_helpers(script)]
+    trees = [ast.parse(text) for text in texts]
     said: dict[str, ast.expr] = {}
     for tree in reversed(trees):  # the script's own word counts more than a helper's
         said |= dict(_assigned(tree))
@@ -51,8 +88,9 @@ def _read(script: Path) -> Engine:
 
     return Engine(
         literal("ENGINE", script.stem), script, tuple(literal("NEEDS", ())), tuple(literal("PRELOAD", ())),
-        _keys(said.get("VARIANTS")), _keys(said.get("FAMILIES")), literal("VARIANT_NEEDS", {}),
+        _keys(said.get("VARIANTS")), _first_words(said.get("FAMILIES")), literal("VARIANT_NEEDS", {}),
         frozenset(option for tree in trees for option in _options(tree)),
+        hashlib.sha256("".join(texts).encode()).hexdigest()[:12],
     )  # fmt: skip
 
 
@@ -77,6 +115,15 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 def _keys(value: ast.expr | None) -> tuple[str, ...]:
     keys = value.keys if isinstance(value, ast.Dict) else []
     return tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+
+
+def _first_words(value: ast.expr | None) -> dict[str, str]:
+    """Of a dictionary of calls, the first argument of each: {"t5-seq2seq": Family("T5ForConditionalGeneration", ...)}."""
+    found = {}
+    for name, call in zip(_keys(value), value.values if isinstance(value, ast.Dict) else [], strict=True):
+        assert isinstance(call, ast.Call), name
+        found[name] = str(ast.literal_eval(call.args[0]))
+    return found
 
 
 def _options(tree: ast.Module) -> Iterator[str]:

@@ -1,76 +1,16 @@
-"""What was measured in the cells of a matrix, as exponents on GA and world size, and a verdict."""
+"""The verdict on what was measured in the cells of a matrix: exponents on GA and world size, and what they leave."""
 
 from __future__ import annotations
 
-import json
 import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ga_audit.errors import EngineFailed
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from ga_audit.repro.truth import Measured, Training, is_astray, is_uneven
 
 TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.02; every known fault is a whole number
-STRAIGHT = 0.9  # cosine with the whole batch's gradient: a weighting bias leaves 0.97 or more, lost micro-batches 0.73
-UNEVEN = (
-    0.2  # share by which a value is off: below are a weighting bias (mean of means: 0.1) and miscounted labels (0.07)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast a cell trained, by all its ranks, without its first step and without what was measured."""
-
-    tokens: float  # a second
-    flops: float  # a second, of matrix products
-    limit: float | None  # what one matrix product reached on one rank's device; measured in one cell only
-    limit_dtype: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What was trained, with what."""
-
-    what: str = ""  # "B (the model's forward has no **kwargs)"
-    packages: Mapping[str, str] = field(default_factory=dict)  # release of each
-    device: str = ""
-    dtype: str = ""
-
-    def __str__(self) -> str:
-        releases = ", ".join(f"{name} {release}" for name, release in self.packages.items())
-        place = ", ".join(filter(None, (self.device, self.dtype)))
-        return "; ".join(filter(None, (self.what, releases, place)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """One cell: medians over its measured steps of measured / reference; None = not measured."""
-
-    ga: int
-    world_size: int
-    loss: float | None
-    grad_norm: float | None
-    gradient: float | None
-    cosine: float | None
-    held_out_loss: float | None  # after training, in one pass, by us; NaN: the training diverged
-    clipped: float | None  # share of logged steps whose grad_norm is above max_grad_norm; None: no clipping
-    uneven: tuple[tuple[int, float], ...] = ()  # (step, gradient / reference) of steps that are off
-    parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
-    moved: float | None = None  # distance from the parameters before training
-    speed: Speed | None = None
-    note: str | None = None  # what the numbers must say of themselves
-    training: Training = Training()
-
-    @property
-    def ranks_and_steps(self) -> tuple[int, int]:
-        """The order of cells: ranks first, then GA."""
-        return self.world_size, self.ga
+MISFIT = 0.1  # of ln(ratio): a cell that is farther from the powers of GA and world size is not described by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +18,11 @@ class Scale:
     """What multiplies one quantity: cell by cell, and as powers of GA and of world size times a rest."""
 
     ratios: tuple[float, ...]  # measured / reference of each cell that has it
-    ga: float | None = None  # exponents; None where the cells do not vary in it, or nothing was measured
+    ga: float | None = None  # exponents; None where the cells do not vary in it, or no powers describe the ratios
     world: float | None = None
-    rest: float | None = None  # the factor that these exponents leave in every cell; None: GA and ranks change together
+    rest: float | None = (
+        None  # the factor that these exponents leave in every cell; None: no powers describe the ratios
+    )
 
     @property
     def is_off(self) -> bool | None:
@@ -111,6 +53,16 @@ class Judgement:
         return self.cells[0].training if self.cells else Training()
 
     @property
+    def gas(self) -> frozenset[int]:
+        """GA of the cells."""
+        return frozenset(cell.ga for cell in self.cells)
+
+    @property
+    def world_sizes(self) -> frozenset[int]:
+        """Ranks of the cells."""
+        return frozenset(cell.world_size for cell in self.cells)
+
+    @property
     def cosine(self) -> float | None:
         """The lowest of the cells."""
         return _lowest_cosine(self.cells)
@@ -135,124 +87,76 @@ class Judgement:
         """Exponent of the real gradient on GA."""
         return self.on_gradient.ga
 
+    def exponents(self, scale: Scale) -> tuple[float | None, float | None]:
+        """Exponents on GA and world size; one in which the cells do not vary is what the rest would be as its power."""
+        ga, world = scale.ga, scale.world
+        alone = [max(values) for values in (self.gas, self.world_sizes) if len(values) == 1 and max(values) > 1]
+        if scale.rest and len(alone) == 1:  # of two, the rest could be either's
+            power = math.log(scale.rest) / math.log(alone[0])
+            ga, world = (power, world) if len(self.gas) == 1 and max(self.gas) > 1 else (ga, power)
+        return ga, world
 
-def read_truth(path: Path) -> Measured:
-    """The measured ratios in one `truth.json`, and the parameters beside it.
+
+def judge(cells: Sequence[Measured]) -> Judgement:
+    """The verdict on the cells of one stack at several GA, and perhaps several numbers of ranks.
 
     Raises
     ------
     EngineFailed
-        the file is missing or is not what an engine writes.
+        the cells were trained with different releases.
     """
-    try:
-        truth = json.loads(path.read_text("utf-8"))
-        logged = {row["step"]: row for row in truth["logged"] if row.get("loss") is not None}
-        pairs = [(logged[row["step"]], row) for row in truth["measured"] if row["step"] in logged]
-        gradient = _median([row.get("ratio") for row in truth["measured"]])
-        return Measured(
-            ga=int(truth["ga"]),
-            world_size=int(truth.get("world_size", 1)),
-            loss=_median_ratio(pairs, "loss", "reference_loss"),
-            grad_norm=_median_ratio(pairs, "grad_norm", "reference_norm"),
-            gradient=gradient,
-            cosine=_median([row.get("cosine") for row in truth["measured"]]),
-            held_out_loss=None if truth.get("held_out_loss") is None else float(truth["held_out_loss"]),
-            clipped=_clipped(truth.get("max_grad_norm"), list(logged.values())),
-            uneven=tuple(_uneven(truth["measured"], gradient)),
-            parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),
-            moved=_finite(truth.get("parameters_moved")),
-            speed=_speed(truth.get("throughput")),
-            note=truth.get("note"),
-            training=Training(
-                str(truth.get("what", "")),
-                {str(name): str(release) for name, release in truth.get("packages", {}).items()},
-                str(truth.get("device", "")),
-                str(truth.get("dtype", "")),
-            ),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineFailed(
-            f"no measurement to read ({type(error).__name__}: {error})", where=str(path), remedy="Run the cell again."
-        ) from error
-
-
-def _parameters(path: Path, count: int | None) -> npt.NDArray[np.float32] | None:
-    import numpy as np
-
-    if count is None or not path.is_file() or path.stat().st_size != 4 * count:
-        return None
-    return np.fromfile(path, dtype="<f4")
-
-
-def _speed(found: Mapping[str, Any] | None) -> Speed | None:
-    if found is None:
-        return None
-    limit = found.get("limit") or {}
-    return Speed(
-        float(found["tokens_per_second"]), float(found["flops_per_second"]), _finite(limit.get("flops_per_second")),
-        limit.get("dtype"),
-    )  # fmt: skip
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _clipped(threshold: float | None, logged: Sequence[Mapping[str, Any]]) -> float | None:
-    norms = [row["grad_norm"] for row in logged if row.get("grad_norm") is not None]
-    return sum(norm > threshold for norm in norms) / len(norms) if threshold and norms else None
-
-
-def _uneven(measured: Sequence[Mapping[str, Any]], typical: float | None) -> list[tuple[int, float]]:
-    ratios = [(int(row["step"]), row["ratio"]) for row in measured if row.get("ratio") is not None]
-    return [(step, r) for step, r in ratios if typical and math.isfinite(r) and is_uneven(r / typical)]
-
-
-def _median_ratio(pairs: Sequence[tuple[Any, Any]], above: str, below: str) -> float | None:
-    return _median([a[above] / b[below] for a, b in pairs if a.get(above) is not None and b.get(below)])
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    finite = [v for v in values if v is not None and math.isfinite(v)]
-    return statistics.median(finite) if finite else None
-
-
-def scale(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None]) -> Scale:
-    """Least-squares slopes of ln(ratio) on ln(GA) and ln(world_size), with a constant: a factor of every cell is none."""
-    import numpy as np
-
-    points = [
-        (math.log(c.ga), math.log(c.world_size), math.log(r)) for c in cells if (r := ratio_of(c)) is not None and r > 0
-    ]
-    if not points:
-        return Scale(())
-    table = np.array(points)
-    ratios = tuple(np.exp(table[:, 2]).tolist())
-    varied = [bool(np.ptp(table[:, i]) > 0) for i in (0, 1)]
-    columns = [table[:, i] for i in (0, 1) if varied[i]]
-    design = np.column_stack([np.ones(len(table)), *columns])
-    if np.linalg.matrix_rank(design) < design.shape[1]:  # GA and ranks change together: not separable
-        return Scale(ratios)
-    constant, *slopes = np.linalg.lstsq(design, table[:, 2], rcond=None)[0].tolist()
-    left = iter(slopes)
-    on_ga, on_world = (next(left) if there else None for there in varied)
-    return Scale(ratios, on_ga, on_world, math.exp(constant))
-
-
-def judge(cells: Sequence[Measured]) -> Judgement:
-    """The verdict on the cells of one stack at several GA, and perhaps several numbers of ranks."""
     cells = tuple(sorted(cells, key=lambda cell: cell.ranks_and_steps))
+    for cell in cells[1:]:
+        if cell.training.packages != cells[0].training.packages:
+            raise EngineFailed(
+                f"{cells[0].name} was trained with {_releases(cells[0])}, {cell.name} with {_releases(cell)}",
+                remedy="Train all cells anew: give another --out.",
+            )
     loss = scale(cells, lambda cell: cell.loss)
     norm = scale(cells, lambda cell: cell.grad_norm)
     gradient = scale(cells, lambda cell: cell.gradient)
     said = verdict(loss, norm, gradient, _lowest_cosine(cells))
     if not any(cell.ga * cell.world_size > 1 for cell in cells):
         said = "not measured"  # one micro-batch a step: nothing was accumulated
-    if said == "healthy" and any(cell.gradient is None for cell in cells):
-        said = "not measured"  # nothing is said of a cell that left no measurement
-    if said in ("healthy", "logging only") and any(cell.uneven for cell in cells):
+    if said in ("healthy", "logging only") and _has_gaps(cells):
+        said = "not measured"
+    if said != "gradients" and any(cell.odd_steps for cell in cells):
         said = "gradients at some steps"
     return Judgement(cells, loss, norm, gradient, *_differences(cells), said)
+
+
+def _releases(cell: Measured) -> str:
+    return ", ".join(f"{name} {release}" for name, release in cell.training.packages.items())
+
+
+def _has_gaps(cells: Sequence[Measured]) -> bool:
+    """Whether a cell lacks its gradient, or a logged value that another one has: nothing is said of what is not there."""
+    lacking = [[getattr(cell, name) is None for cell in cells] for name in ("loss", "grad_norm")]
+    some = any(any(missing) and not all(missing) for missing in lacking)
+    return any(cell.gradient is None for cell in cells) or (some and not any(cell.note for cell in cells))
+
+
+def scale(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None]) -> Scale:
+    """Least-squares slopes of ln(ratio) on ln(GA) and ln(world_size), with a constant: a factor of every cell is none."""
+    import numpy as np
+
+    points = [(c.ga, c.world_size, r) for c in cells if (r := ratio_of(c)) is not None]
+    ratios = tuple(r for *_, r in points)
+    if not points or min(ratios) <= 0:
+        return Scale(ratios)
+    table = np.log(np.array(points, float))
+    varied = [bool(np.ptp(table[:, i]) > 0) for i in (0, 1)]
+    columns = [table[:, i] for i in (0, 1) if varied[i]]
+    design = np.column_stack([np.ones(len(table)), *columns])
+    if np.linalg.matrix_rank(design) < design.shape[1]:  # GA and ranks change together: not separable
+        return Scale(ratios)
+    found = np.linalg.lstsq(design, table[:, 2], rcond=None)[0]
+    if np.abs(design @ found - table[:, 2]).max() > MISFIT:
+        return Scale(ratios)
+    constant, *slopes = found.tolist()
+    left = iter(slopes)
+    on_ga, on_world = (next(left) if there else None for there in varied)
+    return Scale(ratios, on_ga, on_world, math.exp(constant))
 
 
 def verdict(loss: Scale, grad_norm: Scale, gradient: Scale, cosine: float | None = None) -> str:
@@ -273,16 +177,6 @@ def _lowest_cosine(cells: Sequence[Measured]) -> float | None:
 def is_about(measured: float | None, exponent: float) -> bool:
     """Whether a measured exponent is the one that is expected."""
     return measured is not None and abs(measured - exponent) < TOLERANCE
-
-
-def is_uneven(ratio: float) -> bool:
-    """Whether a ratio is farther from 1 than what weighting or counting of labels explains."""
-    return abs(ratio - 1) > UNEVEN
-
-
-def is_astray(cosine: float | None) -> bool:
-    """Whether a gradient points elsewhere than that of the whole batch: then no factor makes it right."""
-    return cosine is not None and cosine < STRAIGHT
 
 
 def _differences(cells: tuple[Measured, ...]) -> tuple[float | None, float | None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -13,8 +15,8 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ga_audit.errors import AuditError, EngineFailed
-from ga_audit.repro.engine import SCRIPTS, USER_COMMAND, Engine, engines
+from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
+from ga_audit.repro.engine import SCRIPTS, USER_COMMAND, engine_named
 
 if TYPE_CHECKING:
     from ga_audit.repro.matrix import Cell, Plan
@@ -22,82 +24,6 @@ if TYPE_CHECKING:
 PLAN = "cell.json"
 CONSOLE = "console.txt"
 RUNNER = SCRIPTS / "_cells.py"
-
-
-def engine_named(name: str) -> Engine:
-    """The engine of that name.
-
-    Raises
-    ------
-    EngineFailed
-        there is none.
-    """
-    if name not in engines():
-        raise EngineFailed(
-            f"there is no engine {name!r}", remedy=f"Choose one of: {', '.join([*engines(), USER_COMMAND])}."
-        )
-    return engines()[name]
-
-
-def chosen(option: str, text: str | None, *, engine: str = "transformers") -> list[tuple[str, dict[str, object]]]:
-    """A comma-separated list of names, or `all`, as (name, option of the engine) of each; nothing for None.
-
-    Raises
-    ------
-    AuditError
-        there is no such name.
-    """
-    if text is None or engine == USER_COMMAND:
-        return []
-    known = {"model": engine_named(engine).models, "variant": engine_named(engine).variants}[option]
-    names = tuple(name.strip() for name in text.split(",")) if text != "all" or not known else known
-    if known and (unknown := [name for name in names if name not in known]):
-        raise AuditError(f"there is no {option} {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
-    return [(name, {option: name}) for name in names]
-
-
-def lacking(engine: str, python: str) -> dict[str, str]:
-    """Variants that need a package which the interpreter does not have, and that package."""
-    if engine == USER_COMMAND:
-        return {}
-    needs = engine_named(engine).variant_needs
-    gone = missing(tuple(set(needs.values())), python) if needs else []
-    return {variant: need for variant, need in needs.items() if need in gone}
-
-
-def check_stack(engine: str, python: str) -> None:
-    """Say in one line what to install.
-
-    Raises
-    ------
-    EngineFailed
-        the engine does not exist, or a package that it needs is not there.
-    """
-    if engine == USER_COMMAND:
-        return
-    if gone := missing(engine_named(engine).needs, python):
-        raise EngineFailed(f"the engine {engine!r} needs {', '.join(gone)}", remedy=f"Install: {install(gone)}")
-
-
-def missing(modules: Sequence[str], python: str) -> list[str]:
-    """Those that the interpreter cannot import.
-
-    Raises
-    ------
-    EngineFailed
-        the interpreter cannot be run.
-    """
-    code = "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
-    try:
-        found = subprocess.run([python, "-c", code, *modules], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise EngineFailed(f"the interpreter cannot be run: {error}", where=python) from error
-    return found.stdout.split()
-
-
-def install(modules: Sequence[str]) -> str:
-    """The command that installs what is missing."""
-    return f"pip install {' '.join(name.replace('_', '-') for name in modules)}"
 
 
 def argv(plan: Plan, cell: Cell) -> list[str]:
@@ -152,9 +78,11 @@ def _user_command(script: str, cell: Cell, micro: int) -> list[str]:
         "{world_size}": str(cell.world_size),
     }  # fmt: skip
     try:
-        words = shlex.split(script)
+        words = shlex.split(script, posix=os.name != "nt")  # a backslash of a Windows path is no escape
     except ValueError as error:
-        raise AuditError(f"the command cannot be split into words: {error}") from error
+        raise AuditError(f"the command cannot be split into words: {error}", remedy="Close its quotes.") from error
+    if os.name == "nt":
+        words = [word.strip('"') for word in words]
     for name, value in values.items():
         words = [word.replace(name, value) for word in words]
     return words
@@ -185,11 +113,27 @@ def _alike(first: tuple[Plan, Cell], other: tuple[Plan, Cell]) -> bool:
     return _forkable(*other) and key == (other[0].python, other[0].engine, other[0].environment)
 
 
-def _begin(cell: Cell) -> Path:
-    """The place of the cell's console; a `cell.json` of before is taken away."""
+def _begin(plan: Plan, cell: Cell) -> Path:
+    """The place of the cell's console, in a folder of its own: logs of a training before would be read as its.
+
+    What an engine of ours left there goes; what a user's command did is moved aside.
+
+    Raises
+    ------
+    RefusedToOverwrite
+        the folder holds what no cell has left.
+    """
+    if cell.out.exists() and any(cell.out.iterdir()):
+        if not (cell.out / CONSOLE).is_file():
+            raise RefusedToOverwrite(
+                "it holds other files than a cell's", where=str(cell.out), remedy="Give another --out."
+            )
+        if plan.engine == USER_COMMAND:
+            aside = (cell.out.with_name(f"{cell.out.name}.before-{n}") for n in itertools.count(1))
+            cell.out.rename(next(place for place in aside if not place.exists()))
+        else:
+            shutil.rmtree(cell.out)
     cell.out.mkdir(parents=True, exist_ok=True)
-    (cell.out / PLAN).unlink(missing_ok=True)
-    (cell.out / "truth.json").unlink(missing_ok=True)
     return cell.out / CONSOLE
 
 
@@ -210,7 +154,7 @@ def _environment(plan: Plan) -> dict[str, str]:
 
 def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
     try:
-        command, console = argv(plan, cell), _begin(cell)
+        command, console = argv(plan, cell), _begin(plan, cell)
         with console.open("wb") as stream:
             try:
                 child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=_environment(plan))
@@ -234,7 +178,7 @@ def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
 def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]:
     plan = jobs[0][0]
     lines = [json.dumps({"preload": engine_named(plan.engine).preload})]
-    lines += [json.dumps({"argv": argv(p, c)[1:], "console": str(_begin(c)), "timeout": p.timeout}) for p, c in jobs]
+    lines += [json.dumps({"argv": argv(p, c)[1:], "console": str(_begin(p, c)), "timeout": p.timeout}) for p, c in jobs]
     command = [plan.python, str(RUNNER)]
     with tempfile.TemporaryFile() as said:  # by the process itself; each cell has its own console
         try:

@@ -6,11 +6,11 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
-from ga_audit.repro import launch
+from ga_audit.repro import installed, launch
 from ga_audit.repro.engine import USER_COMMAND
 
 
@@ -36,12 +36,13 @@ class Plan:
     timeout: float = 1800.0  # seconds for one cell
     name: str = ""  # what tells it from the other plans: "t5-seq2seq"
     environment: tuple[tuple[str, str], ...] = ()
+    stack: Mapping[str, str] = field(default_factory=dict)  # what trains: releases, and the engine's own script
 
     def identity(self, cell: Cell) -> dict[str, object]:
         """What makes a finished cell the one that is asked for."""
         return {
             "engine": self.engine, "ga": cell.ga, "world_size": cell.world_size, "python": self.python,
-            "effective_batch_size": self.effective_batch_size, "script": self.script,
+            "effective_batch_size": self.effective_batch_size, "script": self.script, "stack": dict(self.stack),
             "options": {k: v if isinstance(v, int | float | str) else str(v) for k, v in self.options.items()},
         }  # fmt: skip
 
@@ -94,7 +95,8 @@ def run(
 ) -> dict[Path, EngineFailed]:
     """Train every cell that is not finished; what broke, by the output of the cell.
 
-    With `resume`, finished cells with the same options are kept; otherwise an output that exists is refused.
+    With `resume`, finished cells with the same options and the same stack are kept; otherwise an output that exists is
+    refused.
 
     Raises
     ------
@@ -103,12 +105,14 @@ def run(
     RefusedToOverwrite
         an output exists.
     """
+    stacks = {key: installed.releases(*key) for key in dict.fromkeys((plan.engine, plan.python) for plan in plans)}
+    plans = tuple(replace(plan, stack=stacks[plan.engine, plan.python]) for plan in plans)
     jobs = [(plan, cell) for plan in plans for cell in plan.cells]
     if not resume and (old := [c.out for _, c in jobs if c.out.exists() and any(c.out.iterdir())]):
         raise RefusedToOverwrite("the output exists", where=str(old[0]), remedy="Give --resume, or another --out.")
     todo = [(plan, cell) for plan, cell in jobs if not (resume and is_finished(plan, cell))]
     for engine, python in dict.fromkeys((plan.engine, plan.python) for plan, _ in todo):
-        launch.check_stack(engine, python)
+        installed.check(engine, python)
     for plan, cell in todo:
         launch.argv(plan, cell)  # a wrong option is said before anything is trained
     broken: dict[Path, EngineFailed] = {}

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ga_audit.repro.judge import Judgement, Measured, Scale, apart, is_astray
+from ga_audit.repro.judge import Judgement, Scale, apart
+from ga_audit.repro.truth import Measured, OddStep, is_astray
 from ga_audit.run import Note
 
 FACTOR_SAID = 0.02  # a factor of every cell that is farther from 1 is worth a line
@@ -23,29 +24,35 @@ def table(judgement: Judgement) -> str:
     trained = [f"trained: {text}"] if (text := str(judgement.training)) else []
     lines = [*trained, head, *(_cell(cell, cells[0], ranks) for cell in cells), *_exponents(judgement)]
     for cell in cells:
-        if cell.uneven:
-            shown = ", ".join(f"step {step} x{ratio:.3f}" for step, ratio in cell.uneven[:4])
-            lines.append(f"GA {cell.ga}: real gradient at {shown}{' ...' if len(cell.uneven) > 4 else ''}")
+        if cell.odd_steps:
+            shown = ", ".join(map(_odd, cell.odd_steps[:4]))
+            lines.append(f"{cell.name}: real gradient at {shown}{' ...' if len(cell.odd_steps) > 4 else ''}")
     lines += [line for cell in cells if (line := _astray(cell))]
     lines += [f"note: {note}" for note in judgement.notes]
     return "\n".join([*lines, *_throughput(cells), f"verdict: {judgement.verdict}"])
 
 
+def _odd(step: OddStep) -> str:
+    ratio = f"x{step.ratio:.3f}" if math.isfinite(step.ratio) else "not a number, where that of the whole batch is one"
+    return f"step {step.step} {ratio}" + (f" (cosine {_number(step.cosine)})" if is_astray(step.cosine) else "")
+
+
 def _exponents(judgement: Judgement) -> Iterator[str]:
     """Powers of GA and of world size, and the factor that they leave in every cell."""
-    gas, worlds = ({getattr(cell, name) for cell in judgement.cells} for name in ("ga", "world_size"))
     scales = _by_name(judgement)
-    if len(gas) > 1:
+    if len(judgement.gas) > 1:
         yield f"exponent on GA: {', '.join(f'{name} {_exponent(s.ga)}' for name, s in scales.items())}"
-    if len(worlds) > 1:
+    if len(judgement.world_sizes) > 1:
         yield f"exponent on world size: {', '.join(f'{name} {_exponent(s.world)}' for name, s in scales.items())}"
+    if odd := [name for name, s in scales.items() if s.ratios and s.rest is None]:
+        yield f"no power of GA and of world size describes the factors of {' and '.join(odd)}"
     if line := common_factor(judgement):
         yield line
 
 
 def common_factor(judgement: Judgement) -> str:
     """What multiplies every cell alike, and what would tell its cause; empty where nothing does."""
-    gas, worlds = ({getattr(cell, name) for cell in judgement.cells} for name in ("ga", "world_size"))
+    gas, worlds = judgement.gas, judgement.world_sizes
     if gas == {1} and worlds == {1}:
         return "GA 1 on one rank: nothing was accumulated; give another GA too (--ga 1,8)"
     scales = _by_name(judgement)
@@ -73,7 +80,7 @@ def _astray(cell: Measured) -> str:
     if not is_astray(cell.cosine):
         return ""
     return (
-        f"GA {cell.ga}: the real gradient points elsewhere than that of the whole batch (cosine {_number(cell.cosine)}): "
+        f"{cell.name}: the real gradient points elsewhere than that of the whole batch (cosine {_number(cell.cosine)}): "
         "micro-batches are lost or counted unequally, which no power of GA describes"
     )
 
@@ -182,15 +189,15 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
     first, last = cells[0], cells[-1]
     trained = f" ({judgement.training.what})" if judgement.training.what else ""
     lines = [
-        f"Measured on the installed stack{trained}: the real gradient at GA {last.ga} is {_times(last.gradient)} that of "
-        f"the whole batch (at GA {first.ga} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
+        f"Measured on the installed stack{trained}: the real gradient at {last.name} is {_times(last.gradient)} that of "
+        f"the whole batch (at {first.name} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
         f"{_times(last.loss)}, the logged grad_norm {_times(last.grad_norm)}."
     ]
     lines += [f"{line}." for cell in cells if (line := _astray(cell))]
     if line := common_factor(judgement):
         lines.append(f"{line[0].upper()}{line[1:]}.")
     if judgement.parameters_differ is not None:
-        line = f"After training, the parameters at GA {last.ga} differ from those at GA {first.ga} by "
+        line = f"After training, the parameters at {last.name} differ from those at {first.name} by "
         line += f"{_percent(judgement.parameters_differ)} of the way that they moved"
         if judgement.held_out_loss_differs is not None:
             line += f", the held-out loss by {_signed(judgement.held_out_loss_differs)}"

@@ -5,7 +5,7 @@ python tests/bugs/scan_models.py PYTHON...    # interpreters that have transform
 Every modeling module is imported, and each class with a head is asked what its release's Trainer asks it: whether its
 forward takes loss arguments (before 4.47.0 a parameter `loss_kwargs`, then any `**kwargs`; from 4.48.0 on
 `accepts_loss_kwargs` decides where a class has it). Whether it also uses them is read in the source of its forward: it does
-if it hands them to its loss; a model that leaves its loss to another one is left out. `tests/bugs/test_models.py` holds the
+if it hands them to its loss; a model that leaves its loss to another one is left out. `tests/bugs/test_stock_models.py` holds the
 answers against the losses of the installed release, and against what was measured of other releases.
 """
 

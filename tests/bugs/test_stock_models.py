@@ -8,16 +8,9 @@ from pathlib import Path
 import pytest
 
 from ga_audit.bugs import stock_models
+from ga_audit.repro.engine import engines
 
-FAMILIES = {
-    "llama-causal-lm": "LlamaForCausalLM", "qwen2-causal-lm": "Qwen2ForCausalLM", "gpt2-causal-lm": "GPT2LMHeadModel",
-    "bert-sequence-classification": "BertForSequenceClassification",
-    "llama-sequence-classification": "LlamaForSequenceClassification",
-    "bert-token-classification": "BertForTokenClassification",
-    "llama-token-classification": "LlamaForTokenClassification", "bert-masked-lm": "BertForMaskedLM",
-    "t5-seq2seq": "T5ForConditionalGeneration", "bart-seq2seq": "BartForConditionalGeneration",
-    "vit-image-classification": "ViTForImageClassification",
-}  # fmt: skip
+FAMILIES = engines()["transformers"].models
 SITUATIONS = {"uses": "A", "none": "B", "ignores": "B2"}  # of the engine transformers
 
 

@@ -27,6 +27,18 @@ def measured(command: str, out: str) -> list[dict[str, object]]:
     return rows
 
 
+def kept_where_broken(new: list[dict[str, object]], old: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The new rows, but for those that cannot be measured here and could be elsewhere: their old ones stay, and are named."""
+    measured = {(row["release"], row["variant"]): row for row in old if not row["failure"]}
+    rows = []
+    for row in new:
+        before = measured.get((row["release"], row["variant"]))
+        if row["failure"] and before:
+            print(f"kept as it was: {row['release']} {row['variant']} ({row['failure']})", file=sys.stderr)
+        rows.append(before if row["failure"] and before else row)
+    return rows
+
+
 def text_of(kept: dict[str, object], tables: list[dict[str, object]]) -> str:
     """The file: a table a line, a row a line, so that a difference shows which release changed."""
     head = "".join(f" {json.dumps(k)}: {json.dumps(v)},\n" for k, v in kept.items() if k != "tables")
@@ -47,7 +59,7 @@ def main() -> None:
             continue
         print(table["title"], file=sys.stderr)
         with tempfile.TemporaryDirectory() as out:
-            table["rows"] = measured(table["command"], out)
+            table["rows"] = kept_where_broken(measured(table["command"], out), table["rows"])
         PLACE.write_text(text_of(kept, kept["tables"]), "utf-8")
 
 

@@ -1,6 +1,8 @@
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ga_audit.errors import EngineFailed
 from ga_audit.repro import bisect
@@ -36,6 +38,51 @@ def test_a_release_that_cannot_run_is_a_row_and_stops_nothing():
     rows = bisect.search(RELEASES, row_of)
     assert "first bad 4.47.0" in bisect.changes(rows)[0]
     assert "cannot install" in bisect.table(rows)
+
+
+@given(st.lists(st.sampled_from(["healthy", "gradients", "logging only", "broken"]), min_size=7, max_size=7))
+def test_a_change_is_placed_only_between_neighbours(verdicts):
+    """Whatever the releases do, and whichever of them cannot run."""
+    truth = dict(zip(RELEASES, verdicts, strict=True))
+
+    def row_of(release):
+        verdict = truth[release]
+        return _row(release, "not measured", "no wheel") if verdict == "broken" else _row(release, verdict)
+
+    rows = bisect.search(RELEASES, row_of)
+    assert [row.release for row in rows] == [r for r in RELEASES if r in {row.release for row in rows}]
+    measurable = [release for release in RELEASES if truth[release] != "broken"]
+    ends = {truth[measurable[0]], truth[measurable[-1]]} if measurable else set()
+    placed = 0
+    for line in bisect.changes(rows, RELEASES):
+        words = line.split()
+        if "not measured between them" in line:
+            continue
+        release = next(word for word in words if word in RELEASES)
+        before = measurable[measurable.index(release) - 1]
+        assert truth[before] != truth[release]
+        assert ("first good" in line) == (truth[release] == "healthy")
+        assert ("first bad" in line) == (truth[before] == "healthy")
+        placed += 1
+    assert placed >= (len(ends) == 2)
+
+
+def test_an_end_that_cannot_run_gives_way_to_the_next_one():
+    def row_of(release):
+        if release in ("4.45.2", "4.49.0"):
+            return _row(release, "not measured", "no wheel")
+        return _row(release, "gradients" if release >= "4.47.0" else "healthy")
+
+    rows = bisect.search(RELEASES, row_of)
+    assert bisect.changes(rows, RELEASES) == ("A: first bad 4.47.0 (gradients; 4.46.3: healthy)",)
+
+
+def test_a_change_that_was_not_placed_says_between_which():
+    rows = [_row("4.45.2"), _row("4.47.0", "gradients")]
+    (line,) = bisect.changes(rows, RELEASES)
+    assert line == (
+        "A: healthy in 4.45.2, gradients in 4.47.0; not measured between them: 4.46.0, 4.46.1, 4.46.3"
+    )  # fmt: skip
 
 
 def test_an_environment_that_cannot_be_made_is_rows_that_say_why(tmp_path, monkeypatch):

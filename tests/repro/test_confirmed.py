@@ -8,7 +8,7 @@ from conftest import twins
 from ga_audit import pipeline
 from ga_audit.finding import Reach, Verdict
 from ga_audit.render import issue
-from ga_audit.repro import confirmed, judge
+from ga_audit.repro import confirmed, judge, truth
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def cells(tmp_path):
         }
         (out / "truth.json").write_text(json.dumps(truth))
     audit = pipeline.audit([str(tmp_path)], pipeline.Options())
-    found = judge.judge([judge.read_truth(tmp_path / f"ga{ga}" / "truth.json") for ga in (1, 4)])
+    found = judge.judge([truth.read_truth(tmp_path / f"ga{ga}" / "truth.json") for ga in (1, 4)])
     return audit, found
 
 
@@ -68,7 +68,7 @@ def _compared(**exponents):
     """What is said of logs whose loss and grad_norm are summed, beside cells with these exponents, else 1."""
     (diagnosis,) = pipeline.diagnose(twins(1))
     wanted = {"loss": 1, "grad_norm": 1, "gradient": 1, **exponents}
-    made = [judge.Measured(ga, 1, *(float(ga) ** e for e in wanted.values()), 1.0, None, None) for ga in (1, 8)]
+    made = [truth.Measured(ga, 1, *(float(ga) ** e for e in wanted.values()), 1.0, None, None) for ga in (1, 8)]
     return [(note.code, note.message) for note in confirmed.comparison(diagnosis, judge.judge(made))]
 
 
@@ -85,12 +85,12 @@ def test_measurement_and_logs_are_compared_quantity_by_quantity():
 
 def test_a_factor_of_every_run_is_no_contradiction():
     (diagnosis,) = pipeline.diagnose(twins(0))
-    made = [judge.Measured(ga, 2, 2.0, 2.0, 2.0, 1.0, None, None) for ga in (1, 8)]
+    made = [truth.Measured(ga, 2, 2.0, 2.0, 2.0, 1.0, None, None) for ga in (1, 8)]
     (note,) = confirmed.comparison(diagnosis, judge.judge(made))
     assert (note.code, "every run shares" in note.message) == ("measurement-decides", True)
 
 
 def test_what_was_not_measured_is_not_compared(cells):
     audit, _ = cells
-    empty = [judge.Measured(ga, 1, None, None, None, None, None, None) for ga in (1, 4)]
+    empty = [truth.Measured(ga, 1, None, None, None, None, None, None) for ga in (1, 4)]
     assert confirmed.comparison(audit.diagnoses[0], judge.judge(empty)) == ()

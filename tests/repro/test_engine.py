@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
+import pytest
+
+from ga_audit.errors import AuditError
 from ga_audit.repro import engine
 
 
@@ -47,3 +50,11 @@ def test_a_new_script_is_a_new_engine(tmp_path, monkeypatch):
 def test_engines_are_read_without_torch():
     code = "import sys; from ga_audit.repro import engine; engine.engines(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_models_and_variants_are_chosen_by_name():
+    assert engine.chosen("model", "all") == [
+        (name, {"model": name}) for name in engine.engines()["transformers"].models
+    ]
+    with pytest.raises(AuditError, match="no model 'gpt9'"):
+        engine.chosen("model", "t5-seq2seq,gpt9")

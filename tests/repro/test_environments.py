@@ -36,7 +36,7 @@ def test_the_triton_that_torch_brought_is_not_replaced(tmp_path, monkeypatch, br
 
 
 def test_another_torch_is_another_environment_and_the_same_one_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(_environments, "_overlay_torch", lambda place, *_: place.mkdir(exist_ok=True) or place)
+    monkeypatch.setattr(_environments, "_overlay_torch", lambda place, *_: place.mkdir() or place)
     made = set()
     for listing in ("3.11 2.13.0\n/a/torch\n", "3.11 2.13.0\n/b/torch\n", "3.11 2.14.0\n/a/torch\n"):
         ran = installer(monkeypatch, listing)

@@ -1,12 +1,14 @@
 """What was measured on real releases, the page made of it, and a part of it measured again."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ga_audit.repro import bisect, judge
+from ga_audit.repro import bisect, judge, truth
 
 HERE = Path(__file__).parent
 PAGE = HERE / "RELEASES.md"
@@ -32,7 +34,7 @@ def _scale(exponent, rest=1.0):
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row.package}-{row.release}-{row.variant}")
 def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(row):
     numbers = [e for e in (row.loss, row.grad_norm, row.gradient) if e is not None]
-    assert judge.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers)
+    assert truth.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers)
     scales = (_scale(row.loss), _scale(row.grad_norm), _scale(row.gradient, row.rest))
     assert row.verdict == judge.verdict(*scales, row.cosine)
 
@@ -40,11 +42,12 @@ def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(
 def test_a_factor_at_every_ga_is_labels_counted_too_many_or_a_known_bug():
     """Labels of 8 to 24 tokens, counted before the shift: 0.93 of the gradient, which is no verdict."""
     factors = [row for row in MEASURED if row.rest is not None and abs(row.rest - 1) > 0.03]
-    assert all(0.92 < row.rest < 0.95 or row.bugs or "deepspeed" in row.variant for row in factors)
+    assert {row.variant for row in factors if not 0.92 < row.rest < 0.95} == {"grpo-reused"}
+    assert all(0.12 < row.rest < 0.13 and row.bugs == ("GA025",) for row in factors if row.variant == "grpo-reused")
 
 
 def test_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
-    astray = {(row.package, row.release, row.variant) for row in MEASURED if judge.is_astray(row.cosine)}
+    astray = {(row.package, row.release, row.variant) for row in MEASURED if truth.is_astray(row.cosine)}
     lossy, stage_two = ("0.17.6", "0.18.0", "0.18.2"), ("A-deepspeed", "B-deepspeed", "D-deepspeed")
     assert astray == {("deepspeed", release, variant) for release in lossy for variant in stage_two}
 
@@ -79,7 +82,15 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     assert PAGE.read_text("utf-8") == parts
 
 
+def _needs_the_index():
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", os.devnull, "six==0.0.0"]
+    said = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=120).stderr
+    if "from versions: none" in said:  # an index that answers lists those that it has
+        pytest.skip("the package index cannot be reached")
+
+
 def _measured_again(package, release, variants, tmp_path, config):
+    _needs_the_index()
     place = config.cache.mkdir("environments")  # made once for a checkout
     request = bisect.Request(package, tmp_path / "out", sys.executable, cache=place)
     for row in bisect.measure(request, release, variants):

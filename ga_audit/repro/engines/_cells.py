@@ -51,6 +51,7 @@ def _wait(child: int, timeout: float, console: str) -> int:
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
+            CHILDREN.clear()  # its number may soon be another process's
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() > end:
             os.kill(child, signal.SIGKILL)

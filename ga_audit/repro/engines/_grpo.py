@@ -9,18 +9,20 @@ clipped importance weights times advantages (beta 0: no KL term), put together o
 
 from __future__ import annotations
 
+import re
+
 import _measure
-import _task
 import torch
 
 _KEPT = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "old_per_token_logps")
-NO_RATIO = (
+# put together in a way in which micro-batches add up to the whole: then even a small loss has a ratio
+_EXACT = ("grpo", "dr_grpo", "dapo")
+_NEAR_ZERO = (
     "a loss that is near zero by construction (the advantages of a group add up to nothing): its ratio says nothing"
 )
-_EXACT = (
-    "dapo",
-    "dr_grpo",
-)  # sums over tokens divided by one number: micro-batches add up to the whole, however small it is
+_UNEQUAL = (
+    "a loss near zero to which tokens of different micro-batches count unequally (loss_type {}): its ratio says nothing"
+)
 
 
 def reward(completions, **_) -> list[float]:
@@ -31,7 +33,7 @@ def reward(completions, **_) -> list[float]:
 
 
 class Measure(_measure.Measure):
-    """The comparison of a step, whose whole batch is what the trainer's loss was given since the last one."""
+    """The comparison of a step, whose whole batch is what the trainer's loss is given between two steps."""
 
     def __init__(self, every: int, settings, release: str) -> None:
         super().__init__([], every, self.objective)
@@ -40,6 +42,8 @@ class Measure(_measure.Measure):
         unnamed = "grpo" if _number(release) < (0, 16) else "bnpo"
         self.kind = getattr(settings, "loss_type", unnamed)
         self.parts: list[dict[str, torch.Tensor]] = []
+        self.step = -1  # that the parts are of
+        self.scale = 1.0  # mean absolute advantage of the batch that was measured last
 
     def attach(self, trainer) -> None:
         """Watch the loss too, of a trainer that has not started."""
@@ -48,25 +52,34 @@ class Measure(_measure.Measure):
         def watched(model, inputs, *args, **kwargs):
             if not isinstance(inputs, dict) or "advantages" not in inputs:
                 raise SystemExit("this release generates completions inside its loss, where they cannot be seen")
+            if self.step != trainer.state.global_step:
+                self.parts, self.step = [], trainer.state.global_step
             self.parts.append({name: inputs[name].detach().clone() for name in _KEPT if inputs.get(name) is not None})
             return compute(model, inputs, *args, **kwargs)
 
         trainer.compute_loss = watched
         super().attach(trainer)
 
-    def take(self) -> None:
-        """The comparison at the present step, once."""
-        parts, self.parts = self.parts, []
-        if parts and self.trainer.state.global_step % self.every == 0:
-            self.batches = [*self.batches, joined(_of_all_ranks(parts))]
-            with self.clock.paused():
-                accumulated = _task.flat_gradient(self.trainer.model)
-                loss, wanted = _task.reference(self.trainer.model, self.batches[-1], self.objective)
-                self.note(self.trainer.state.global_step, accumulated, loss if self.has_ratio(loss) else None, wanted)
+    def has_batch_of(self, step: int) -> bool:
+        """Whether the loss was given anything in this step."""
+        return self.step == step
 
-    def has_ratio(self, loss: float) -> bool:
-        """Whether a ratio of the loss tells of its scale: what is left of it is no rounding, and no matter of weights."""
-        return self.kind in _EXACT and abs(loss) > 1e-3 * float(self.batches[-1]["advantages"].abs().mean())
+    def batch_of(self, step: int) -> dict[str, torch.Tensor]:
+        """The micro-batches of the present step, of all ranks, as one."""
+        batch = joined(_of_all_ranks(self.parts))
+        self.scale = float(batch["advantages"].abs().mean())
+        return batch
+
+    def note(self, step: int, accumulated: torch.Tensor, loss: float | None, wanted: torch.Tensor) -> None:
+        """Keep the comparison; the loss only where a ratio to it tells of its scale: no rounding, no matter of weights."""
+        told = loss is not None and self.kind in _EXACT and abs(loss) > 1e-3 * self.scale
+        super().note(step, accumulated, loss if told else None, wanted)
+
+    def why_no_ratio(self) -> str | None:
+        """What a missing ratio of the loss must say of itself."""
+        if any(row["reference_loss"] is not None for row in self.found) or not self.found:
+            return None
+        return _NEAR_ZERO if self.kind in _EXACT else _UNEQUAL.format(self.kind)
 
     def objective(self, model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The loss of all completions of a step in one pass."""
@@ -89,8 +102,10 @@ class Measure(_measure.Measure):
         raise SystemExit(f"the objective of loss_type {self.kind!r} is not known here: it cannot be measured")
 
 
-def _number(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.split(".")[:2])
+def _number(release: str) -> tuple[int, int]:
+    """Major and minor number; `1.0rc1` counts as 1.0."""
+    major, minor = re.match(r"(\d+)\.(\d+)", release).groups()
+    return int(major), int(minor)
 
 
 def _clip_range(settings) -> tuple[float, float]:
@@ -112,6 +127,7 @@ def _of_all_ranks(parts: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.
 
 def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Micro-batches as one batch: prompts padded on the left, completions on the right, where their lengths differ."""
+    assert all(part.keys() == parts[0].keys() for part in parts), "micro-batches of one step hold different tensors"
     return {name: torch.cat(_of_one_width(name, [part[name] for part in parts])) for name in parts[0]}
 
 

@@ -5,6 +5,8 @@ A standalone script's helper: torch and transformers, no ga_audit.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import _task
 import _throughput
 import torch
@@ -56,14 +58,22 @@ class Measure:
         if self.due(step):
             with self.clock.paused():
                 accumulated = _task.flat_gradient(self.trainer.model)
-                self.note(step, accumulated, *_task.reference(self.trainer.model, self.batches[step], self.loss_of))
+                self.note(step, accumulated, *_task.reference(self.trainer.model, self.batch_of(step), self.loss_of))
 
     def due(self, step: int) -> bool:
         """Whether the step after `step` of them is one to be measured, and is not yet."""
         taken = bool(self.found) and self.found[-1]["step"] == step + 1
-        return not (taken or step % self.every or step >= len(self.batches))
+        return not (taken or step % self.every) and self.has_batch_of(step)
 
-    def note(self, step: int, accumulated: torch.Tensor, loss: float, wanted: torch.Tensor) -> None:
+    def has_batch_of(self, step: int) -> bool:
+        """Whether it is known what the step after `step` of them is trained on."""
+        return step < len(self.batches)
+
+    def batch_of(self, step: int) -> dict[str, torch.Tensor]:
+        """The whole batch of the step after `step` of them."""
+        return self.batches[step]
+
+    def note(self, step: int, accumulated: torch.Tensor, loss: float | None, wanted: torch.Tensor) -> None:
         """Keep the comparison of the step after `step` of them."""
         self.found.append({"step": step + 1, "reference_loss": loss, **_task.compare(accumulated, wanted)})
 
@@ -77,13 +87,24 @@ class Measure:
         """A model whose backward pass is only that."""
         return self.trainer.model
 
-    def throughput(self, tokens: list[int], *, dtype: torch.dtype, benchmark: bool) -> dict[str, object]:
-        """How fast it went; `tokens` are those of each step."""
+    def step_flops(self) -> int:
+        """Floating-point operations of a step. On every rank: a trainer's own loss may gather from the others."""
+        return _throughput.flops_of(lambda: _task.reference(self.untouched(), self.batches[0], self.loss_of))
 
-        def one_step() -> None:
-            _task.reference(self.untouched(), self.batches[0], self.loss_of)
+    def throughput(self, tokens: list[int], flops: int, *, dtype: torch.dtype, benchmark: bool) -> dict[str, object]:
+        """How fast it went; `tokens` are those of each step, `flops` what `step_flops` counted."""
+        return _throughput.summary(self.clock, tokens, flops, limit_of=dtype if benchmark else None)
 
-        return _throughput.summary(self.clock, tokens, one_step, limit_of=dtype if benchmark else None)
+    def finish(self, args, out: Path, **more: object) -> dict[str, object]:
+        """Save what the trainer logged in its own form; what truth.json says of every Trainer, and `more`."""
+        self.trainer.save_state()
+        torch.save(self.trainer.args, out / "training_args.bin")
+        kept = ("variant", "ga", "world_size", "effective_batch_size", "seed", "steps", "max_grad_norm")
+        return {
+            **{name: getattr(args, name) for name in kept}, "device": str(self.trainer.args.device),
+            "average_tokens": getattr(self.trainer.args, "average_tokens_across_devices", None),
+            "measured": self.found, "logged": logged(self.trainer), **more,
+        }  # fmt: skip
 
 
 class _Steps(TrainerCallback):

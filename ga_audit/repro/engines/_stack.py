@@ -46,11 +46,8 @@ def arguments(doc: str, variants: Mapping[str, Variant], default: str) -> argpar
     parser.add_argument("--optimizer", default="adamw_torch")
     parser.add_argument("--variant", choices=sorted(variants), default=default, help="what is trained")
     parser.add_argument("--out", required=True)
-    args = parser.parse_args()
-    if args.effective_batch_size % (args.ga * args.world_size):
-        raise SystemExit(f"--effective-batch-size {args.effective_batch_size} is no multiple of GA x world size")
+    args = _task.checked(parser.parse_args())
     args.out = Path(args.out).absolute()
-    args.out.mkdir(parents=True, exist_ok=True)
     return args
 
 
@@ -74,23 +71,16 @@ def train(args: argparse.Namespace, variant: Variant, config: Mapping[str, objec
         run(args.out / "config.yaml")
     if watch.trainer is None or watch.before is None:
         raise SystemExit("the package trained without a Trainer of transformers: nothing was measured")
-    trainer = watch.trainer
-    if trainer.args.process_index != 0:
+    flops = watch.measure.step_flops()
+    if watch.trainer.args.process_index != 0:
         return _task.leave()
-    trainer.save_state()
-    torch.save(trainer.args, args.out / "training_args.bin")
-    truth = {
-        "engine": Path(_main_script()).stem, "what": f"{args.variant} ({variant.what})",
-        "variant": args.variant, "trainer": type(trainer).__name__, "ga": args.ga,
-        "world_size": args.world_size, "effective_batch_size": size, "seed": args.seed, "steps": args.steps,
-        "max_grad_norm": args.max_grad_norm, "device": str(trainer.args.device), "dtype": "float32",
-        "packages": {name: version.partition("+")[0] for name, version in {**packages, **_versions()}.items()},
-        "measured": watch.measure.found, "logged": _measure.logged(trainer),
-        "throughput": watch.measure.throughput(
-            [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)],
-            dtype=torch.float32, benchmark=args.benchmark,
-        ),
-    }  # fmt: skip
+    tokens = [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)]
+    truth = watch.measure.finish(
+        args, args.out, engine=Path(_main_script()).stem, what=f"{args.variant} ({variant.what})", dtype="float32",
+        trainer=type(watch.trainer).__name__,
+        packages={name: release.partition("+")[0] for name, release in {**packages, **_versions()}.items()},
+        throughput=watch.measure.throughput(tokens, flops, dtype=torch.float32, benchmark=args.benchmark),
+    )  # fmt: skip
     if not variant.own_loss:
         truth["held_out_loss"] = _task.held_out_loss(watch.model, _task.collate(held_out))
     _task.write_truth(args.out, truth, watch.before, watch.after)

@@ -187,6 +187,14 @@ def leave() -> None:
         os._exit(0)
 
 
+def checked(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, if the effective batch can be divided; their output folder is made."""
+    if args.effective_batch_size % (args.ga * args.world_size):
+        raise SystemExit(f"--effective-batch-size {args.effective_batch_size} is no multiple of GA x world size")
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    return args
+
+
 def parser(doc: str, *, measure_every: int) -> argparse.ArgumentParser:
     """The options that every engine has: one cell of the matrix, and when its truth is measured."""
     options = argparse.ArgumentParser(description=doc)

@@ -61,16 +61,14 @@ class Clock:
         return time.perf_counter()
 
 
-def summary(
-    clock: Clock, tokens: Sequence[int], one_step: Callable[[], object], *, limit_of: torch.dtype | None
-) -> dict[str, object]:
+def summary(clock: Clock, tokens: Sequence[int], step_flops: int, *, limit_of: torch.dtype | None) -> dict[str, object]:
     """What truth.json says: tokens and floating-point operations a second, and the device's limit where it is asked for.
 
-    `tokens` are those of each step, of all ranks; `one_step` does a step's forward and backward once more, to be
-    counted; `limit_of` is the type that the training multiplies in.
+    `tokens` are those of each step, of all ranks; `step_flops` is what `flops_of` counted in one step; `limit_of` is the
+    type that the training multiplies in.
     """
     timed = sum(tokens[clock.skipped : clock.steps])
-    flops = flops_of(one_step) * (clock.steps - clock.skipped)
+    flops = step_flops * (clock.steps - clock.skipped)
     seconds = max(clock.seconds, 1e-9)
     return {
         "tokens": timed, "seconds": clock.seconds, "tokens_per_second": timed / seconds,

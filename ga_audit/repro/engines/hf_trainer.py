@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,13 +40,7 @@ def main() -> None:
     """Train one cell and write what was logged and what was true."""
     args = _arguments()
     _task.set_up(args.seed)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    size = args.effective_batch_size
-    if size % (args.ga * args.world_size):
-        raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
-    if args.model and args.variant != "A":
-        raise SystemExit(f"--variant {args.variant} is about a Llama of its own: give --model or --variant")
+    out, size = Path(args.out), args.effective_batch_size
     task = _families.FAMILIES[args.model] if args.model else _variants.VARIANTS[args.variant]
     rows = _task.sequences(
         size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths, packing=args.packing
@@ -53,8 +48,7 @@ def main() -> None:
     liger = getattr(task, "arguments", {}).get("use_liger_kernel", False)
     note = _liger.make_ready(_task.device_named(args.device)) if liger else None
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
-    batches = [task.collate(data[i * size : (i + 1) * size]) for i in range(args.steps)]
-    tokens = [sum(map(len, data[i * size : (i + 1) * size])) for i in range(args.steps)]
+    steps = [data[i * size : (i + 1) * size] for i in range(args.steps)]
     zero = getattr(task, "zero", 0)
     if zero:
         _deepspeed.set_up(args, _task.device_named(args.device))
@@ -67,26 +61,21 @@ def main() -> None:
     )  # fmt: skip
     # in order, so that every GA sees the same sequences in each optimizer step
     trainer._get_train_sampler = lambda *a, **k: torch.utils.data.SequentialSampler(trainer.train_dataset)
-    measure = (_deepspeed if zero else _measure).Measure(batches, args.measure_every, task.loss)
+    measure = (_deepspeed if zero else _measure).Measure(list(map(task.collate, steps)), args.measure_every, task.loss)
     measure.attach(trainer)
     measure.train()
     if liger:
         _liger.check(model)
+    flops = measure.step_flops()
     if trainer.args.process_index != 0:  # one truth, whatever the number of ranks
         return _task.leave()
-    trainer.save_state()
-    torch.save(trainer.args, out / "training_args.bin")
-    truth = {
-        "engine": "hf_trainer", "what": f"{args.model or args.variant} ({task.what})",
-        "model": args.model, "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
-        "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
-        "packages": _packages(args.variant),
-        "note": note,
-        "device": str(trainer.args.device), "dtype": args.dtype, "measured": measure.found,
-        "logged": _measure.logged(trainer),
-        "throughput": measure.throughput(tokens, dtype=getattr(torch, args.dtype), benchmark=args.benchmark),
-        "held_out_loss": _task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
-    }  # fmt: skip
+    tokens, dtype = [sum(map(len, rows)) for rows in steps], getattr(torch, args.dtype)
+    truth = measure.finish(
+        args, out, engine="hf_trainer", what=f"{args.model or args.variant} ({task.what})", model=args.model,
+        packages=_packages(args.variant), note=note, dtype=args.dtype,
+        throughput=measure.throughput(tokens, flops, dtype=dtype, benchmark=args.benchmark),
+        held_out_loss=_task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
+    )  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model))
     return _task.leave()
 
@@ -129,8 +118,8 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
 
 
 def _release(text: str) -> tuple[int, int]:
-    """Major and minor number."""
-    major, minor, *_ = text.split(".")
+    """Major and minor number; `1.0rc1` counts as 1.0."""
+    major, minor = re.match(r"(\d+)\.(\d+)", text).groups()
     return int(major), int(minor)
 
 
@@ -162,8 +151,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--name", default="")
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--out", required=True)
-    args = parser.parse_args()
+    args = _task.checked(parser.parse_args())
     args.dtype = _task.dtype_named(args.dtype, args.device)
+    if args.model and args.variant != "A":
+        raise SystemExit(f"--variant {args.variant} is about a Llama of its own: give --model or --variant")
     return args
 
 

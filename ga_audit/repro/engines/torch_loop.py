@@ -76,8 +76,6 @@ def main() -> None:
     """Train one cell; rank 0 writes the logs and truth.json."""
     args = _arguments()
     size, ranks = args.effective_batch_size, args.world_size
-    if size % (args.ga * ranks):
-        raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
     device = torch.device(_task.device_named(args.device))
     rank = _join(ranks, device)
     if device.type == "cuda":
@@ -101,9 +99,7 @@ def main() -> None:
     if rank != 0:
         return _task.leave()
 
-    def one_step() -> None:
-        _task.reference(model, _task.collate(data[:size]))
-
+    flops = _throughput.flops_of(lambda: _task.reference(model, _task.collate(data[:size])))
     truth = {
         "engine": "torch_loop", "what": "a plain loop" + (f", fault {args.fault}" if args.fault != "none" else ""),
         "fault": args.fault, "ga": args.ga, "world_size": ranks, "effective_batch_size": size,
@@ -111,7 +107,7 @@ def main() -> None:
         "logged": log.rows, "packages": {"torch": torch.__version__.partition("+")[0]}, "device": str(device),
         "dtype": args.dtype, "held_out_loss": _task.held_out_loss(model, _task.collate(data[-_task.HELD_OUT :])),
         "throughput": _throughput.summary(
-            clock, tokens, one_step, limit_of=getattr(torch, args.dtype) if args.benchmark else None
+            clock, tokens, flops, limit_of=getattr(torch, args.dtype) if args.benchmark else None
         ),
     }  # fmt: skip
     _task.write_truth(out, truth, before, _task.flat_parameters(model))
@@ -226,9 +222,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
     parser.add_argument("--sink", nargs="*", choices=sorted(_sinks.SINKS), default=["json"])
     parser.add_argument("--out", required=True)
-    args = parser.parse_args()
+    args = _task.checked(parser.parse_args())
     args.dtype = _task.dtype_named(args.dtype, args.device)
-    Path(args.out).mkdir(parents=True, exist_ok=True)
     return args
 
 

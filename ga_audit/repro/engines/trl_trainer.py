@@ -43,11 +43,8 @@ def main() -> None:
     """Train one cell and write what was logged and what was true."""
     args = _arguments()
     _task.set_up(args.seed)
-    out, size = Path(args.out), args.effective_batch_size
-    out.mkdir(parents=True, exist_ok=True)
-    if size % (args.ga * args.world_size):
-        raise SystemExit(f"--effective-batch-size {size} is no multiple of GA x world size")
-    variant = VARIANTS[args.variant]
+    out, size, variant = Path(args.out), args.effective_batch_size, VARIANTS[args.variant]
+    reused = "steps_per_generation" in variant.settings
     count = size * max(args.steps, variant.settings.get("steps_per_generation", 1))
     rows = variant.rows(_task.sequences(count, seed=args.seed, lengths=args.lengths))
     model = _model(variant)
@@ -59,25 +56,20 @@ def main() -> None:
         measure = _on_given_rows(args, trainer)
     measure.attach(trainer)
     measure.train()
+    flops = None if variant.is_online else measure.step_flops()
     if trainer.args.process_index != 0:
         return _task.leave()
-    trainer.save_state()
-    torch.save(trainer.args, out / "training_args.bin")
-    near_zero = bool(measure.found) and all(row["reference_loss"] is None for row in measure.found)
-    truth = {
-        "engine": "trl_trainer", "what": f"{args.variant} ({variant.what})",
-        "variant": args.variant, "ga": args.ga, "world_size": args.world_size,
-        "effective_batch_size": size, "seed": args.seed, "steps": args.steps, "max_grad_norm": args.max_grad_norm,
+    truth = measure.finish(
+        args, out, engine="trl_trainer", what=f"{args.variant} ({variant.what})", dtype="float32",
         # by what was installed: trl 0.22.0 does not know its own release
-        "packages": {name: version(name).partition("+")[0] for name in ("trl", "transformers", "accelerate", "torch")},
-        "device": str(trainer.args.device), "dtype": "float32", "measured": measure.found,
-        "logged": _measure.logged(trainer),
-        "note": _grpo.NO_RATIO if near_zero else None,
-    }  # fmt: skip
-    if not variant.is_online:  # where most of the time goes into generating, tokens a second say nothing of training
+        packages={name: version(name).partition("+")[0] for name in ("trl", "transformers", "accelerate", "torch")},
+        note=measure.why_no_ratio() if variant.is_online else None, objective_spans_steps=reused,
+    )  # fmt: skip
+    if flops is not None:  # where most of the time goes into generating, tokens a second say nothing of training
         tokens = [sum(map(_tokens, rows[i * size : (i + 1) * size])) for i in range(args.steps)]
-        truth["throughput"] = measure.throughput(tokens, dtype=torch.float32, benchmark=args.benchmark)
-    same_data = "steps_per_generation" not in variant.settings  # else completions of another number of prompts
+        truth["throughput"] = measure.throughput(tokens, flops, dtype=torch.float32, benchmark=args.benchmark)
+    # reused: completions of another number of prompts at each GA; ranks draw their own
+    same_data = not (reused or (variant.is_online and args.world_size > 1))
     _task.write_truth(out, truth, before, _task.flat_parameters(trainer.model), comparable=same_data)
     return _task.leave()
 
@@ -127,6 +119,9 @@ VARIANTS = {
     "grpo-reused": Variant(
         "completions of eight micro-batches generated at once, at any GA", "GRPO", _tokenizer.prompts,
         {"steps_per_generation": 8},
+    ),
+    "grpo-reused-by-length": Variant(
+        "the same, loss_type dr_grpo", "GRPO", _tokenizer.prompts, {"steps_per_generation": 8, "loss_type": "dr_grpo"},
     ),
 }  # fmt: skip
 
@@ -178,7 +173,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--optimizer", default="adamw_torch")
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="sft", help="which trainer")
     parser.add_argument("--out", required=True)
-    return parser.parse_args()
+    return _task.checked(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ga_audit.repro import engine, judge, launch, matrix
+from ga_audit.repro import engine, judge, matrix, truth
 
 pytestmark = [
     pytest.mark.torch,
@@ -85,11 +85,11 @@ def test_the_installed_deepspeed_hands_on_the_gradient_of_the_whole_batch(tmp_pa
     plans = [
         matrix.Plan("transformers", matrix.plan_cells(tmp_path / name, (1, 4), (1,), 16), 16,
                     {"steps": 3, "measure-every": 1, **option}, name=name)
-        for name, option in launch.chosen("variant", "A-deepspeed")
+        for name, option in engine.chosen("variant", "A-deepspeed")
     ]  # fmt: skip
     matrix.run(*plans)
     for plan in plans:
-        found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
         assert found.verdict == "healthy"
         assert [cell.cosine for cell in found.cells] == pytest.approx([1, 1], abs=1e-3)
         assert found.gradient == pytest.approx(0, abs=1e-3)

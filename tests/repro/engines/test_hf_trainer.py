@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ga_audit.repro import engine, judge, launch, matrix
+from ga_audit.repro import engine, judge, matrix, truth
 
 pytestmark = [
     pytest.mark.torch,
@@ -21,13 +21,13 @@ def trained(tmp_path, *plans, ga=(1, 4), world=(1,), **options):
         for name, option in plans
     ]  # fmt: skip
     matrix.run(*made)
-    return {plan.name: judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells]) for plan in made}
+    return {plan.name: judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells]) for plan in made}
 
 
 def test_the_newest_stack_sums_what_ignores_the_count_and_nothing_else(tmp_path):
     """On transformers 5.24.0; tests/repro/RELEASES.md has the other releases."""
     variants = "A,B2,B2-flagged,E" + (",lora" if importlib.util.find_spec("peft") else "")
-    found = trained(tmp_path, *launch.chosen("variant", variants), *launch.chosen("model", "gpt2-causal-lm"))
+    found = trained(tmp_path, *engine.chosen("variant", variants), *engine.chosen("model", "gpt2-causal-lm"))
     exponents = {name: round(judgement.gradient) for name, judgement in found.items()}
     assert exponents.pop("lora", 0) == 0
     assert exponents == {"A": 0, "B2": 1, "B2-flagged": 0, "E": 0, "gpt2-causal-lm": 0}
@@ -41,15 +41,15 @@ def test_truth_is_measured_without_clipping(tmp_path):
     found = trained(tmp_path, ("B2", {"variant": "B2"}), **{"max-grad-norm": 0.0, "optimizer": "sgd"})["B2"]
     assert found.gradient == pytest.approx(1, abs=0.02)
     assert found.cells[0].clipped is None
-    truth = json.loads((tmp_path / "B2" / "world1-ga4" / "truth.json").read_text())
-    assert [row["step"] for row in truth["measured"]] == [1, 2, 3]  # once for each step
+    kept = json.loads((tmp_path / "B2" / "world1-ga4" / "truth.json").read_text())
+    assert [row["step"] for row in kept["measured"]] == [1, 2, 3]  # once for each step
 
 
 @pytest.mark.slow
 def test_every_stock_family_and_variant_is_trained_and_measured(tmp_path):
     stock = engine.engines()["transformers"]
     variants = [name for name in stock.variants if name not in stock.variant_needs]
-    found = trained(tmp_path, *launch.chosen("model", "all"), *launch.chosen("variant", ",".join(variants)))
+    found = trained(tmp_path, *engine.chosen("model", "all"), *engine.chosen("variant", ",".join(variants)))
     assert all(judgement.verdict in ("healthy", "gradients") for judgement in found.values())
     assert all(abs(j.gradient - round(j.gradient)) < 0.03 for j in found.values())
 

@@ -6,8 +6,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ga_audit.repro import bisect, judge, tables
-from ga_audit.repro.engine import SCRIPTS, engines
+from ga_audit.repro import bisect, judge, tables, truth
+from ga_audit.repro.engine import SCRIPTS
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_model_that_liger_has_not_patched_is_no_measurement(liger):
 
 
 def test_a_number_of_the_interpreter_says_so():
-    cell = judge.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None, note="by the interpreter")
+    cell = truth.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None, note="by the interpreter")
     found = judge.judge([cell])
     assert found.notes == ("by the interpreter",)
     assert "note: by the interpreter" in tables.table(found)
@@ -95,7 +95,3 @@ def test_a_number_of_the_interpreter_says_so():
     row = bisect.Row("liger-kernel", "0.8.5", "liger", 0.0, 0.0, 0.0, "healthy", note="by the interpreter")
     assert "liger: by the interpreter" in bisect.table([row])
     assert bisect.grid([row]).endswith("liger: by the interpreter")
-
-
-def test_the_variant_is_left_out_where_it_is_not_installed():
-    assert engines()["transformers"].variant_needs["liger"] == "liger_kernel"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ga_audit.repro import engine, judge, matrix
+from ga_audit.repro import engine, judge, matrix, truth
 
 STACKS = ("axolotl", "llamafactory")
 
@@ -145,10 +145,10 @@ def test_whatever_trainer_a_package_makes_is_measured_and_one_on_other_rows_is_r
     assert "rows that do not belong" in said["rows"]
     assert "without a Trainer of transformers" in said["never"]
     assert [path.parent.name for path in tmp_path.glob("*/truth.json")] == ["none"]
-    truth = json.loads((tmp_path / "none" / "truth.json").read_text())
-    assert (truth["trainer"], truth["packages"]["package"]) == ("Own", "1.0")
-    assert [row["step"] for row in truth["measured"]] == [1, 2]
-    found = judge.read_truth(tmp_path / "none" / "truth.json")
+    kept = json.loads((tmp_path / "none" / "truth.json").read_text())
+    assert (kept["trainer"], kept["packages"]["package"]) == ("Own", "1.0")
+    assert [row["step"] for row in kept["measured"]] == [1, 2]
+    found = truth.read_truth(tmp_path / "none" / "truth.json")
     assert found.gradient == pytest.approx(1, abs=1e-4)
     assert found.held_out_loss is not None
     assert (tmp_path / "none" / "config.yaml").read_text() == "gradient_accumulation_steps: 2\n"
@@ -162,7 +162,7 @@ def test_a_package_that_is_installed_is_trained_and_measured(name, variant, tmp_
         pytest.skip(f"{name} is not installed")
     cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
     matrix.run(matrix.Plan(name, cells, 16, {"steps": 3, "measure-every": 1, "variant": variant}))
-    found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in cells])
+    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
     assert abs(found.gradient - round(found.gradient)) < 0.03
     if "ignoring-count" not in variant:  # which releases know of such a model and which do not: RELEASES.md
         assert found.verdict == "healthy"

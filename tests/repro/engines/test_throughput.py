@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ga_audit.repro import judge, launch, matrix, tables
+from ga_audit.repro import judge, launch, matrix, tables, truth
 from ga_audit.repro.engine import SCRIPTS
 
 pytest.importorskip("torch")
@@ -134,15 +134,15 @@ def test_the_device_is_measured_once_for_a_matrix(tmp_path):
     plan = matrix.Plan("torch", cells, 16, {"steps": 2})
     assert ["--benchmark" in launch.argv(plan, cell) for cell in cells] == [True, False]
     matrix.run(plan)
-    read = [judge.read_truth(cell.out / "truth.json") for cell in cells]
+    read = [truth.read_truth(cell.out / "truth.json") for cell in cells]
     assert read[0].speed.limit > 0
     assert read[1].speed.limit is None
     assert all(cell.speed.tokens > 0 < cell.speed.flops < read[0].speed.limit for cell in read)
 
 
 def _cell(ga, world, tokens, flops, limit=None):
-    speed = judge.Speed(tokens, flops, limit, "float32" if limit else None)
-    return judge.Measured(ga, world, 1.0, 1.0, 1.0, 1.0, None, None, speed=speed)
+    speed = truth.Speed(tokens, flops, limit, "float32" if limit else None)
+    return truth.Measured(ga, world, 1.0, 1.0, 1.0, 1.0, None, None, speed=speed)
 
 
 def test_the_table_says_tokens_and_the_share_of_the_limit():
@@ -158,4 +158,4 @@ def test_the_table_says_tokens_and_the_share_of_the_limit():
 
 
 def test_a_truth_without_throughput_has_no_such_line():
-    assert "throughput" not in tables.table(judge.judge([judge.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None)]))
+    assert "throughput" not in tables.table(judge.judge([truth.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None)]))

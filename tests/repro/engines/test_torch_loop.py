@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ga_audit import pipeline
-from ga_audit.repro import engine, judge, matrix
+from ga_audit.repro import engine, judge, matrix, truth
 
 SCRIPT = engine.engines()["torch"].script
 FAULTS = {"none": (0, 0), "sum-loss-log": (1, 0), "sum-grad": (1, 1), "sum-grad-only": (0, 1), "mean-of-means": (0, 0),
@@ -27,8 +27,8 @@ def test_measured_truth_equals_the_fault(fault: str, tmp_path: Path) -> None:
     lengths = "variable" if fault != "mean-of-means" else "fixed"  # its bias is what unequal lengths do
     command = [sys.executable, str(SCRIPT), "--ga", "8", "--steps", "3", "--fault", fault, "--out", str(tmp_path)]
     subprocess.run([*command, "--lengths", lengths], check=True)
-    truth = json.loads((tmp_path / "truth.json").read_text())
-    for measured, logged in zip(truth["measured"], truth["logged"], strict=True):
+    kept = json.loads((tmp_path / "truth.json").read_text())
+    for measured, logged in zip(kept["measured"], kept["logged"], strict=True):
         assert math.log(logged["loss"] / measured["reference_loss"], 8) == pytest.approx(FAULTS[fault][0], abs=0.01)
         assert math.log(measured["ratio"], 8) == pytest.approx(FAULTS[fault][1], abs=0.01)
         assert logged["grad_norm"] == pytest.approx(measured["norm"], rel=1e-4)
@@ -43,7 +43,7 @@ def test_inspect_reaches_the_measured_verdict_from_every_sink(tmp_path: Path) ->
     matrix.run(*plans)
     wrong = []
     for plan in plans:
-        found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
         assert (found.loss, found.gradient) == pytest.approx(
             FAULTS[plan.name], abs=0.02 if "means" in plan.name else 0.01
         )
@@ -77,7 +77,7 @@ def _only(cell: Path, sink: str) -> Path:
 def test_two_ranks_through_torchrun_tell_ga_from_world_size(fault, on_ga, on_world, tmp_path):
     cells = matrix.plan_cells(tmp_path, (1, 4), (1, 2), 16)
     matrix.run(matrix.Plan("torch", cells, 16, {"fault": fault, "steps": 3}))
-    found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in cells])
+    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
     for exponents in (found.on_loss, found.on_grad_norm, found.on_gradient):
         assert (exponents.ga, exponents.world) == pytest.approx((on_ga, on_world), abs=0.01)
     assert found.cells[1].cosine == pytest.approx(1)
@@ -86,7 +86,7 @@ def test_two_ranks_through_torchrun_tell_ga_from_world_size(fault, on_ga, on_wor
 def test_a_short_last_group_is_measured_at_its_steps(tmp_path):
     cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
     matrix.run(matrix.Plan("torch", cells, 16, {"fault": "partial-last", "steps": 10}))
-    found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in cells])
+    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
     assert found.verdict == "gradients at some steps"
     assert [(step, pytest.approx(0.5, abs=0.001)) for step, _ in found.cells[1].uneven] == list(found.cells[1].uneven)
     assert [step for step, _ in found.cells[1].uneven] == [5, 10]
@@ -98,6 +98,6 @@ def test_a_short_last_group_is_measured_at_its_steps(tmp_path):
 def test_settings_that_change_no_verdict(options, tmp_path):
     cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
     matrix.run(matrix.Plan("torch", cells, 16, {"steps": 3, "fault": "sum-grad", **options}))
-    found = judge.judge([judge.read_truth(cell.out / "truth.json") for cell in cells])
+    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
     assert found.gradient == pytest.approx(1, abs=0.01)
     assert (found.cells[0].clipped is None) == ("optimizer" in options)

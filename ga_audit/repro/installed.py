@@ -1,0 +1,86 @@
+"""What an interpreter has: whether an engine can run there, and with which releases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+
+from ga_audit.errors import EngineFailed
+from ga_audit.repro.engine import USER_COMMAND, engine_named
+
+
+def lacking(engine: str, python: str) -> dict[str, str]:
+    """Variants that need a package which the interpreter does not have, and that package."""
+    if engine == USER_COMMAND:
+        return {}
+    needs = engine_named(engine).variant_needs
+    gone = missing(tuple(set(needs.values())), python) if needs else []
+    return {variant: need for variant, need in needs.items() if need in gone}
+
+
+def check(engine: str, python: str) -> None:
+    """Say in one line what to install.
+
+    Raises
+    ------
+    EngineFailed
+        the engine does not exist, or a package that it needs is not there.
+    """
+    if engine == USER_COMMAND:
+        return
+    if gone := missing(engine_named(engine).needs, python):
+        raise EngineFailed(f"the engine {engine!r} needs {', '.join(gone)}", remedy=f"Install: {install(gone)}")
+
+
+def missing(modules: Sequence[str], python: str) -> list[str]:
+    """Those that the interpreter cannot import.
+
+    Raises
+    ------
+    EngineFailed
+        the interpreter cannot be run.
+    """
+    code = "import importlib.util as u, json, sys; print(json.dumps({n: '' for n in sys.argv[1:] if u.find_spec(n) is None}))"
+    return list(_run_for_json(code, python, modules))
+
+
+def releases(engine: str, python: str) -> dict[str, str]:
+    """Releases of what trains, and a digest of the engine's script; nothing for a user's command.
+
+    Raises
+    ------
+    EngineFailed
+        there is no such engine; the interpreter cannot be run.
+    """
+    if engine == USER_COMMAND:
+        return {}
+    kind = engine_named(engine)
+    names = {name.replace("_", "-") for name in (*kind.needs, *kind.variant_needs.values())}
+    return {**_run_for_json(_RELEASES, python, sorted(names)), engine: kind.digest}
+
+
+_RELEASES = """
+import importlib.metadata as m, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = m.version(name)
+    except m.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def _run_for_json(code: str, python: str, words: Sequence[str]) -> dict[str, str]:
+    try:
+        done = subprocess.run([python, "-c", code, *words], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EngineFailed(f"the interpreter cannot be run: {error}", where=python) from error
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def install(modules: Sequence[str]) -> str:
+    """The command that installs what is missing."""
+    return f"pip install {' '.join(name.replace('_', '-') for name in modules)}"

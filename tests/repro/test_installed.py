@@ -1,0 +1,33 @@
+"""Whether an engine can run in an interpreter, and with what."""
+
+import sys
+
+import pytest
+
+from ga_audit.errors import EngineFailed
+from ga_audit.repro import engine, installed
+
+
+def test_a_missing_package_names_the_install_command(monkeypatch):
+    kind = engine.Engine("kind", engine.SCRIPTS / "kind.py", needs=("json", "no_such_package_anywhere"))
+    monkeypatch.setattr(engine, "engines", lambda: {"kind": kind})
+    with pytest.raises(EngineFailed, match="needs no_such_package_anywhere") as caught:
+        installed.check("kind", sys.executable)
+    assert caught.value.remedy == "Install: pip install no-such-package-anywhere"
+    with pytest.raises(EngineFailed, match="no engine 'trll'"):
+        installed.check("trll", sys.executable)
+
+
+def test_variants_that_lack_a_package_are_told_with_it(monkeypatch):
+    monkeypatch.setattr(installed, "missing", lambda modules, python: [m for m in modules if m == "liger_kernel"])
+    assert installed.lacking("transformers", sys.executable) == {"liger": "liger_kernel"}
+    assert installed.lacking("torch", sys.executable) == {}
+    assert installed.lacking("script", sys.executable) == {}
+
+
+def test_releases_and_the_script_tell_one_stack_from_another():
+    found = installed.releases("torch", sys.executable)
+    assert found["torch"] == engine.engines()["torch"].digest
+    assert installed.releases("script", sys.executable) == {}
+    with pytest.raises(EngineFailed, match="cannot be run"):
+        installed.releases("torch", "/no/such/python")

@@ -1,0 +1,88 @@
+"""How cells are started: their commands, one process after an import, what they leave."""
+
+import json
+import sys
+
+import pytest
+
+from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
+from ga_audit.repro import installed, launch, matrix
+
+
+def test_ranks_of_the_users_command_have_a_place_in_it(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
+    script = "torchrun --nproc_per_node {world_size} t.py {gradient_accumulation_steps} {micro_batch_size} {output_dir}"
+    command = launch.argv(matrix.Plan("script", (cell,), 16, script=script), cell)
+    assert command == ["torchrun", "--nproc_per_node", "2", "t.py", "2", "4", str(cell.out)]
+    without = script.replace("{world_size}", "2")
+    with pytest.raises(AuditError, match="no place for the 2 ranks"):
+        launch.argv(matrix.Plan("script", (cell,), 16, script=without), cell)
+
+
+def test_more_ranks_go_through_torchrun(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
+    command = launch.argv(matrix.Plan("transformers", (cell,), 16, {"steps": 3}), cell)
+    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    with pytest.raises(AuditError, match="has no option --no-such"):
+        launch.argv(matrix.Plan("transformers", (cell,), 16, {"no-such": 3}), cell)
+
+
+def test_cells_run_together_are_separate_processes(tmp_path):
+    body = "import bisect; bisect.bisect_left\n"  # the standard one, not ours
+    body += "assert ga != '2'; assert not hasattr(sys, 'seen'); sys.seen = 1; pathlib.Path(out, 'ok').touch()"
+    script = str(tmp_path / "train.py")
+    (tmp_path / "train.py").write_text(f"import sys, pathlib\nga, micro, out = sys.argv[1:]\n{body}\n")
+    cells = matrix.plan_cells(tmp_path / "out", (1, 2, 4), [1], 16)
+    import subprocess
+
+    jobs = [{"argv": [script, str(c.ga), "1", str(c.out)], "console": str(tmp_path / f"{c.ga}.txt")} for c in cells]
+    for c in cells:
+        c.out.mkdir(parents=True)
+    (tmp_path / "bad_library.py").write_text("raise OSError('of another torch')")
+    lines = [{"preload": ["json", "no_such_package_anywhere", "bad_library"]}, *jobs]
+    done = subprocess.run(
+        [sys.executable, str(launch.RUNNER)], input="\n".join(map(json.dumps, lines)), capture_output=True, text=True,
+        env={"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["0", "1", "0"]
+
+
+def test_a_runner_that_ends_says_its_last_words(tmp_path, monkeypatch):
+    plan = matrix.Plan("torch", matrix.plan_cells(tmp_path / "out", (1, 2), (1,), 16), 16)
+    broken = tmp_path / "broken.py"
+    broken.write_text("import sys\nsys.exit('no library of that name')\n")
+    monkeypatch.setattr(launch, "RUNNER", broken)
+    monkeypatch.setattr(installed, "check", lambda *_: None)
+    with pytest.raises(EngineFailed, match="the process that runs the cells ended: no library of that name"):
+        matrix.run(plan)
+
+
+def test_a_cell_that_is_trained_anew_reads_none_of_its_old_logs(tmp_path):
+    pytest.importorskip("torch")
+    cells = matrix.plan_cells(tmp_path, (1, 2), (1,), 16)
+    matrix.run(matrix.Plan("torch", cells, 16, {"steps": 2, "sink": ("json",)}))
+    other = matrix.Plan("torch", cells, 16, {"steps": 2, "sink": ("tensorboard",), "fault": "sum-loss-log"})
+    matrix.run(other, resume=True)
+    assert not any((cell.out / "trainer_state.json").exists() for cell in cells)
+    assert all(len(list(cell.out.glob("tensorboard/*"))) == 1 for cell in cells)
+
+
+def test_what_a_users_command_left_is_moved_aside(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path, [1], [1], 16)
+    words = "{gradient_accumulation_steps} {output_dir}"
+    for status in (1, 1, 0):
+        code = f"import pathlib, sys; pathlib.Path(sys.argv[2], 'weights').touch(); sys.exit({status})"
+        plan = matrix.Plan("script", (cell,), 16, script=f'{sys.executable} -c "{code}" {words}')
+        matrix.run(plan, resume=True, keep_going=True)
+    assert sorted(path.parent.name for path in tmp_path.rglob("weights")) == [
+        "world1-ga1", "world1-ga1.before-1", "world1-ga1.before-2",
+    ]  # fmt: skip
+
+
+def test_a_folder_of_other_files_is_no_cell(tmp_path):
+    cells = matrix.plan_cells(tmp_path, (1, 2), (1,), 16)
+    cells[0].out.mkdir()
+    (cells[0].out / "thesis.md").write_text("mine")
+    with pytest.raises(RefusedToOverwrite, match="other files than a cell's"):
+        matrix.run(matrix.Plan("torch", cells, 16, {"steps": 2}), resume=True)
+    assert (cells[0].out / "thesis.md").read_text() == "mine"
