@@ -36,6 +36,7 @@ from ga_audit.stats import decision
 from ga_audit.stats.constants import COUPLING, PRIOR, SPEAK
 
 ROLES = (Role.LOSS, Role.GRAD_NORM)
+MEASURED = "measurement"  # kind of evidence that needs no margin: what was logged, against what is true
 
 # names of the priors in `stats.constants` by exponents (ga, world)
 _PRIOR_NAMES: dict[tuple[float, float], str] = {
@@ -63,13 +64,23 @@ class Reading:
     why: str  # why it is inconclusive
 
 
-def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnosis:
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a measurement has settled, whatever the logs say."""
+
+    verdict: Verdict
+    reach: Reach
+    headline: str  # where the evidence on the logs does not say it
+
+
+def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: Settled | None = None) -> Diagnosis:
     """Verdict, findings, reach and advice for one group of comparable runs.
 
     Parameters
     ----------
     group : the runs.
-    items : all that `pipeline.gather` found on them.
+    items : all that `pipeline.gather` found on them, and what was measured.
+    settled : the outcome of a measurement.
     """
     evidence = tuple(item for item in items if isinstance(item, Evidence))
     silences = tuple(item for item in items if isinstance(item, Silence))
@@ -79,6 +90,8 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
     verdict = _verdict(loss, norm)
     findings = tuple(_findings(group.runs, readings, evidence))
     reach = _reach(verdict, loss, norm)
+    agreed = settled is None or (verdict, reach) == (settled.verdict, settled.reach)
+    verdict, reach = (settled.verdict, settled.reach) if settled else (verdict, reach)
     bugs = catalogue.match(group.runs, findings, verdict)
     clipping = tuple(clip_share.shares(group.runs, findings))
     told = advice.Told(group, verdict, reach, findings, evidence, silences, bugs, clipping)
@@ -87,7 +100,7 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence]) -> Diagnos
         runs=tuple(group.runs),
         verdict=verdict,
         reach=reach,
-        headline=advice.headline(told, reasons),
+        headline=advice.headline(told, reasons) if settled is None or agreed else settled.headline,
         reasons=advice.reasons(told, reasons),
         posterior={role: reading.posterior for role, reading in readings.items() if reading.verdict is not None},
         findings=findings,
@@ -231,6 +244,12 @@ def _decide(
     def reading(verdict: Verdict, why: str = "") -> Reading:
         return Reading(posterior, verdict, top, tied, why)
 
+    if any(p.kind == MEASURED for p in pieces):
+        if top == OTHER:
+            return reading(
+                Verdict.INCONCLUSIVE, f"the {role} is off by something that no power of GA or world size explains"
+            )
+        return reading(Verdict.HEALTHY if top == HEALTHY else Verdict.SCALED)
     scaled_together = sum(posterior[h] for h in tied if h not in (HEALTHY, OTHER))
     if top == HEALTHY and posterior[top] >= SPEAK:
         compared = [p for p in pieces if p.equivalent is not None]

@@ -41,6 +41,10 @@ def _rebuild(kind: type[AuditError], message: str, where: str | None, remedy: st
     return kind(message, where=where, remedy=remedy)
 
 
+class WrongUsage(AuditError):
+    """What was asked for cannot be meant so: nothing was done."""
+
+
 class UnknownFormat(AuditError):
     """No format recognises the file."""
 

@@ -13,12 +13,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ga_audit import settings
 from ga_audit.run import Note, Role, Run
 from ga_audit.stats.arrays import median
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CHECKPOINT = re.compile(r"(checkpoint|global_step|epoch|step)[-_]?\d+$")
 _LOG_FOLDERS = frozenset({"logs", "log", "tensorboard", "tb", "tb_logs", "files", "logging", "trainer_logs"})
@@ -28,6 +32,8 @@ _CANONICAL = re.compile(
     r"console\.txt|debug\.log|events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
 )
 _RUNS_FOLDER = "runs"
+_ENOUGH = 3  # common points from which a constant factor between two logs can be told from two trainings
+_ROUNDING = 0.01  # of ln(value)
 _TRACKERS = ("wandb", "mlflow", "trackio")  # they name their runs
 
 Neighbours = Callable[[Path], Sequence[Path]]
@@ -139,13 +145,49 @@ def _join_views(runs: list[Run]) -> list[Run]:
     alone += [run for group in by_sink.values() if len(group) > 1 for run in group]
     if not unique:
         return alone
-    first, *rest = sorted(unique, key=lambda r: -sum(len(s) for s in r.series))
+    first, *rest = sorted(unique, key=lambda r: (_is_numbered(r), -sum(len(s) for s in r.series)))
     for other in rest:
-        if _same_training(first, other):
-            first = _join(first, other)
+        placed = _placed(first, other)
+        if _same_training(first, placed):
+            first = _join(first, placed)
         else:
             alone.append(other)
     return [first, *alone]
+
+
+def _is_numbered(run: Run) -> bool:
+    """Whether the steps are those of lines in order, since the lines hold none."""
+    return any(note.code == "derived-step" for note in run.notes)
+
+
+def _placed(one: Run, two: Run) -> Run:
+    """The second log at the steps of the first, if its lines were only numbered and its losses are every k-th of theirs."""
+    a, b = one.get(Role.LOSS), two.get(Role.LOSS)
+    if not _is_numbered(two) or a is None or b is None or not len(a) or not len(b) or np.array_equal(a.step, b.step):
+        return two
+    found: list[tuple[float, NDArray[np.int64]]] = []
+    for stride in range(1, len(a) // len(b) + 1):
+        for start in dict.fromkeys((stride - 1, 0)):
+            chosen = slice(start, start + stride * len(b), stride)
+            steps, values = a.step[chosen], a.value[chosen]
+            if len(steps) == len(b) and _alike(values, b.value):
+                found.append((float(np.nanmean(np.abs(values / b.value - 1))), steps))
+    if not found:
+        return two
+    step_of = dict(zip(b.step.tolist(), min(found, key=lambda f: f[0])[1].tolist(), strict=True))
+    kept = [s for s in two.series if all(i in step_of for i in s.step.tolist())]
+    series = tuple(replace(s, step=np.array([step_of[i] for i in s.step.tolist()])) for s in kept)
+    return replace(two, series=series, notes=tuple(note for note in two.notes if note.code != "derived-step"))
+
+
+def _alike(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
+    """One curve logged twice: it differs by rounding and, if there are points enough to tell, by a constant factor."""
+    ok = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
+    if not ok.any():
+        return False
+    ratio = np.log(x[ok]) - np.log(y[ok])
+    common = median(ratio) if ok.sum() >= _ENOUGH else 0.0
+    return bool(median(np.abs(ratio - common)) <= _ROUNDING)
 
 
 def _same_training(one: Run, two: Run) -> bool:
@@ -157,17 +199,15 @@ def _same_training(one: Run, two: Run) -> bool:
         if a is None or b is None:
             continue
         common, ia, ib = np.intersect1d(a.step, b.step, return_indices=True)
-        if len(common) < 3:
+        if len(common) < min(_ENOUGH, len(a), len(b)) or not len(common):
             return False
         x, y = a.value[ia], b.value[ib]
         ok = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
-        if ok.sum() < 3:
+        if not ok.any():
             continue
-        ratio = np.log(x[ok]) - np.log(y[ok])
-        # one training logged twice differs by rounding and at most a constant factor
-        if median(np.abs(ratio - median(ratio))) > 0.01:
+        if not _alike(x, y):
             return False
-        if role is Role.LEARNING_RATE and abs(median(ratio)) > 0.01:
+        if role is Role.LEARNING_RATE and abs(median(np.log(x[ok]) - np.log(y[ok]))) > _ROUNDING:
             return False
     return True
 

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ga_audit.naming import (
     CONFIG_KEYS,
@@ -69,6 +70,34 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, trust: Trust) -> Ru
         if (setting := _first(flat, keys, _release, source, trust)) is not None
     }
     return RunSettings(**found, other=other, packages=packages)
+
+
+_LOGGED_BESIDE = ("gradient_accumulation_steps", "micro_batch_size", "world_size")  # what a loop logs beside its loss
+
+
+def from_columns(columns: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]], *, source: str) -> RunSettings:
+    """Settings that stand in the rows of a log, beside its loss; GA may change from a step on.
+
+    Parameters
+    ----------
+    columns : steps (n,) and values (n,) of each name.
+    source : where it was read.
+    """
+    parts = []
+    for name, (step, value) in columns.items():
+        field = next((f for f in _LOGGED_BESIDE if name.rpartition("/")[2] in CONFIG_KEYS[f]), None)
+        if field is None or not len(value) or not np.all((value >= 1) & (value == np.floor(value)) & (value < 1 << 31)):
+            continue
+        changes = np.flatnonzero(np.diff(value)) + 1
+        told, first = f"{source}: column {name}", int(value[0])
+        if field == "gradient_accumulation_steps":
+            begin = np.concatenate([[0], step[changes]]).astype(np.int64)
+            schedule = Schedule(begin, np.concatenate([value[:1], value[changes]]).astype(np.int64))
+            if np.all(np.diff(begin) > 0):
+                parts.append(RunSettings(gradient_accumulation_steps=Setting(schedule, told, Trust.RECORDED)))
+        elif not len(changes):
+            parts.append(RunSettings(**{field: Setting(first, told, Trust.RECORDED)}))  # type: ignore[arg-type]
+    return merge(*parts) if parts else RunSettings()
 
 
 def _switch(mapping: Mapping[str, Any], keys: tuple[str, ...], source: str, trust: Trust) -> Setting[bool] | None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from conftest import make_run
 
 from ga_audit.joining import joined
-from ga_audit.run import Role, Source
+from ga_audit.run import Note, Role, Source
 
 
 def wandb(name, format_, path, loss, run_id="ab12cd34", **fields):
@@ -40,3 +41,37 @@ def test_names_are_the_shortest_endings_that_differ():
     paths = ("x/a/log.csv", "x/b/log.csv", "y/b/log.csv")
     pieces = [replace(r, name="log", sources=(Source("table", p),)) for r, p in zip(pieces, paths, strict=True)]
     assert names(pieces) == ["a/log", "x/b/log", "y/b/log"]
+
+
+def in_one_folder(path, format_, loss, **fields):
+    run = make_run("x", ga=8, loss=loss, **fields)
+    return replace(run, sources=(Source(format_, f"out/{path}"),))
+
+
+def numbered(run):
+    return replace(run, notes=(Note("derived-step", "the lines hold no step"),))
+
+
+@pytest.mark.parametrize(("every", "start"), [(1, 0), (5, 4), (5, 0), (10, 9)])
+def test_console_lines_without_steps_are_a_view_of_the_log_whose_losses_they_print(every, start):
+    state = in_one_folder("trainer_state.json", "trainer_state", LOSS, steps=range(10, 210, 10))
+    printed = [round(x, 2) for x in LOSS[start::every]]
+    console = numbered(in_one_folder("console.txt", "console", printed))
+    (run,) = joined([console, state], neighbours=lambda path: [])
+    first, second = run.views(Role.LOSS)
+    assert second.step.tolist() == first.step[start::every].tolist()
+    assert not run.notes
+
+
+def test_console_lines_of_another_training_stay_a_run():
+    state = in_one_folder("trainer_state.json", "trainer_state", LOSS)
+    console = numbered(in_one_folder("console.txt", "console", [4.0, 3.0, 2.0, 1.5]))
+    assert len(list(joined([console, state], neighbours=lambda path: []))) == 2
+
+
+@pytest.mark.parametrize(("printed", "runs"), [([4.0], 1), ([4.001], 1), ([32.0], 2), ([3.5], 2)])
+def test_of_one_or_two_points_the_values_must_agree(printed, runs):
+    """A factor between two logs can be told from two trainings only by more."""
+    state = in_one_folder("trainer_state.json", "trainer_state", [4.0])
+    console = in_one_folder("console.txt", "console", printed)
+    assert len(list(joined([console, state], neighbours=lambda path: []))) == runs

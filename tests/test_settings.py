@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ga_audit.run import Trust
-from ga_audit.settings import from_mapping, from_requirements, from_run_name, merge
+from ga_audit.settings import from_columns, from_mapping, from_requirements, from_run_name, merge
 
 
 def read(mapping, trust=Trust.RECORDED):
@@ -96,3 +96,30 @@ def test_what_agrees_is_no_conflict():
 def test_any_configuration_is_read_or_passed_over(mapping):
     found = read(mapping)
     assert found.ga is None or found.ga >= 1
+
+
+def test_what_a_loop_logs_beside_its_loss_is_its_setting():
+    import numpy as np
+
+    step, same = np.arange(1, 7), np.full(6, 4.0)
+    found = from_columns(
+        {
+            "train/gradient_accumulation_steps": (step, np.array([2.0, 2, 2, 8, 8, 8])), "world_size": (step, same),
+            "micro_batch_size": (step, np.array([1.0, 1, 1, 2, 2, 2])), "seed": (step, same), "lr": (step, same / 100),
+        },
+        source="table",
+    )  # fmt: skip
+    schedule = found.gradient_accumulation_steps
+    assert (schedule.value.from_step.tolist(), schedule.value.value.tolist()) == ([0, 4], [2, 8])
+    assert schedule.source == "table: column train/gradient_accumulation_steps"
+    assert found.world_size.value == 4
+    assert (found.micro_batch_size, found.seed) == (None, None)  # one that changes is none; others are not asked
+
+
+def test_a_column_that_is_no_count_is_no_setting():
+    import numpy as np
+
+    for values in ([0.0, 0.0], [1.5, 1.5], [np.nan, 1.0], [1e300, 1e300], []):
+        column = np.array(values)
+        found = from_columns({"gradient_accumulation_steps": (np.arange(len(column)), column)}, source="table")
+        assert found.gradient_accumulation_steps is None

@@ -12,7 +12,7 @@ import click
 
 from ga_audit.cli.options import errors_to_status, leave
 from ga_audit.cli.repro import whole_numbers
-from ga_audit.errors import AuditError, ExitCode
+from ga_audit.errors import ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from ga_audit.repro.bisect import Row
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="A package beside it, of this release.")
 @click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
 @click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="GA to train with.")
+@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
 @click.option("--steps", default=3, show_default=True, type=click.IntRange(1), help="Optimizer steps of a cell.")
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
 @click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Where the logs go.")
@@ -36,52 +37,43 @@ if TYPE_CHECKING:
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print releases against variants as a Markdown table.")
 @errors_to_status
 def command(
-    package: str,
-    first: str,
-    last: str,
-    variants: str | None,
-    pins: tuple[str, ...],
-    everything: bool,
-    ga: tuple[int, ...],
-    steps: int,
-    python: str,
-    out: str,
-    as_json: bool,
-    as_markdown: bool,
-) -> None:
-    r"""Install releases side by side, run the repro in each, and print what each one scales.
+    package: str, first: str, last: str, variants: str | None, pins: tuple[str, ...], everything: bool,
+    ga: tuple[int, ...], effective_batch_size: int, steps: int, python: str, out: str, as_json: bool, as_markdown: bool,
+) -> None:  # fmt: skip
+    """Install releases side by side, run the repro in each, and print what each one scales.
 
     \b
-    ga-audit bisect transformers --from 4.45.2 --to 4.48.0 --all --variants A,B
+    ga-audit bisect transformers --from 4.45.2 --to 4.48.1 --all --variants A,B
     ga-audit bisect trl --from 0.13.0 --to 0.14.0 --variants dpo,kto --with transformers==4.48.3
-    """
+    """  # noqa: D301 (\b is Click's)
     from dataclasses import asdict
 
     from ga_audit.repro import bisect
     from ga_audit.repro.packages import between, packages
 
+    if as_json and as_markdown:
+        raise click.UsageError("--json and --markdown: give one of them")
     if package not in packages():
-        raise AuditError(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
-    request = bisect.Request(package, Path(out), python, ga, steps, pins=pins)
+        raise WrongUsage(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
+    request = bisect.Request(package, Path(out), python, ga, steps, effective_batch_size, pins=pins)
+    releases, names = between(first, last, package), _names(variants, packages()[package])
     bisect.check(request)
-    releases = between(first, last, package)
-    rows: list[Row] = []
-
-    names = _names(variants, packages()[package])
 
     def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
         click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
         return bisect.measure(request, release, wanted)
 
-    def row_of(variant: str) -> Callable[[str], Row]:
-        return lambda release: measured(release, (variant,))[0]
+    def one_of(name: str) -> Callable[[str], Row]:
+        return lambda release: measured(release, (name,))[0]
 
-    if everything:
-        for release in releases:
-            rows += measured(release, names)
-    else:
-        for variant in names:
-            rows += bisect.search(releases, row_of(variant))
+    try:
+        if everything:
+            rows = [row for release in releases for row in measured(release, names)]
+        else:
+            rows = [row for name in names for row in bisect.search(releases, one_of(name))]
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was measured is kept: the same command goes on", err=True)
+        leave(ExitCode.UNDECIDED)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
@@ -100,5 +92,5 @@ def _names(text: str | None, package: Package) -> tuple[str, ...]:
         return tuple(name for name in engine.variants if name not in engine.variant_needs)
     names, known = tuple(part.strip() for part in text.split(",")), (*engine.variants, *engine.models)
     if unknown := [name for name in names if name not in known]:
-        raise AuditError(f"there is no variant {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
+        raise WrongUsage(f"there is no variant {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
     return names

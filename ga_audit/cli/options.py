@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from ga_audit.errors import AuditError, ExitCode
+from ga_audit.errors import AuditError, ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from ga_audit.run import Schedule
@@ -34,12 +34,15 @@ def _plain(text: str) -> str:
 
 
 def errors_to_status(function: F) -> F:
-    """Turn an AuditError that reaches the command line into a message and status 3."""
+    """Turn an AuditError that reaches the command line into a message and status 3, a WrongUsage into status 2."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except WrongUsage as error:
+            show_error(error)
+            leave(ExitCode.USAGE)
         except AuditError as error:
             show_error(error)
             leave(ExitCode.UNDECIDED)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ga_audit.finding import Audit, Diagnosis
     from ga_audit.pipeline import Options
 
-_TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.issue has them; it loads more than Click
+TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.issue has them; it loads more than Click
 
 
 @click.command(name="report", epilog="Exit status: 0 written; 2 usage; 3 nothing to report, or not written.")
 @reading_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report"), show_default=True, metavar="DIR",
               help="Directory of the report.")  # fmt: skip
-@click.option("--template", type=click.Choice(_TEMPLATES), default="transformers", show_default=True,
+@click.option("--template", type=click.Choice(TEMPLATES), default="transformers", show_default=True,
               help="Bug-report form that issue.md follows.")  # fmt: skip
 @click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories, hosts and entities.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit import naming
+from ga_audit import naming, settings
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Target
-from ga_audit.run import Note, Role, Series
+from ga_audit.run import Note, Role, RunSettings, Series
 from ga_audit.stats.arrays import median
 
 STEP_KEYS = (
@@ -62,6 +62,15 @@ class Rows:
             self.unread[name] += 1
         else:
             self.points[name].append(step, number)
+
+    def settings(self) -> RunSettings:
+        """What the rows say of the training beside its loss: GA, micro-batch, ranks."""
+        columns = {
+            name: (np.array(points.step, np.int64), np.array(points.value, np.float64))
+            for name, points in self.points.items()
+            if naming.role_of(name) is None
+        }
+        return settings.from_columns(columns, source=self.sink)
 
     def series(self, target: Target, window: int | None = None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
         """The series that have a role, and notes on those that have none.

@@ -136,7 +136,7 @@ def _run_of_rows(target: Target, found: Sequence[Mapping[str, Any]], notes: Sequ
     series, left = rows.series(target)
     need_series(series, target.path, left)
     return Run(
-        target.path, target.file.stem if target.path != "-" else "standard input", target.path, RunSettings(), series,
+        target.path, target.file.stem if target.path != "-" else "standard input", target.path, rows.settings(), series,
         (Source(SINK, target.path),), notes=tuple(notes), left_out=left, corrected_by=made or None,
     )  # fmt: skip
 
@@ -229,7 +229,7 @@ def _run_of_columns(
     need_series(series, target.path, left)
     made = f"ga-audit ({PROVENANCE} column)" if PROVENANCE in columns else None
     return Run(
-        f"{target.path}#{name}", name, f"{target.path}#{name}", RunSettings(), series, (Source(SINK, target.path),),
+        f"{target.path}#{name}", name, f"{target.path}#{name}", found.settings(), series, (Source(SINK, target.path),),
         notes=tuple(notes), left_out=left, corrected_by=made,
     )  # fmt: skip
 

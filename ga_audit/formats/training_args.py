@@ -80,8 +80,9 @@ def _fields(pickled: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def keep(key: Any, value: Any) -> None:
-        if isinstance(key, str) and value is not _UNKNOWN and value is not _MARK:
-            found.setdefault(key, value)
+        # DeepSpeed's configuration is pickled inside and has names in common, mostly with "auto" for "as the arguments say"
+        if isinstance(key, str) and value is not _UNKNOWN and value is not _MARK and found.get(key, "auto") == "auto":
+            found[key] = value
 
     argument: Any
     for opcode, argument, _ in pickletools.genops(pickled):

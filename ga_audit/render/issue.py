@@ -100,6 +100,9 @@ def _oldest(releases: str) -> tuple[int, ...]:
 
 
 def _reproduction(report: _Report) -> Iterator[str]:
+    if " --script " in (command := report.audit.command or ""):
+        yield from ("The runs were started, at each GA, by:", "", "```bash", command, "```")
+        return
     yield "The real gradient, measured on the same releases against the gradient of the whole batch, with the same settings:"
     yield ""
     yield "```bash"

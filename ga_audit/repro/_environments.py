@@ -136,6 +136,13 @@ def _run(argv: list[str], failure: str, *, check: bool = True) -> subprocess.Com
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineFailed(f"{failure}: {error}") from error
     if check and done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise EngineFailed(f"{failure}: {' '.join(lines[-2:])[:300]}")
+        raise EngineFailed(f"{failure}: {_reason(done.stderr or done.stdout)}")
     return done
+
+
+def _reason(said: str) -> str:
+    """What an installer said at last; of a release that is not there, only that."""
+    if found := re.search(r"(?:No matching distribution found for|there is no version of) (\S+)", said):
+        return f"there is no release {found[1].rstrip('.')} for this Python"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return " ".join(lines[-2:])[:300]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from ga_audit.errors import AuditError, EngineFailed
+from ga_audit.errors import AuditError, EngineFailed, WrongUsage
 from ga_audit.repro import installed, judge, matrix, situations, truth
 from ga_audit.repro._environments import prepare
 from ga_audit.repro.engine import engines
@@ -56,13 +56,22 @@ class Request:
 
 
 def check(request: Request) -> None:
-    """Say in one line what every release would lack.
+    """Say in one line what would break for every release, before any is installed.
 
     Raises
     ------
+    WrongUsage
+        the effective batch cannot be divided, a pin cannot be meant so, the output cannot be written.
     EngineFailed
         the interpreter cannot be run, or has no torch to share.
     """
+    matrix.plan_cells(request.out, request.ga, (1,), request.effective_batch_size)
+    requirements(request.package, "0", request.pins)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot write there: {error.strerror}"
+        raise WrongUsage(message, where=str(request.out), remedy="Give a writable folder with --out.") from error
     if gone := installed.missing(("torch",), request.torch_python):
         remedy = f"Install: {installed.install(gone)}"
         raise EngineFailed("the interpreter has no torch", where=request.torch_python, remedy=remedy)
@@ -97,9 +106,12 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
         found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
     except AuditError as error:
         return Row(request.package, release, variant, failure=error.message)
-    loss, norm, gradient = (None if e is None else round(e, 4) for e in (found.loss, found.grad_norm, found.gradient))
+    scales = (found.on_loss, found.on_grad_norm, found.on_gradient)
+    # measured at one GA, an exponent is what the factor would be as its power
+    loss, norm, gradient = (None if e is None else round(e, 4) + 0.0 for e, _ in map(found.exponents, scales))
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
-    cosine, rest = (None if e is None else round(e, 4) for e in (found.cosine, found.on_gradient.rest))
+    left = found.on_gradient.rest if len(found.gas) > 1 else None
+    cosine, rest = (None if e is None else round(e, 4) for e in (found.cosine, left))
     row = Row(
         request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine, rest=rest
     )
@@ -195,7 +207,21 @@ def table(rows: Sequence[Row], releases: Sequence[str] = ()) -> str:
         said = row.failure or f"{row.verdict:<12}  {', '.join(row.bugs) or '-'}"
         said += f"  {', '.join(more)}" if (more := _besides(row)) else ""
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
-    return "\n".join([*lines, *changes(rows, releases), *notes(rows)])
+    if any(row.rest is not None and abs(row.rest - 1) > FACTOR_SAID for row in rows):
+        lines.append("x0.93: a factor of the real gradient at every GA, which no power of GA explains")
+    return "\n".join([*lines, *(changes(rows, releases) or _ends_alike(rows, releases)), *notes(rows)])
+
+
+def _ends_alike(rows: Sequence[Row], releases: Sequence[str]) -> Iterator[str]:
+    """What a search that found both ends alike has not asked."""
+    for variant in dict.fromkeys(row.variant for row in rows):
+        asked = [row for row in rows if row.variant == variant]
+        measured = [row for row in asked if row.is_measured]
+        if len(measured) > 1 and (unasked := _between(measured[0].release, measured[-1].release, releases, asked)):
+            yield (
+                f"{variant}: {measured[0].verdict} in {measured[0].release} and in {measured[-1].release}; {len(unasked)} "
+                "releases between them were not measured (--all measures them)"
+            )
 
 
 def grid(rows: Sequence[Row]) -> str:
@@ -208,6 +234,11 @@ def grid(rows: Sequence[Row]) -> str:
                        for p in r.beside if r.package != "transformers" and p.startswith("transformers==")), "")  # fmt: skip
         lines.append(f"| {release}{beside} | {' | '.join(cells.get(name, '') for name in variants)} |")
     lines += ["", *said] if (said := notes(rows)) else []
+    broken: dict[str, list[str]] = {}
+    for row in rows:
+        if row.failure:
+            broken.setdefault(row.failure, []).append(f"{row.release} {row.variant}")
+    lines += ["", *(f"Not measured: {', '.join(names)}: {why}" for why, names in broken.items())] if broken else []
     return "\n".join(lines)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ga_audit import settings
 from ga_audit.bugs import catalogue
-from ga_audit.finding import HEALTHY, Audit, BugMatch, Diagnosis, Reach
+from ga_audit.diagnosis import MEASURED, Settled, diagnose_group
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Audit, BugMatch, Diagnosis, Evidence, Reach, Verdict
+from ga_audit.grouping import group
 from ga_audit.repro import situations
 from ga_audit.repro.judge import Judgement, Scale, is_about
 from ga_audit.repro.tables import sentences
+from ga_audit.repro.truth import is_uneven
 from ga_audit.run import Note, Role, Run, RunSettings, Setting, Trust
 
+_IMPOSSIBLE = -60.0  # nats: what was measured to be otherwise
 _REACH = {
     "healthy": Reach.NONE, "logging only": Reach.LOG_ONLY, "gradients": Reach.GRADIENTS,
     "gradients at some steps": Reach.GRADIENTS,
@@ -19,9 +24,9 @@ _REACH = {
 
 
 def with_truth(audit: Audit, found: Judgement, *, variant: str = "", command: str | None = None) -> Audit:
-    """The audit whose reasons begin with the measurement, and whose reach, releases and known bugs are the measured ones.
+    """The audit with the measurement as its strongest evidence: verdict, reach, findings, releases, known bugs, advice.
 
-    The verdict stays that of the logs: where the two do not agree, or the logs leave something open, a note says so.
+    Where the logs alone say otherwise, or leave something open, a note says so.
 
     Parameters
     ----------
@@ -43,9 +48,8 @@ def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
     )))  # fmt: skip
     told = {Reach.LOG_ONLY: "only the log", Reach.GRADIENTS: "the gradients too", Reach.NONE: "nothing"}
     measured, some_steps = _REACH[found.verdict], any(note.code == "short-steps" for note in diagnosis.notes)
-    shared = found.verdict != "healthy" and not some_steps and not any(
-        scale.grows for scale in (found.on_loss, found.on_grad_norm, found.on_gradient)
-    )  # fmt: skip
+    scales = (found.on_loss, found.on_grad_norm, found.on_gradient)
+    shared = any(scale.rest is not None and is_uneven(scale.rest) for scale in scales) and not some_steps
     if not against and diagnosis.reach in told and diagnosis.reach is not measured and not some_steps and not shared:
         against = [f"affected by the logs: {told[diagnosis.reach]}, measured: {told[measured]}"]
     if against:
@@ -82,19 +86,52 @@ def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
     if found.verdict == "not measured":
         note = Note("not-measured", "the real gradient was not measured in every cell: these are the logs alone")
         return replace(diagnosis, notes=(*diagnosis.notes, note))
+    members = next(iter(group(diagnosis.runs)))
+    verdict = Verdict.HEALTHY if found.verdict == "healthy" else Verdict.SCALED
+    settled = Settled(verdict, _REACH[found.verdict], f"Measured: {_IN_WORDS[found.verdict]}.")
+    told = diagnose_group(members, (*_measured(members.runs, found), *diagnosis.evidence, *diagnosis.silences), settled)
     bugs = _bugs(found, variant)
-    # what `repro` would settle is settled
-    steps = [step for step in diagnosis.next_steps if "ga-audit repro" not in step]
+    # what `repro` would settle is settled; without a finding there is nothing to divide by
+    steps = [
+        step
+        for step in told.next_steps
+        if "ga-audit repro" not in step and (told.findings or "ga-audit fix" not in step)
+    ]
     steps = [f"{bug.bug}: {bug.fix}" for bug in bugs if f"{bug.bug}: {bug.fix}" not in steps] + steps
     return replace(
-        diagnosis,
-        runs=tuple(_with_packages(run, found) for run in diagnosis.runs),
-        reach=_REACH[found.verdict],
+        told,
+        runs=tuple(_with_packages(run, found) for run in told.runs),
         reasons=(f"Measured: {found.verdict}.", *sentences(found), *diagnosis.reasons),
         bugs=bugs,
         next_steps=tuple(steps),
-        notes=(*diagnosis.notes, *comparison(diagnosis, found)),
+        notes=(*(note for note in diagnosis.notes if note.code != "common-factor"), *comparison(diagnosis, found)),
     )
+
+
+_IN_WORDS = {
+    "healthy": "nothing is mis-scaled", "logging only": "only what is logged is mis-scaled, the gradients are right",
+    "gradients": "the gradients themselves are mis-scaled",
+    "gradients at some steps": "the gradients are right but for some steps",
+}  # fmt: skip
+
+
+def _measured(runs: Sequence[Run], found: Judgement) -> Iterator[Evidence]:
+    """The logged loss and grad_norm against those of the whole batch, as evidence that decides."""
+    for role, scale, name in ((Role.LOSS, found.on_loss, "loss"), (Role.GRAD_NORM, found.on_grad_norm, "grad_norm")):
+        if not scale.ratios:
+            continue
+        on_ga, on_world = found.exponents(scale)
+        pairs = {h: ((on_ga, h.ga), (on_world, h.world)) for h in NAMED}
+        fitting = [h for h, p in pairs.items() if all(e is None or is_about(e, wanted) for e, wanted in p)]
+        known = scale.rest is not None or not scale.is_off
+        likelihood = {h: 0.0 if known and h in fitting else _IMPOSSIBLE for h in NAMED}
+        likelihood[OTHER] = _IMPOSSIBLE if known and fitting else 0.0
+        base = likelihood[HEALTHY]
+        told = ", ".join(f"x{getattr(c, name):.3f} at {c.name}" for c in found.cells if getattr(c, name) is not None)
+        yield Evidence(
+            MEASURED, role, tuple(run.id for run in runs), {h: value - base for h, value in likelihood.items()},
+            f"measured: the logged {name} is {told}, against that of the whole batch", "truth.json",
+        )  # fmt: skip
 
 
 def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ga_audit.errors import AuditError, EngineFailed
+from ga_audit.errors import WrongUsage
 
 SCRIPTS = Path(__file__).parent / "engines"
 USER_COMMAND = "script"  # the engine that is the user's own command
@@ -33,7 +33,9 @@ class Engine:
     variants: tuple[str, ...] = ()  # the first is the default
     models: Mapping[str, str] = field(default_factory=dict)  # stock model family -> its class
     variant_needs: Mapping[str, str] = field(default_factory=dict)  # variant -> importable package
-    options: frozenset[str] = frozenset()  # of the script, without the dashes
+    options: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # without the dashes -> choices, () for any value
     digest: str = ""  # of the script and its helpers: another one measures otherwise
 
 
@@ -49,11 +51,11 @@ def engine_named(name: str) -> Engine:
 
     Raises
     ------
-    EngineFailed
+    WrongUsage
         there is none.
     """
     if name not in engines():
-        raise EngineFailed(
+        raise WrongUsage(
             f"there is no engine {name!r}", remedy=f"Choose one of: {', '.join([*engines(), USER_COMMAND])}."
         )
     return engines()[name]
@@ -64,7 +66,7 @@ def chosen(option: str, text: str | None, *, engine: str = "transformers") -> li
 
     Raises
     ------
-    AuditError
+    WrongUsage
         there is no such name.
     """
     if text is None or engine == USER_COMMAND:
@@ -72,7 +74,7 @@ def chosen(option: str, text: str | None, *, engine: str = "transformers") -> li
     known = {"model": tuple(engine_named(engine).models), "variant": engine_named(engine).variants}[option]
     names = tuple(name.strip() for name in text.split(",")) if text != "all" or not known else known
     if known and (unknown := [name for name in names if name not in known]):
-        raise AuditError(f"there is no {option} {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
+        raise WrongUsage(f"there is no {option} {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
     return [(name, {option: name}) for name in names]
 
 
@@ -89,7 +91,7 @@ def _read(script: Path) -> Engine:
     return Engine(
         literal("ENGINE", script.stem), script, tuple(literal("NEEDS", ())), tuple(literal("PRELOAD", ())),
         _keys(said.get("VARIANTS")), _first_words(said.get("FAMILIES")), literal("VARIANT_NEEDS", {}),
-        frozenset(option for tree in trees for option in _options(tree)),
+        {name: values for tree in trees for name, values in _options(tree, said)},
         hashlib.sha256("".join(texts).encode()).hexdigest()[:12],
     )  # fmt: skip
 
@@ -126,9 +128,21 @@ def _first_words(value: ast.expr | None) -> dict[str, str]:
     return found
 
 
-def _options(tree: ast.Module) -> Iterator[str]:
+def _options(tree: ast.Module, said: Mapping[str, ast.expr]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and str(first.value).startswith("--"):
-                yield str(first.value)[2:]
+                choices = next((k.value for k in node.keywords if k.arg == "choices"), None)
+                yield str(first.value)[2:], _choices(choices, said)
+
+
+def _choices(value: ast.expr | None, said: Mapping[str, ast.expr]) -> tuple[str, ...]:
+    """Of a literal, or of `sorted(NAME)` with the name of a dictionary."""
+    if isinstance(value, ast.Tuple):
+        return tuple(str(ast.literal_eval(element)) for element in value.elts)
+    if isinstance(value, ast.Call) and value.args:
+        named = value.args[0]
+        name = named.id if isinstance(named, ast.Name) else named.attr if isinstance(named, ast.Attribute) else ""
+        return _keys(said.get(name))
+    return ()

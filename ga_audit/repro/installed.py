@@ -75,9 +75,10 @@ print(json.dumps(found))
 def _run_for_json(code: str, python: str, words: Sequence[str]) -> dict[str, str]:
     try:
         done = subprocess.run([python, "-c", code, *words], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise EngineFailed(f"the interpreter cannot be run: {error}", where=python) from error
-    found: dict[str, str] = json.loads(done.stdout)
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        remedy = "Give --python an interpreter, such as VENV/bin/python."
+        raise EngineFailed("cannot be run as a Python interpreter", where=python, remedy=remedy) from error
     return found
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
-from ga_audit.repro.engine import SCRIPTS, USER_COMMAND, engine_named
+from ga_audit.errors import EngineFailed, RefusedToOverwrite, WrongUsage
+from ga_audit.repro.engine import SCRIPTS, USER_COMMAND, engine_named, engines
 
 if TYPE_CHECKING:
     from ga_audit.repro.matrix import Cell, Plan
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 PLAN = "cell.json"
 CONSOLE = "console.txt"
 RUNNER = SCRIPTS / "_cells.py"
+_GROUPS = os.name == "posix"  # a process of its own group can be ended with what it has started
 
 
 def argv(plan: Plan, cell: Cell) -> list[str]:
@@ -31,8 +34,8 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
 
     Raises
     ------
-    AuditError
-        the engine has no such option; the user's command lacks a place for GA or the output.
+    WrongUsage
+        the engine has no such option or choice; the user's command lacks a place for GA or the output.
     """
     micro = plan.effective_batch_size // (cell.ga * cell.world_size)
     if plan.engine == USER_COMMAND:
@@ -46,8 +49,7 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
         given["world-size"] = cell.world_size
     if cell == plan.cells[0] and "benchmark" in known:  # what the device can do is measured once for the matrix
         given["benchmark"] = True
-    if unknown := sorted(set(given) - known):
-        raise AuditError(f"the engine {plan.engine!r} has no option --{unknown[0]}")
+    _check(plan.engine, given)
     command = [plan.python]
     if cell.world_size > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.world_size}"]
@@ -62,14 +64,29 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
     return command
 
 
+def _check(engine: str, given: Mapping[str, object]) -> None:
+    """Each option must be one that the engine has, with a value that it takes."""
+    known = engine_named(engine).options
+    for name, value in given.items():
+        if name not in known:
+            others = [other.name for other in engines().values() if name in other.options]
+            remedy = f"These engines have it: {', '.join(others)}." if others else None
+            raise WrongUsage(f"the engine {engine!r} has no option --{name}", remedy=remedy)
+        wrong = [
+            v for v in (value if isinstance(value, tuple) else (value,)) if known[name] and str(v) not in known[name]
+        ]
+        if wrong:
+            raise WrongUsage(f"--{name} {wrong[0]}: there is none", remedy=f"Choose of: {', '.join(known[name])}.")
+
+
 def _user_command(script: str, cell: Cell, micro: int) -> list[str]:
     if "{gradient_accumulation_steps}" not in script or "{output_dir}" not in script:
-        raise AuditError(
+        raise WrongUsage(
             "the command has no place for {gradient_accumulation_steps} and {output_dir}",
             remedy="Write both, and {micro_batch_size}, where your command takes them.",
         )
     if cell.world_size > 1 and "{world_size}" not in script:
-        raise AuditError(
+        raise WrongUsage(
             f"the command has no place for the {cell.world_size} ranks of --world-size",
             remedy="Write e.g. torchrun --nproc_per_node {world_size} train.py ...",
         )
@@ -80,11 +97,15 @@ def _user_command(script: str, cell: Cell, micro: int) -> list[str]:
     try:
         words = shlex.split(script, posix=os.name != "nt")  # a backslash of a Windows path is no escape
     except ValueError as error:
-        raise AuditError(f"the command cannot be split into words: {error}", remedy="Close its quotes.") from error
+        raise WrongUsage(f"the command cannot be split into words: {error}", remedy="Close its quotes.") from error
     if os.name == "nt":
         words = [word.strip('"') for word in words]
     for name, value in values.items():
         words = [word.replace(name, value) for word in words]
+    if unknown := [found for word in words for found in re.findall(r"(?<!\$)\{[a-z_]+\}", word)]:
+        raise WrongUsage(
+            f"{unknown[0]} in the command is no place for anything", remedy=f"There are {', '.join(values)}."
+        )
     return words
 
 
@@ -109,8 +130,8 @@ def _forkable(plan: Plan, cell: Cell) -> bool:
 
 
 def _alike(first: tuple[Plan, Cell], other: tuple[Plan, Cell]) -> bool:
-    key = (first[0].python, first[0].engine, first[0].environment)
-    return _forkable(*other) and key == (other[0].python, other[0].engine, other[0].environment)
+    key = (first[0].python, first[0].engine)
+    return _forkable(*other) and key == (other[0].python, other[0].engine)
 
 
 def _begin(plan: Plan, cell: Cell) -> Path:
@@ -122,8 +143,10 @@ def _begin(plan: Plan, cell: Cell) -> Path:
     ------
     RefusedToOverwrite
         the folder holds what no cell has left.
+    WrongUsage
+        the folder cannot be made or written.
     """
-    if cell.out.exists() and any(cell.out.iterdir()):
+    if is_used(cell):
         if not (cell.out / CONSOLE).is_file():
             raise RefusedToOverwrite(
                 "it holds other files than a cell's", where=str(cell.out), remedy="Give another --out."
@@ -133,22 +156,31 @@ def _begin(plan: Plan, cell: Cell) -> Path:
             cell.out.rename(next(place for place in aside if not place.exists()))
         else:
             shutil.rmtree(cell.out)
-    cell.out.mkdir(parents=True, exist_ok=True)
+    try:
+        cell.out.mkdir(parents=True, exist_ok=True)
+        (cell.out / CONSOLE).touch()
+    except OSError as error:
+        message = f"cannot write there: {error.strerror}"
+        raise WrongUsage(message, where=str(cell.out), remedy="Give a writable folder with --out.") from error
     return cell.out / CONSOLE
+
+
+def is_used(cell: Cell) -> bool:
+    """Whether the cell's folder holds more than the console of a command that was refused."""
+    return cell.out.is_dir() and any(path.name != CONSOLE for path in cell.out.iterdir())
 
 
 def _finish(plan: Plan, cell: Cell) -> None:
     (cell.out / PLAN).write_text(json.dumps(plan.identity(cell), indent=1), "utf-8")
 
 
-def _environment(plan: Plan) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "WANDB_MODE": "offline",
         "DO_NOT_TRACK": "1",
-        **dict(plan.environment),
     }
 
 
@@ -157,13 +189,19 @@ def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
         command, console = argv(plan, cell), _begin(plan, cell)
         with console.open("wb") as stream:
             try:
-                child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=_environment(plan))
+                child = subprocess.Popen(
+                    command, stdout=stream, stderr=subprocess.STDOUT, env=_environment(), start_new_session=_GROUPS
+                )
             except OSError as error:
-                raise EngineFailed(f"cannot be started: {error}", where=command[0]) from error
+                remedy = "It is started without a shell; for one, write bash -c '...'." if plan.script else None
+                raise EngineFailed(f"cannot be started: {error.strerror}", where=command[0], remedy=remedy) from error
             try:
                 status = child.wait(plan.timeout)
             except subprocess.TimeoutExpired:
-                raise EngineFailed(f"not finished after {plan.timeout:.0f} s", where=str(console)) from None
+                remedy = "Give it longer with --timeout SECONDS."
+                raise EngineFailed(
+                    f"not finished after {plan.timeout:.0f} s", where=str(console), remedy=remedy
+                ) from None
             finally:
                 _end(child)
         if status:
@@ -183,10 +221,11 @@ def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]
     with tempfile.TemporaryFile() as said:  # by the process itself; each cell has its own console
         try:
             child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=_environment(plan)
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=_environment(),
+                start_new_session=_GROUPS,
+            )  # fmt: skip
         except OSError as error:
-            raise EngineFailed(f"cannot be started: {error}", where=command[0]) from error
+            raise EngineFailed(f"cannot be started: {error.strerror}", where=command[0]) from error
         assert child.stdin
         assert child.stdout
         # from a thread: the list may be longer than a pipe holds while the child still imports
@@ -221,13 +260,18 @@ def _feed(stream: IO[str], text: str) -> None:
 
 
 def _end(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """Interrupted or too slow: ours, so ours to end."""
-    if child.poll() is None:
-        child.terminate()
-        try:
+    """Interrupted or too slow: ours, so ours to end, with all that it has started."""
+    if child.poll() is not None:
+        return
+    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        with contextlib.suppress(ProcessLookupError):
+            if _GROUPS:
+                os.killpg(child.pid, number)
+            else:
+                child.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
+            return
 
 
 def last_line(cell: Cell, status: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
+from ga_audit.errors import EngineFailed, RefusedToOverwrite, WrongUsage
 from ga_audit.repro import installed, launch
 from ga_audit.repro.engine import USER_COMMAND
 
@@ -33,9 +33,8 @@ class Plan:
     options: Mapping[str, object] = field(default_factory=dict)  # of the engine: {"steps": 20, "variant": "B"}
     python: str = sys.executable
     script: str | None = None  # the user's command, for the engine `script`
-    timeout: float = 1800.0  # seconds for one cell
+    timeout: float | None = 1800.0  # seconds for one cell; None: as long as it takes
     name: str = ""  # what tells it from the other plans: "t5-seq2seq"
-    environment: tuple[tuple[str, str], ...] = ()
     stack: Mapping[str, str] = field(default_factory=dict)  # what trains: releases, and the engine's own script
 
     def identity(self, cell: Cell) -> dict[str, object]:
@@ -63,14 +62,14 @@ def plan_cells(out: Path, ga: Iterable[int], world_sizes: Iterable[int], effecti
 
     Raises
     ------
-    AuditError
+    WrongUsage
         the effective batch cannot be divided.
     """
     cells = []
     for world in dict.fromkeys(world_sizes):
         for steps in dict.fromkeys(ga):
             if steps < 1 or world < 1 or effective_batch_size % (steps * world):
-                raise AuditError(
+                raise WrongUsage(
                     f"an effective batch of {effective_batch_size} is no multiple of GA {steps} x world size {world}",
                     remedy=f"Give --effective-batch-size a multiple of {max(1, steps) * max(1, world)}.",
                 )
@@ -108,7 +107,7 @@ def run(
     stacks = {key: installed.releases(*key) for key in dict.fromkeys((plan.engine, plan.python) for plan in plans)}
     plans = tuple(replace(plan, stack=stacks[plan.engine, plan.python]) for plan in plans)
     jobs = [(plan, cell) for plan in plans for cell in plan.cells]
-    if not resume and (old := [c.out for _, c in jobs if c.out.exists() and any(c.out.iterdir())]):
+    if not resume and (old := [cell.out for _, cell in jobs if launch.is_used(cell)]):
         raise RefusedToOverwrite("the output exists", where=str(old[0]), remedy="Give --resume, or another --out.")
     todo = [(plan, cell) for plan, cell in jobs if not (resume and is_finished(plan, cell))]
     for engine, python in dict.fromkeys((plan.engine, plan.python) for plan, _ in todo):

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from ga_audit.errors import AuditError
+from ga_audit.errors import WrongUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +63,19 @@ def between(first: str, last: str, package: str = "transformers") -> tuple[str, 
 
     Raises
     ------
-    AuditError
+    WrongUsage
         an end is no release, or the first is newer than the last.
     """
     try:
         low, high = Version(first), Version(last)
     except InvalidVersion as error:
-        raise AuditError(f"{error}", remedy="Give releases such as 4.45.2.") from error
+        raise WrongUsage(f"{error}", remedy="Give releases such as 4.45.2.") from error
     if low > high:
-        raise AuditError(f"--from {first} is newer than --to {last}")
-    known = packages()[package].releases
-    return tuple(sorted({first, last, *(r for r in known if low <= Version(r) <= high)}, key=Version))
+        raise WrongUsage(f"--from {first} is newer than --to {last}", remedy="Give the older one first.")
+    known = {Version(text): text for text in packages()[package].releases}
+    asked = {low: known.get(low, first), high: known.get(high, last)}  # 4.48 is 4.48.0
+    found = {**asked, **{version: text for version, text in known.items() if low <= version <= high}}
+    return tuple(found[version] for version in sorted(found))
 
 
 def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[str, ...]:
@@ -80,11 +83,15 @@ def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[
 
     Raises
     ------
-    AuditError
-        a pin is not PACKAGE==RELEASE.
+    WrongUsage
+        a pin is not PACKAGE==RELEASE, or it pins the package itself.
     """
     if bad := [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)]:
-        raise AuditError(f"{bad[0]!r} is not PACKAGE==RELEASE", remedy="Write e.g. --with transformers==4.49.0.")
+        raise WrongUsage(f"{bad[0]!r} is not PACKAGE==RELEASE", remedy="Write e.g. --with transformers==4.49.0.")
+    if itself := [pin for pin in pins if canonicalize_name(pin.partition("==")[0]) == canonicalize_name(package)]:
+        raise WrongUsage(
+            f"--with {itself[0]} would replace the releases that are measured", remedy="Give it with --from and --to."
+        )
     known = packages()
     chosen = {package: release, **known[package].beside_of(release)}
     chosen |= {name: value for name, _, value in (pin.partition("==") for pin in pins)}

@@ -21,33 +21,46 @@ def table(judgement: Judgement) -> str:
     ranks = any(cell.world_size > 1 for cell in cells)
     head = f"{'GA':>4}  {'ranks':>5}  " if ranks else f"{'GA':>4}  "
     head += "logged loss  logged grad_norm  real gradient  cosine  clipped steps  parameters differ  held-out loss"
-    trained = [f"trained: {text}"] if (text := str(judgement.training)) else []
-    lines = [*trained, head, *(_cell(cell, cells[0], ranks) for cell in cells), *_exponents(judgement)]
-    for cell in cells:
+    lines = [f"trained: {text}"] if (text := str(judgement.training)) else []
+    lines += [head, *(_cell(cell, cells[0], ranks) for cell in cells)]
+    if len(judgement.gas) > 1:
+        lines.append(_on("GA", {name: scale.ga for name, scale in _by_name(judgement).items()}))
+    return "\n".join([*lines, *_details(judgement), *_throughput(cells), f"verdict: {judgement.verdict}"])
+
+
+def _on(driver: str, exponents: Mapping[str, float | None]) -> str:
+    return f"exponent on {driver}: {', '.join(f'{name} {_exponent(value)}' for name, value in exponents.items())}"
+
+
+def _details(judgement: Judgement) -> Iterator[str]:
+    """What exponents on GA do not say: ranks, what no power describes, factors, odd steps, what else must be known."""
+    scales = _by_name(judgement)
+    if len(judgement.world_sizes) > 1:
+        yield _on("world size", {name: scale.world for name, scale in scales.items()})
+    if odd := [name for name, scale in scales.items() if scale.ratios and scale.rest is None]:
+        yield f"no power of GA and of world size describes the factors of {' and '.join(odd)}"
+    if line := common_factor(judgement):
+        yield line
+    yield from _odd_lines(judgement)
+    for cell in judgement.cells:
+        if cell.diverged:
+            yield f"{cell.name}: the training diverged at {cell.diverged} of {cell.n_measured} measured steps"
+    yield from (f"note: {note}" for note in judgement.notes)
+
+
+def _odd_lines(judgement: Judgement) -> Iterator[str]:
+    """Steps and cells whose gradient is not what a factor describes."""
+    for cell in judgement.cells:
         if cell.odd_steps:
             shown = ", ".join(map(_odd, cell.odd_steps[:4]))
-            lines.append(f"{cell.name}: real gradient at {shown}{' ...' if len(cell.odd_steps) > 4 else ''}")
-    lines += [line for cell in cells if (line := _astray(cell))]
-    lines += [f"note: {note}" for note in judgement.notes]
-    return "\n".join([*lines, *_throughput(cells), f"verdict: {judgement.verdict}"])
+            yield f"{cell.name}: real gradient at {shown}{' ...' if len(cell.odd_steps) > 4 else ''}"
+        if line := _astray(cell):
+            yield line
 
 
 def _odd(step: OddStep) -> str:
     ratio = f"x{step.ratio:.3f}" if math.isfinite(step.ratio) else "not a number, where that of the whole batch is one"
     return f"step {step.step} {ratio}" + (f" (cosine {_number(step.cosine)})" if is_astray(step.cosine) else "")
-
-
-def _exponents(judgement: Judgement) -> Iterator[str]:
-    """Powers of GA and of world size, and the factor that they leave in every cell."""
-    scales = _by_name(judgement)
-    if len(judgement.gas) > 1:
-        yield f"exponent on GA: {', '.join(f'{name} {_exponent(s.ga)}' for name, s in scales.items())}"
-    if len(judgement.world_sizes) > 1:
-        yield f"exponent on world size: {', '.join(f'{name} {_exponent(s.world)}' for name, s in scales.items())}"
-    if odd := [name for name, s in scales.items() if s.ratios and s.rest is None]:
-        yield f"no power of GA and of world size describes the factors of {' and '.join(odd)}"
-    if line := common_factor(judgement):
-        yield line
 
 
 def common_factor(judgement: Judgement) -> str:
@@ -134,9 +147,11 @@ def summary(
     """
     wide = max(len(name) for name in judgements)
     broad = max([7, *(len(found.verdict) for found in judgements.values() if not isinstance(found, str))])
+    first = next((found for found in judgements.values() if not isinstance(found, str)), None)
+    gas = " / ".join(str(cell.ga) for cell in _ends(first)) if first else ""
     lines = [
         f"{'':<{wide}}  {'loss':>6}  {'norm':>6}  {'grad':>6}  clipped at GA  parameters  held-out  {'verdict':<{broad}}  logs",
-        f"{'':<{wide}}  {'exponents on GA':^22}  {_ends(judgements):>13}      differ  loss      {'':<{broad}}  alone",
+        f"{'':<{wide}}  {'exponents on GA':^22}  {gas:>13}      differ  loss      {'':<{broad}}  alone",
     ]
     for name, found in judgements.items():
         if isinstance(found, str):
@@ -145,29 +160,26 @@ def summary(
         exponents = "  ".join(
             f"{_exponent(e.ga, 2):>6}" for e in (found.on_loss, found.on_grad_norm, found.on_gradient)
         )
-        first, last = found.cells[0], found.cells[-1]
-        clipped = f"{_percent(first.clipped)} / {_percent(last.clipped)}"
+        clipped = " / ".join(_percent(cell.clipped) for cell in _ends(found))
         lines.append(
             f"{name:<{wide}}  {exponents}  {clipped:>13}  {_percent(found.parameters_differ):>10}  "
             f"{_signed(found.held_out_loss_differs):>8}  {found.verdict:<{broad}}  {_of_logs(logs.get(name, ()))}"
         )
-    lines += [
-        f"{name}: {line}"
-        for name, found in judgements.items()
-        if not isinstance(found, str) and (line := common_factor(found))
-    ]
+    judged = {name: found for name, found in judgements.items() if not isinstance(found, str)}
+    lines += [f"{name}: {line}" for name, found in judged.items() for line in _details(found)]
     lines += [
         f"{name}: {note.message}" for name, notes in logs.items() for note in notes if _of_logs([note]) == "contradict"
     ]
-    lines += [
-        f"{name}: {note}" for name, found in judgements.items() if not isinstance(found, str) for note in found.notes
-    ]
-    judged = [found for found in judgements.values() if not isinstance(found, str)]
-    lines += dict.fromkeys(
-        f"trained with {text}" for found in judged if (text := str(replace(found.training, what="")))
-    )
-    lines += _throughput([cell for found in judged for cell in found.cells])
+    trained = (str(replace(found.training, what="")) for found in judged.values())
+    lines += dict.fromkeys(f"trained with {text}" for text in trained if text)
+    lines += _throughput([cell for found in judged.values() for cell in found.cells])
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _ends(judgement: Judgement) -> tuple[Measured, ...]:
+    """The smallest and the largest GA on the fewest ranks."""
+    alike = [cell for cell in judgement.cells if cell.world_size == judgement.cells[0].world_size]
+    return tuple(dict.fromkeys((alike[0], alike[-1])))
 
 
 def _of_logs(notes: Sequence[Note]) -> str:
@@ -176,24 +188,18 @@ def _of_logs(notes: Sequence[Note]) -> str:
     return next((word for word in ("contradict", "open", "agree") if word in words), "-")
 
 
-def _ends(judgements: Mapping[str, Judgement | str]) -> str:
-    for found in judgements.values():
-        if not isinstance(found, str):
-            return f"{found.cells[0].ga} / {found.cells[-1].ga}"
-    return ""
-
-
 def sentences(judgement: Judgement) -> tuple[str, ...]:
     """The measurement in words, for a report."""
     cells = judgement.cells
     first, last = cells[0], cells[-1]
     trained = f" ({judgement.training.what})" if judgement.training.what else ""
+    beside = f" (at {first.name} {_times(first.gradient)})" if first is not last else ""
     lines = [
         f"Measured on the installed stack{trained}: the real gradient at {last.name} is {_times(last.gradient)} that of "
-        f"the whole batch (at {first.name} {_times(first.gradient)}), cosine {_number(last.cosine)}; the logged loss is "
-        f"{_times(last.loss)}, the logged grad_norm {_times(last.grad_norm)}."
+        f"the whole batch{beside}, cosine {_number(last.cosine)}; the logged loss is {_times(last.loss)}, the logged "
+        f"grad_norm {_times(last.grad_norm)}."
     ]
-    lines += [f"{line}." for cell in cells if (line := _astray(cell))]
+    lines += [f"{line}." for line in _odd_lines(judgement)]
     if line := common_factor(judgement):
         lines.append(f"{line[0].upper()}{line[1:]}.")
     if judgement.parameters_differ is not None:

@@ -69,6 +69,8 @@ class Measured:
     held_out_loss: float | None  # after training, in one pass, by us; NaN: the training diverged
     clipped: float | None  # share of logged steps whose grad_norm is above max_grad_norm; None: no clipping
     odd_steps: tuple[OddStep, ...] = ()
+    n_measured: int = 0  # steps
+    diverged: int = 0  # of these, without a gradient of the whole batch that is a number
     parameters: npt.NDArray[np.float32] | None = None  # (p,), all of them, after training
     moved: float | None = None  # distance from the parameters before training
     speed: Speed | None = None
@@ -111,6 +113,11 @@ def read_truth(path: Path) -> Measured:
             cosine=cosine,
             held_out_loss=None if truth.get("held_out_loss") is None else float(truth["held_out_loss"]),
             clipped=_clipped(truth.get("max_grad_norm"), list(logged.values())),
+            n_measured=len(measured),
+            diverged=sum(
+                not math.isfinite(row.get("reference_norm", 1.0) + (row.get("reference_loss") or 0.0))
+                for row in measured
+            ),
             odd_steps=tuple(_odd_steps(measured, gradient, cosine)) if single else (),
             parameters=_parameters(path.with_name("parameters.f32"), truth.get("parameter_count")),
             moved=_finite(truth.get("parameters_moved")),
@@ -120,7 +127,9 @@ def read_truth(path: Path) -> Measured:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(
-            f"no measurement to read ({type(error).__name__}: {error})", where=str(path), remedy="Run the cell again."
+            f"no measurement to read ({type(error).__name__}: {error})",
+            where=str(path),
+            remedy=f"Delete {path.parent} and give --resume: its cell is trained again.",
         ) from error
 
 

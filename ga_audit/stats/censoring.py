@@ -31,11 +31,15 @@ def looks_clipped(value: Floats, max_grad_norm: float | None) -> bool:
             return False
         at = value >= max_grad_norm * (1 - k.CLIP_WITHIN)
         exact = value >= max_grad_norm * (1 - k.CLIP_EXACT)
-        return bool(at.mean() > k.CLIP_SHARE or (exact.any() and exact.mean() > k.CLIP_EXACT_SHARE))
-    if value.size < 3:
-        return False
+        return _pile(at, exact, 1)  # at a threshold that is known exactly, one is no chance
     at = value >= top * (1 - k.CLIP_WITHIN)
     exact = value >= top * (1 - k.CLIP_EXACT)
+    return value.size >= k.CLIP_LEAST and _pile(at, exact, k.CLIP_LEAST)
+
+
+def _pile(near: NDArray[np.bool_], exact: NDArray[np.bool_], least_exact: int) -> bool:
+    """Whether so many norms lie near a value, or at it, that something holds them there."""
     return bool(
-        (at.sum() >= 3 and at.mean() > k.CLIP_SHARE) or (exact.sum() >= 3 and exact.mean() > k.CLIP_EXACT_SHARE)
+        (near.sum() >= k.CLIP_LEAST and near.mean() > k.CLIP_SHARE)
+        or (exact.sum() >= least_exact and exact.mean() > k.CLIP_EXACT_SHARE)
     )

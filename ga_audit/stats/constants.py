@@ -127,6 +127,8 @@ COUPLING: Final = {
 CLIP_WITHIN: Final = 0.01
 CLIP_SHARE: Final = 0.2
 """More than this share within 1 % of the largest value, or of max_grad_norm: the norm was logged after clipping."""
+CLIP_LEAST: Final = 3
+"""Fewer norms are no pile."""
 CLIP_EXACT: Final = 1e-4
 CLIP_EXACT_SHARE: Final = 0.02
 """A pile of (nearly) identical largest values, smaller but sharper, says the same."""

@@ -5,7 +5,7 @@ import jsonschema
 from click.testing import CliRunner
 
 import ga_audit.render
-from ga_audit.cli.report import _TEMPLATES, command
+from ga_audit.cli.report import TEMPLATES, command
 from ga_audit.render import issue
 
 SAMPLES = Path(__file__).parents[2] / "sample_logs"
@@ -16,7 +16,7 @@ def run(*arguments):
 
 
 def test_the_templates_are_those_of_the_issue_text():
-    assert _TEMPLATES == issue.TEMPLATES
+    assert TEMPLATES == issue.TEMPLATES
 
 
 def test_everything_for_a_bug_report(tmp_path):

@@ -14,7 +14,7 @@ def test_help_of_both_commands():
 
 def test_a_batch_that_does_not_divide_is_a_message(tmp_path):
     result = CliRunner().invoke(cli, ["repro", "--ga", "1,3", "--out", str(tmp_path)])
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "no multiple of GA 3" in result.output
 
 
@@ -38,14 +38,14 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
 
 def test_an_unknown_model_names_those_that_are_there(tmp_path):
     result = CliRunner().invoke(cli, ["repro", "--model", "gpt9", "--out", str(tmp_path)])
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "no model 'gpt9'" in result.output
     assert "t5-seq2seq" in result.output
 
 
 def test_an_option_of_another_engine_is_a_message(tmp_path):
     result = CliRunner().invoke(cli, ["repro", "--fault", "sum-grad", "--out", str(tmp_path / "out")])
-    assert result.exit_code == 3
+    assert result.exit_code == 2
     assert "has no option --fault" in result.output
     assert not (tmp_path / "out").exists()
 
@@ -157,3 +157,116 @@ def test_healthy_is_said_of_what_was_trained(tmp_path):
     assert result.exit_code == 0, result.output
     assert "trained: A (the model takes loss arguments and uses them); transformers " in result.output
     assert "others may be measured otherwise: --variants all, --models all" in result.output
+
+
+def run(*words):
+    return CliRunner().invoke(cli, ["repro", *words])
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--model", "t5-seq2seq", "--variant", "B"], "give one of them"),
+    (["--engine", "script"], "needs --script"), (["--engine", "torch", "--script", "x"], "leave --engine out"),
+    (["--script", "train {gradient_accumulation_steps} {output_dir}", "--steps", "3"], "--steps is not for your own command"),
+    (["--script", "train {gradient_accumulation_steps}"], "no place for"),
+    (["--script", "train '{gradient_accumulation_steps} {output_dir}"], "split into words"),
+    (["--script", "train {gradient_accumulation_steps} {output_dir} {lr}"], "{lr} in the command"),
+    (["--engine", "trll"], "no engine 'trll'"), (["--engine", "torch", "--fault", "foo"], "--fault foo: there is none"),
+    (["--engine", "torch", "--packing", "--variant", "B"], "no option --variant"), (["--lr", "nan"], "not a number"),
+    (["--max-grad-norm", "-1"], "not a number"), (["--engine", "trl", "--packing"], "These engines have it: transformers, torch"),
+])  # fmt: skip
+def test_what_cannot_be_meant_so_is_usage_and_does_nothing(words, message, tmp_path):
+    result = run(*words, "--ga", "1,4", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_message(tmp_path):
+    (tmp_path / "file").touch()
+    result = run("--engine", "torch", "--ga", "1,4", "--steps", "1", "--out", str(tmp_path / "file"))
+    assert result.exit_code == 2, result.output
+    assert "cannot write there" in result.output
+
+
+def test_engines_and_what_they_train_are_listed():
+    result = run("--list")
+    assert result.exit_code == 0
+    for word in ("--engine axolotl", "grpo-by-sequence", "bert-sequence-classification", "divide-grad-by-square"):
+        assert word in result.output
+    assert max(map(len, result.output.splitlines())) <= 100
+
+
+SCRIPT = """
+import json, pathlib, sys
+ga, out, how = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+said = {"record": {"gradient_accumulation_steps": 1}}.get(how, {})
+noise = [((s * 7919) % 101 - 50) / 1000 for s in range(31)]
+rows = [{"step": s, "loss": 2 + 1 / s + noise[s], "grad_norm": 1 + 3 * noise[s], **said} for s in range(1, 31)]
+if how != "silent":
+    (out / "history.jsonl").write_text("\\n".join(map(json.dumps, rows)))
+for row in rows[::5]:
+    print({"loss": row["loss"], "grad_norm": row["grad_norm"]}) if how != "silent" else None
+"""
+
+
+def own(tmp_path, how):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    places = "{gradient_accumulation_steps} {output_dir} " + how + " {micro_batch_size}"
+    words = f"{sys.executable} {tmp_path / 'train.py'} {places}"
+    return run("--script", words, "--ga", "1,4", "--out", str(tmp_path / "out"))
+
+
+def test_a_cell_of_a_users_command_is_one_training_with_the_ga_that_it_was_given(tmp_path):
+    result = own(tmp_path, "plain")
+    assert "Healthy: logged loss and grad_norm do not scale with GA (GA 1, 4)" in result.output, result.output
+    runs = json.loads((tmp_path / "out" / "report" / "diagnosis.json").read_text())["diagnoses"][0]["runs"]
+    assert [run["name"] for run in runs] == ["world1-ga1", "world1-ga4"]
+    issue = (tmp_path / "out" / "report" / "issue.md").read_text()
+    assert "The runs were started, at each GA, by:" in issue
+    assert "ga-audit repro --ga 1,4 --script " in issue
+    assert "real gradient, measured" not in issue
+
+
+def test_a_users_command_that_passes_its_ga_over_is_told(tmp_path):
+    result = own(tmp_path, "record")
+    assert result.exit_code == 3
+    assert "started with GA 4, and its log records 1" in result.output
+
+
+def test_a_users_command_that_logs_nothing_is_told_where_to(tmp_path):
+    result = own(tmp_path, "silent")
+    assert result.exit_code == 3
+    assert "left no loss and no grad_norm" in result.output
+    assert "Let the command log into {output_dir}" in result.output
+
+
+def test_a_refused_command_does_not_block_the_right_one(tmp_path):
+    pytest.importorskip("transformers")
+    words = ["--ga", "1,2", "--steps", "1", "--out", str(tmp_path / "out")]
+    assert "--optimizer" in (first := run(*words, "--optimizer", "none-such")).output or first.exit_code == 3
+    assert run(*words).exit_code == 0
+
+
+def test_the_report_says_what_was_measured_where_logs_leave_it_open(tmp_path):
+    pytest.importorskip("torch")
+    result = run("--engine", "torch", "--fault", "sum-grad", "--ga", "8", "--steps", "2", "--out", str(tmp_path))
+    assert "the logs alone leave the loss and grad_norm open" in result.output
+    diagnosis = json.loads((tmp_path / "report" / "diagnosis.json").read_text())["diagnoses"][0]
+    assert (diagnosis["verdict"], diagnosis["reach"]) == ("scaled", "gradients")
+    assert {f["id"] for f in diagnosis["findings"]} == {"loss-summed-over-ga", "grad-norm-summed-over-ga"}
+    assert "Not known" not in diagnosis["retrain"]
+
+
+def test_short_steps_stand_in_the_report(tmp_path):
+    pytest.importorskip("torch")
+    words = ["--engine", "torch", "--fault", "partial-last", "--ga", "1,4", "--steps", "6", "--out", str(tmp_path)]
+    assert run(*words).exit_code == 1
+    issue = (tmp_path / "report" / "issue.md").read_text()
+    assert "real gradient at step 5 x0.500" in issue
+    assert "**SCALED**: Measured: the gradients are right but for some steps" in issue
+
+
+def test_a_training_that_diverged_says_so(tmp_path):
+    pytest.importorskip("torch")
+    words = ["--engine", "torch", "--optimizer", "sgd", "--lr", "3e38", "--ga", "1,2", "--steps", "6"]
+    assert "GA 2: the training diverged at 5 of 6 measured steps" in run(*words, "--out", str(tmp_path / "out")).output

@@ -1,10 +1,11 @@
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ga_audit.errors import EngineFailed
+from ga_audit.errors import EngineFailed, WrongUsage
 from ga_audit.repro import bisect
 
 RELEASES = ("4.45.2", "4.46.0", "4.46.1", "4.46.3", "4.47.0", "4.48.0", "4.49.0")
@@ -75,6 +76,26 @@ def test_an_end_that_cannot_run_gives_way_to_the_next_one():
 
     rows = bisect.search(RELEASES, row_of)
     assert bisect.changes(rows, RELEASES) == ("A: first bad 4.47.0 (gradients; 4.46.3: healthy)",)
+
+
+def test_ends_that_are_alike_hide_what_is_between_and_it_says_so():
+    rows = bisect.search(RELEASES, lambda release: _row(release, "gradients" if release == "4.47.0" else "healthy"))
+    (line,) = [line for line in bisect.table(rows, RELEASES).splitlines() if line.startswith("A: ")]
+    assert line == (
+        "A: healthy in 4.45.2 and in 4.49.0; 5 releases between them were not measured (--all measures them)"
+    )  # fmt: skip
+
+
+def test_what_would_break_for_every_release_is_said_before_any_is_installed(tmp_path):
+    def request(**changes):
+        return bisect.Request("transformers", **{"out": tmp_path, "torch_python": sys.executable, **changes})
+
+    for changes, message in (
+        ({"ga": (3,)}, "no multiple of GA 3"), ({"pins": ("transformers==4.49.0",)}, "would replace the releases"),
+        ({"pins": ("trl",)}, "is not PACKAGE==RELEASE"), ({"out": Path("/dev/null/x")}, "cannot write there"),
+    ):  # fmt: skip
+        with pytest.raises(WrongUsage, match=message):
+            bisect.check(request(**changes))
 
 
 def test_a_change_that_was_not_placed_says_between_which():
@@ -158,4 +179,5 @@ def test_a_change_says_what_else_changed_with_it():
 def test_the_grid_marks_what_is_wrong():
     good, bad = _row("4.45.2"), bisect.Row("transformers", "4.47.0", "A", 1.0, 1.001, 0.999, "gradients")
     lines = bisect.grid([good, bad, _row("4.48.0", "not measured", "no wheel")]).splitlines()
-    assert lines[2:] == ["| 4.45.2 | 0, 0, 0 |", "| 4.47.0 | **1, 1, 1** |", "| 4.48.0 | not measured |"]
+    assert lines[2:] == ["| 4.45.2 | 0, 0, 0 |", "| 4.47.0 | **1, 1, 1** |", "| 4.48.0 | not measured |",
+                         "", "Not measured: 4.48.0 A: no wheel"]  # fmt: skip

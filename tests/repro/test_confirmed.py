@@ -28,13 +28,13 @@ def cells(tmp_path):
             {"step": s, "reference_loss": 4 - 0.02 * s, "reference_norm": 0.5, "ratio": ga, "cosine": 1.0}
             for s in (1, 2)
         ]
-        truth = {
+        kept = {
             "ga": ga,
             "measured": measured,
             "logged": rows,
             "packages": {"transformers": "5.23.0", "torch": "2.13.0"},
         }
-        (out / "truth.json").write_text(json.dumps(truth))
+        (out / "truth.json").write_text(json.dumps(kept))
     audit = pipeline.audit([str(tmp_path)], pipeline.Options())
     found = judge.judge([truth.read_truth(tmp_path / f"ga{ga}" / "truth.json") for ga in (1, 4)])
     return audit, found

@@ -18,7 +18,8 @@ def test_every_script_without_an_underscore_is_an_engine():
 def test_an_engine_names_what_it_needs_and_takes():
     for each in engine.engines().values():
         assert "torch" in each.needs
-        assert {"ga", "world-size", "effective-batch-size", "steps", "seed", "out"} <= each.options
+        assert {"ga", "world-size", "effective-batch-size", "steps", "seed", "out"} <= set(each.options)
+        assert {"cpu", "cuda"} <= set(each.options["device"])
 
 
 def test_variants_and_models_stand_in_the_script_or_in_a_helper_that_it_imports():
@@ -27,7 +28,10 @@ def test_variants_and_models_stand_in_the_script_or_in_a_helper_that_it_imports(
     assert {"t5-seq2seq", "bert-sequence-classification"} <= set(stock.models)
     assert stock.variant_needs["lora"] == "peft"
     assert engine.engines()["trl"].variants[:2] == ("sft", "dpo")
-    assert engine.engines()["trl"].models == ()
+    assert engine.engines()["trl"].models == {}
+    assert stock.models["t5-seq2seq"] == "T5ForConditionalGeneration"
+    assert "sum-grad" in engine.engines()["torch"].options["fault"]
+    assert engine.engines()["torch"].options["sink"] == ("json", "tensorboard", "wandb")
     assert engine.engines()["torch"].variants == ()
 
 
@@ -44,7 +48,7 @@ def test_a_new_script_is_a_new_engine(tmp_path, monkeypatch):
     finally:
         engine.engines.cache_clear()
     assert (made.name, made.needs, made.variants) == ("lightning", ("torch", "lightning"), ("plain",))
-    assert made.options == {"ga", "out"}
+    assert made.options == {"ga": (), "out": ()}
 
 
 def test_engines_are_read_without_torch():

@@ -62,3 +62,15 @@ def test_long_requirements_make_a_name_that_a_file_system_holds():
     many = tuple(f"package-{i}=={i}.0.0" for i in range(40))
     assert len(_environments._name(many)) == _environments.LONGEST_NAME
     assert _environments._name(many) != _environments._name((*many, "more"))
+
+
+@pytest.mark.parametrize("said", [
+    "ERROR: Could not find a version (from versions: 1.0, 2.0)\nERROR: No matching distribution found for trl==99.0\n",
+    "  x No solution found\n  Because there is no version of trl==99.0 and you require it, we can conclude that ...\n",
+])  # fmt: skip
+def test_a_release_that_is_not_there_is_said_in_a_few_words(said):
+    assert _environments._reason(said) == "there is no release trl==99.0 for this Python"
+
+
+def test_other_reasons_are_the_installers_last_words():
+    assert _environments._reason("a\n\nb\nno space left\n") == "b no space left"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ga_audit.errors import EngineFailed
+from ga_audit.errors import EngineFailed, WrongUsage
 from ga_audit.repro import engine, installed
 
 
@@ -14,7 +14,7 @@ def test_a_missing_package_names_the_install_command(monkeypatch):
     with pytest.raises(EngineFailed, match="needs no_such_package_anywhere") as caught:
         installed.check("kind", sys.executable)
     assert caught.value.remedy == "Install: pip install no-such-package-anywhere"
-    with pytest.raises(EngineFailed, match="no engine 'trll'"):
+    with pytest.raises(WrongUsage, match="no engine 'trll'"):
         installed.check("trll", sys.executable)
 
 
@@ -29,5 +29,5 @@ def test_releases_and_the_script_tell_one_stack_from_another():
     found = installed.releases("torch", sys.executable)
     assert found["torch"] == engine.engines()["torch"].digest
     assert installed.releases("script", sys.executable) == {}
-    with pytest.raises(EngineFailed, match="cannot be run"):
+    with pytest.raises(EngineFailed, match="cannot be run as a Python"):
         installed.releases("torch", "/no/such/python")

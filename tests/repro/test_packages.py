@@ -47,3 +47,7 @@ def test_a_pinned_package_brings_what_it_needs_beside_the_one_that_is_bisected()
     assert "hjson" in found
     assert packages.without_dependencies("deepspeed==0.16.4")
     assert packages.install_environment()["DS_BUILD_OPS"] == "0"
+
+
+def test_a_release_that_is_written_shorter_is_the_known_one():
+    assert packages.between("4.48", "4.48.1") == ("4.48.0", "4.48.1")

@@ -19,7 +19,7 @@ import traceback
 CHILDREN: list[int] = []
 
 
-def one(argv: list[str], console: str, timeout: float) -> int:
+def one(argv: list[str], console: str, timeout: float | None) -> int:
     """Exit status of one cell, trained in a child; a negative signal number if it had to be ended."""
     child = os.fork()
     if child:
@@ -46,8 +46,8 @@ def one(argv: list[str], console: str, timeout: float) -> int:
     os._exit(status)
 
 
-def _wait(child: int, timeout: float, console: str) -> int:
-    end, pause = time.monotonic() + timeout, 0.01
+def _wait(child: int, timeout: float | None, console: str) -> int:
+    end, pause = time.monotonic() + (timeout or float("inf")), 0.01
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -57,7 +57,7 @@ def _wait(child: int, timeout: float, console: str) -> int:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             with open(console, "a", encoding="utf-8") as stream:
-                stream.write(f"\nnot finished after {timeout:.0f} s\n")
+                stream.write(f"\nnot finished after {timeout:.0f} s: give it longer with --timeout SECONDS\n")
             return -signal.SIGKILL
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
@@ -82,7 +82,7 @@ def main() -> None:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     for cell in cells:
-        print(one(cell["argv"], cell["console"], cell.get("timeout", 1800.0)), file=answers, flush=True)
+        print(one(cell["argv"], cell["console"], cell.get("timeout")), file=answers, flush=True)
 
 
 if __name__ == "__main__":

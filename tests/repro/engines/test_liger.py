@@ -90,7 +90,7 @@ def test_a_number_of_the_interpreter_says_so():
     found = judge.judge([cell])
     assert found.notes == ("by the interpreter",)
     assert "note: by the interpreter" in tables.table(found)
-    assert "liger: by the interpreter" in tables.summary({"liger": found})
+    assert "liger: note: by the interpreter" in tables.summary({"liger": found})
     assert any("by the interpreter" in line for line in tables.sentences(found))
     row = bisect.Row("liger-kernel", "0.8.5", "liger", 0.0, 0.0, 0.0, "healthy", note="by the interpreter")
     assert "liger: by the interpreter" in bisect.table([row])

@@ -54,7 +54,7 @@ def test_the_first_step_and_what_is_measured_are_not_counted(throughput, time_of
     with clock.paused():  # after the end: an evaluation
         time_of(7)
     assert (clock.seconds, clock.steps, clock.skipped) == (6, 4, 1)
-    found = throughput.summary(clock, [10, 20, 20, 20], lambda: None, limit_of=None)
+    found = throughput.summary(clock, [10, 20, 20, 20], 0, limit_of=None)
     assert (found["tokens"], found["tokens_per_second"], found["limit"]) == (60, 10, None)
 
 
@@ -64,7 +64,7 @@ def test_an_only_step_is_counted(throughput, time_of):
     time_of(4)
     clock.step(last=True)
     clock.stop()
-    assert throughput.summary(clock, [8], lambda: None, limit_of=None)["tokens_per_second"] == 2
+    assert throughput.summary(clock, [8], 0, limit_of=None)["tokens_per_second"] == 2
 
 
 def test_operations_are_counted_and_the_limit_is_measured(throughput):

@@ -88,8 +88,9 @@ def test_a_short_last_group_is_measured_at_its_steps(tmp_path):
     matrix.run(matrix.Plan("torch", cells, 16, {"fault": "partial-last", "steps": 10}))
     found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
     assert found.verdict == "gradients at some steps"
-    assert [(step, pytest.approx(0.5, abs=0.001)) for step, _ in found.cells[1].uneven] == list(found.cells[1].uneven)
-    assert [step for step, _ in found.cells[1].uneven] == [5, 10]
+    odd = found.cells[1].odd_steps
+    assert [step.step for step in odd] == [5, 10]
+    assert [step.ratio for step in odd] == pytest.approx([0.5, 0.5], abs=0.001)
 
 
 @pytest.mark.parametrize(
