@@ -9,8 +9,8 @@ When it is silent
 Calibration
     Judgement, on the low side: of 8 real projects inside a window of transformers 4.46 to 4.48 with GA > 1, 6 were healthy.
     The odds of what a bug does are multiplied by 5 where the log settles the bug's conditions, by 2 where it does not and the bug
-    has an end and needs nothing rare; the odds of any scaling by 1/3 where a release has no such bug. Weak: never alone,
-    neither way.
+    has an end and needs nothing rare; the odds of any scaling by 1/3 where a release has no such bug, but for what many of its
+    stock models do (more than half from 5.0 on) where the log does not say which model this is. Weak: never alone, neither way.
 
 References
 ----------
@@ -22,14 +22,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ga_audit.bugs import catalogue
+from ga_audit.bugs import catalogue, stock_models
 from ga_audit.evidence import _single
+from ga_audit.evidence._objective import Objective, is_encoder_decoder, objective
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
 KIND = "known_release"
 SETTLED, OPEN, NONE_KNOWN = math.log(5), math.log(2), math.log(3)
+COMMON = 0.2  # share of a release's stock models from which a bug of such models is nothing unusual: 0.18 in 4.57, 0.58 in 5.24
 
 
 def gather(group: Group) -> Iterator[Evidence | Silence]:
@@ -48,10 +50,21 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
                 yield _speak(run, role, covered)
 
 
+def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) -> bool:
+    """Whether many stock models of the release have the bug, and the log does not say that this is another one."""
+    if package != "transformers" or catalogue.open_conditions(row, [run]) != {"model"}:
+        return False
+    counted = stock_models.counted(release)
+    known, _ = objective(run)
+    of_tokens = known is Objective.LANGUAGE_MODEL and not is_encoder_decoder(run)  # nearly all of these use the count
+    return not of_tokens and counted["ignores"] > COMMON * sum(counted.values())
+
+
 def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
     odds: dict[tuple[float, float], float] = {}
     named: dict[str, bool] = {}
     habits: set[str] = set()
+    common: set[tuple[float, float]] = set()  # what a bug of many stock models does, where the model is not known
     for package, release in covered.items():
         for bug, row in catalogue.of_release(package, release):
             exponents = row.signature.loss if role is Role.LOSS else row.signature.grad_norm
@@ -60,17 +73,21 @@ def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
                 continue
             if not catalogue.concerns(row, [run]):
                 habits.add(bug.id)  # what every release does to unusual trainers says nothing about this one
+                if _is_common(row, run, package, release):
+                    common.add(exponents)
                 continue
             named[bug.id] = named.get(bug.id, False) or settled is True
             odds[exponents] = max(odds.get(exponents, 0.0), SETTLED if settled else OPEN)
-    likelihood = {h: odds.get((h.ga, h.world), 0.0 if odds else -NONE_KNOWN) for h in NAMED}
+    known_not = 0.0 if odds else -NONE_KNOWN
+    likelihood = {h: odds.get((h.ga, h.world), 0.0 if (h.ga, h.world) in common else known_not) for h in NAMED}
     stack = ", ".join(f"{p} {r}" for p, r in covered.items())
     if named:
         bugs = ", ".join(f"{b}{'' if sure else ' (if its conditions hold)'}" for b, sure in sorted(named.items()))
         summary = f"{stack} is known to mis-scale the {role.value}: {bugs}"
     else:
         rest = ", ".join(sorted(habits))
-        tail = f" (for unusual models or losses there are {rest})" if rest else ""
+        kinds = "many stock models, unusual ones" if common else "unusual models"
+        tail = f" (for {kinds} or losses there are {rest})" if rest else ""
         summary = f"no bug of {stack} alone is known that scales the {role.value}{tail}"
     return Evidence(
         KIND, role, (run.id,), likelihood | {HEALTHY: 0.0, OTHER: 0.0}, summary,

@@ -71,3 +71,19 @@ def test_grad_norm_has_its_own_odds():
 
 def test_no_release_no_word():
     assert isinstance(one(known_release, language_model()), Silence)
+
+
+def of_model(release, architecture=None, trainer=None):
+    other = {"deepspeed": False, "trainer": trainer or "stock", "label_smoothing_factor": 0.0, "lora": False}
+    other |= {"architectures": [architecture]} if architecture else {}
+    return language_model(packages={"transformers": release}, other=other)
+
+
+def test_where_most_stock_models_sum_a_release_without_a_fault_of_its_own_says_nothing():
+    """From 5.0 on more than half of them do; which model this is, the log does not say."""
+    assert ratio(evidence(known_release, of_model("5.24.0"))) == 0
+    assert "many stock models" in evidence(known_release, of_model("5.24.0")).summary
+    assert ratio(evidence(known_release, of_model("4.57.6"))) < 0
+    assert ratio(evidence(known_release, of_model("5.24.0", trainer="SFTTrainer"))) < 0  # a language model
+    assert ratio(evidence(known_release, of_model("5.24.0", "LlamaForCausalLM"))) < 0
+    assert ratio(evidence(known_release, of_model("5.24.0", "BertForSequenceClassification"))) > 0
