@@ -31,13 +31,13 @@ def one(plan: Plan, report: Path) -> ExitCode:
     from ga_audit.repro.engine import USER_COMMAND
 
     audit = _read(plan)
+    if plan.engine == USER_COMMAND:
+        return _of_a_users_command(audit, plan, report)
     for failure in audit.failures:
         show_error(failure.error)
     read = " ".join(d.headline for d in audit.diagnoses) or "nothing to compare"
     if any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes):
         read += " The last steps of epochs are short."
-    if plan.engine == USER_COMMAND:
-        return _of_a_users_command(audit, read, plan, report)
     found = _judged(plan)
     click.echo(tables.table(found))
     click.echo(f"the logs alone, as inspect reads them: {read}")
@@ -52,15 +52,17 @@ def one(plan: Plan, report: Path) -> ExitCode:
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
-def _of_a_users_command(audit: Audit, read: str, plan: Plan, report: Path) -> ExitCode:
-    """Nothing was measured: what inspect reads, and what to do next where it does not decide."""
+def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
+    """Nothing was measured: what inspect reads, and what to do next, but for what is done here already."""
     from ga_audit.cli.inspect import status
-    from ga_audit.finding import Verdict
+    from ga_audit.render import text
 
-    click.echo(f"the logs, as inspect reads them: {read}")
-    for step in dict.fromkeys(s for d in audit.diagnoses if d.verdict is Verdict.INCONCLUSIVE for s in d.next_steps):
-        if "ga-audit repro" not in step:
-            click.echo(f"  - {step}")
+    left = [
+        replace(d, next_steps=tuple(s for s in d.next_steps if "ga-audit re" not in s))  # report, repro
+        for d in audit.diagnoses
+    ]
+    click.echo("of a command of yours no gradient is measured; what inspect reads in its logs:\n")
+    click.echo(f"{text.render(replace(audit, diagnoses=tuple(left)))}\n")
     _write(replace(audit, command=_command(plan)), plan, report)
     return status(audit)
 

@@ -91,7 +91,7 @@ def _user_command(script: str, cell: Cell, micro: int) -> list[str]:
             remedy="Write e.g. torchrun --nproc_per_node {world_size} train.py ...",
         )
     values = {
-        "{gradient_accumulation_steps}": str(cell.ga), "{micro_batch_size}": str(micro), "{output_dir}": str(cell.out),
+        "{gradient_accumulation_steps}": str(cell.ga), "{micro_batch_size}": str(micro), "{output_dir}": str(cell.out.absolute()),
         "{world_size}": str(cell.world_size),
     }  # fmt: skip
     try:
@@ -174,23 +174,33 @@ def _finish(plan: Plan, cell: Cell) -> None:
     (cell.out / PLAN).write_text(json.dumps(plan.identity(cell), indent=1), "utf-8")
 
 
-def _environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "WANDB_MODE": "offline",
-        "DO_NOT_TRACK": "1",
-    }
+@contextlib.contextmanager
+def _environment(plan: Plan, cell: Cell) -> Generator[dict[str, str]]:
+    """Nothing is sent and nothing fetched, and what torchrun and W&B leave in the temporary folder goes at the end.
+
+    A user's command keeps its threads, downloads and temporary files; but its W&B runs lie where they are audited.
+    """
+    if plan.engine == USER_COMMAND:
+        yield {"WANDB_MODE": "offline", **os.environ, "WANDB_DIR": str(cell.out.absolute())}
+        return
+    with tempfile.TemporaryDirectory(prefix="ga-", ignore_cleanup_errors=True) as temporary:
+        yield {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "WANDB_MODE": "offline",
+            "DO_NOT_TRACK": "1",
+            "TMPDIR": temporary,
+        }
 
 
 def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
     try:
         command, console = argv(plan, cell), _begin(plan, cell)
-        with console.open("wb") as stream:
+        with console.open("wb") as stream, _environment(plan, cell) as env:
             try:
                 child = subprocess.Popen(
-                    command, stdout=stream, stderr=subprocess.STDOUT, env=_environment(), start_new_session=_GROUPS
+                    command, stdout=stream, stderr=subprocess.STDOUT, env=env, start_new_session=_GROUPS
                 )
             except OSError as error:
                 remedy = "It is started without a shell; for one, write bash -c '...'." if plan.script else None
@@ -218,10 +228,10 @@ def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]
     lines = [json.dumps({"preload": engine_named(plan.engine).preload})]
     lines += [json.dumps({"argv": argv(p, c)[1:], "console": str(_begin(p, c)), "timeout": p.timeout}) for p, c in jobs]
     command = [plan.python, str(RUNNER)]
-    with tempfile.TemporaryFile() as said:  # by the process itself; each cell has its own console
+    with tempfile.TemporaryFile() as said, _environment(*jobs[0]) as env:  # said by the process, not by a cell
         try:
             child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=_environment(),
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=env,
                 start_new_session=_GROUPS,
             )  # fmt: skip
         except OSError as error:

@@ -13,7 +13,7 @@ def test_ranks_of_the_users_command_have_a_place_in_it(tmp_path):
     (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
     script = "torchrun --nproc_per_node {world_size} t.py {gradient_accumulation_steps} {micro_batch_size} {output_dir}"
     command = launch.argv(matrix.Plan("script", (cell,), 16, script=script), cell)
-    assert command == ["torchrun", "--nproc_per_node", "2", "t.py", "2", "4", str(cell.out)]
+    assert command == ["torchrun", "--nproc_per_node", "2", "t.py", "2", "4", str(cell.out.absolute())]
     without = script.replace("{world_size}", "2")
     with pytest.raises(AuditError, match="no place for the 2 ranks"):
         launch.argv(matrix.Plan("script", (cell,), 16, script=without), cell)
@@ -77,6 +77,32 @@ def test_what_a_users_command_left_is_moved_aside(tmp_path):
     assert sorted(path.parent.name for path in tmp_path.rglob("weights")) == [
         "world1-ga1", "world1-ga1.before-1", "world1-ga1.before-2",
     ]  # fmt: skip
+
+
+def test_a_users_command_keeps_its_environment_and_its_wandb_runs_are_in_the_cell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (cell,) = matrix.plan_cells(tmp_path / "out", [1], [1], 16)
+    code = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[2] + '/env', 'w'))"
+    words = "{gradient_accumulation_steps} {output_dir}"
+    monkeypatch.setenv("TMPDIR", "/kept")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    matrix.run(matrix.Plan("script", (cell,), 16, script=f'{sys.executable} -c "{code}" {words}'))
+    seen = json.loads((cell.out / "env").read_text())
+    assert seen["WANDB_DIR"] == str(cell.out)
+    assert seen["TMPDIR"] == "/kept"
+    assert not {"HF_HUB_OFFLINE", "OMP_NUM_THREADS"} & seen.keys()
+
+
+@pytest.mark.torch
+def test_ranks_leave_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    cells = matrix.plan_cells(tmp_path / "out", (1,), (2,), 16)
+    matrix.run(matrix.Plan("torch", cells, 16, {"steps": 2, "sink": ("wandb",)}))
+    assert (cells[0].out / "wandb").is_dir()
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_folder_of_other_files_is_no_cell(tmp_path):
