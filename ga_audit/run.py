@@ -158,7 +158,7 @@ class Note:
 
     code: str  # kebab-case
     message: str
-    where: str | None = None  # file:line, record, byte
+    where: str | None = None  # file:line, record, byte, the name of a series
     count: int = 1
 
 
@@ -211,6 +211,12 @@ class Run:
     left_out: tuple[Note, ...] = ()  # series that were seen and not used, and why
     corrected_by: str | None = None  # provenance, where ga-audit wrote the log itself
     private: tuple[str, ...] = ()  # people and machines that the log names, to be kept out of what is posted
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all series as logged, also of those that have no role here."""
+        unused = (note.where for note in self.left_out if note.code == "no-role" and note.where)
+        return frozenset((*(series.name for series in self.series), *unused))
 
     def views(self, role: Role) -> tuple[Series, ...]:
         """Every sink's series of a role, longest first."""

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from ga_audit.bugs import stock_models
+from ga_audit.bugs.releases import union, within
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
 from ga_audit.run import Role, Run, RunSettings
 
@@ -46,18 +47,6 @@ class Affected:
         return within(self.releases, release)
 
 
-def within(specifier: str, release: str) -> bool:
-    """Whether a release meets a PEP 440 specifier; development versions count as the release that they lead to."""
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        version = Version(release)
-    except InvalidVersion:
-        return False
-    return SpecifierSet(specifier).contains(version.base_version, prereleases=True)
-
-
 @dataclass(frozen=True, slots=True)
 class Bug:
     """One entry of the catalogue."""
@@ -81,6 +70,11 @@ class Bug:
         parts += [self.workaround] if self.workaround else []
         text = ", or ".join(parts) or "no fixed release is known"
         return f"{text[0].upper()}{text[1:]}."
+
+    @property
+    def releases(self) -> str:
+        """The affected releases of all rows, for a sentence."""
+        return " or ".join(union({row.releases for row in self.affected}))
 
 
 @cache
@@ -293,7 +287,12 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
 
 
 def _generations(runs: Sequence[Run]) -> bool | None:
-    """Whether runs of several GA share their steps_per_generation; False where it is each run's own GA, the default."""
+    """Whether runs of several GA share their steps_per_generation; False where it is each run's own GA, the default.
+
+    False too where nothing is generated: GRPO logs rewards, and a log with the learning rate in it is a Trainer's whole one.
+    """
+    if all(run.get(Role.LEARNING_RATE) and not any("reward" in name for name in run.names) for run in runs):
+        return False
     known = [run.settings.other.get("steps_per_generation") for run in runs]
     values, gas = [setting.value if setting else None for setting in known], [run.settings.ga for run in runs]
     if None in values or None in gas:
@@ -313,10 +312,12 @@ def _loss_arguments(run: Run) -> str | None:
     """What the stock model of a run does with loss arguments in its release: uses, ignores, none; None = not known.
 
     A model of its own under a stock name, one that adapters wrap, and one whose forward Liger replaces cannot be told
-    from the log.
+    from the log. The class of the checkpoint that it began as is its own where the trainer is one of language models.
     """
     other = run.settings.other
-    architectures, release = other.get("architectures"), run.settings.packages.get("transformers")
+    language_model = "trainer" in other and "sft" in str(other["trainer"].value).lower()
+    architectures = other.get("architectures") or (other.get("base_architectures") if language_model else None)
+    release = run.settings.packages.get("transformers")
     if architectures is None or release is None or any(other[n].value for n in ("lora", "liger") if n in other):
         return None
     names = architectures.value if isinstance(architectures.value, list) else [architectures.value]

@@ -29,7 +29,6 @@ _ADAPTERS = {  # adapter_config.json of PEFT, which names no architecture
 _ENCODER_DECODERS = re.compile(
     r"(Whisper|Speech|T5|Bart|BART|Pegasus|M2M100|Marian|ProphetNet|LED|Blenderbot|Florence|BlipFor|VisionEncoderDecoder)"
 )
-_NAME = re.compile(r"^'([^']+)'")
 
 
 def objective(run: Run) -> tuple[Objective, str]:
@@ -69,6 +68,7 @@ def objective(run: Run) -> tuple[Objective, str]:
         return adapter, f"task_type {other['task_type'].value} of the adapter"
     if run.get(Role.TOKEN_ACCURACY) is not None:
         return Objective.LANGUAGE_MODEL, "token accuracy is logged"
+    # a checkpoint's class alone is no sign: classifiers and reward models begin as language models too
     return Objective.UNKNOWN, "the log does not say what is minimised"
 
 
@@ -79,9 +79,8 @@ def is_encoder_decoder(run: Run) -> bool:
         return True
     if "task_type" in other and "SEQ_2_SEQ" in str(other["task_type"].value):
         return True
-    architectures = other.get("architectures")
-    classes = architectures.value if architectures and isinstance(architectures.value, list) else []
-    return any(_ENCODER_DECODERS.search(str(name)) for name in classes)
+    told = [other[name].value for name in ("architectures", "base_architectures") if name in other]
+    return any(_ENCODER_DECODERS.search(str(name)) for value in told if isinstance(value, list) for name in value)
 
 
 def _checked(found: Objective, run: Run) -> Objective:
@@ -95,9 +94,5 @@ def _checked(found: Objective, run: Run) -> Objective:
 
 
 def _series_names(run: Run) -> set[str]:
-    """Names of all series of a run, also of those that have no role here, without `train/` before them."""
-    names = {series.name for series in run.series}
-    for note in run.left_out:
-        if note.code == "no-role" and (match := _NAME.match(note.message)):
-            names.add(match[1])
-    return {re.sub(r"^(train|eval)[/_.](?=\w)", "", name) for name in names}
+    """Names of all series of a run, without `train/` before them."""
+    return {re.sub(r"^(train|eval)[/_.](?=\w)", "", name) for name in run.names}

@@ -82,7 +82,7 @@ class Rows:
         for name in self.points:
             role = naming.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
             if role is None:
-                left.append(Note("no-role", f"{name!r} ({len(self.points[name])} points) has no role here"))
+                left.append(Note("no-role", f"{name!r} ({len(self.points[name])} points) has no role here", name))
             else:
                 by_role[role].append(name)
         for name, count in self.unread.items():

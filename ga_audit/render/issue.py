@@ -19,7 +19,8 @@ SUFFIX = ".md"
 TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")
 # packages whose releases decide what a reproduction shows, in the order of a command
 _STACK = ("transformers", "trl", "accelerate", "deepspeed", "peft", "torch")
-_TRAINERS = frozenset({"transformers", "trl", "axolotl", "llamafactory", "ms-swift", "accelerate"})
+_FRAMEWORKS = frozenset({"transformers", "trl", "axolotl", "llamafactory"})
+_TRAINERS = _FRAMEWORKS | {"ms-swift", "accelerate"}
 _RELEASE = re.compile(r"\d+(?:\.\d+)+(?:(?:a|b|rc|\.dev|\.post)\d+)?")  # what may stand in a command; no local part
 _YAML_WORD = re.compile(r"[A-Za-z0-9_./+-]+")
 _WORD = re.compile(r"[a-z0-9_]{1,40}")
@@ -88,15 +89,9 @@ def _bugs(d: Diagnosis) -> Iterator[str]:
         bug = entries.get(match.bug)
         if bug is None:
             continue
-        affected = " or ".join(sorted({row.releases for row in bug.affected}, key=_oldest))
         fixed = f"fixed in {bug.fixed_in}" if bug.fixed_in else "no fixed release is known"
-        yield f"- {match.bug}: affected {bug.package} {cell(affected)}; {fixed}; {' '.join(f'<{url}>' for url in match.links)}"
-
-
-def _oldest(releases: str) -> tuple[int, ...]:
-    """The oldest release that a specifier names, to sort by."""
-    named = [tuple(int(n) for n in found.split(".")) for found in re.findall(r"\d+(?:\.\d+)*", releases)]
-    return min(named, default=()) if not releases.startswith("<") else ()
+        links = " ".join(f"<{url}>" for url in match.links)
+        yield f"- {match.bug}: affected {bug.package} {cell(bug.releases)}; {fixed}; {links}"
 
 
 def _reproduction(report: _Report) -> Iterator[str]:
@@ -168,10 +163,17 @@ def title(diagnoses: Sequence[Diagnosis]) -> str:
                 by_fault.setdefault(re.sub(r"\bga\b", "gradient_accumulation_steps", words), []).append(f.role.value)
             told = [f"{' and '.join(r)} {'are' if len(r) > 1 else 'is'} {words}" for words, r in by_fault.items()]
             packages = _packages(d)
-            known = (name for name in ("axolotl", "llamafactory", "trl", "transformers") if name in packages)
-            stack = next((f" ({name} {cell(packages[name])})" for name in known), "")
-            return f"Logged {', '.join(told)}{stack}"
+            named = _meant(d) & packages.keys() or _FRAMEWORKS & packages.keys()
+            stack = ", ".join(f"{name} {cell(packages[name])}" for name in sorted(named))
+            return f"Logged {', '.join(told)}{f' ({stack})' if stack else ''}"
     return "Does loss or grad_norm scale with gradient accumulation?"
+
+
+def _meant(d: Diagnosis) -> set[str]:
+    """The packages whose known bugs explain it: W&B records all that is installed, not what trained."""
+    package_of = {bug.id: bug.package for bug in catalogue.load()}
+    by_fit = [{package_of[match.bug] for match in d.bugs if match.fit == fit} for fit in ("matches", "possible")]
+    return by_fit[0] or by_fit[1]
 
 
 def _packages(d: Diagnosis) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ga_audit.bugs import catalogue, stock_models
+from ga_audit.bugs.releases import within
 from ga_audit.finding import Signature
 from ga_audit.repro import judge
 from ga_audit.repro.engine import engines
@@ -103,6 +104,6 @@ def _fits(signature: Signature, seen: Seen) -> bool:
 
 def _holds(when: Mapping[str, object], situation: Mapping[str, object], stack: Mapping[str, str]) -> bool:
     held = {"deepspeed": False, **situation}
-    if (wanted := str(when.get("transformers", ""))) and catalogue.within(wanted, stack.get("transformers", "")):
+    if (wanted := str(when.get("transformers", ""))) and within(wanted, stack.get("transformers", "")):
         held["transformers"] = wanted
     return all(held.get(name) == wanted for name, wanted in when.items())

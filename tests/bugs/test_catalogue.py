@@ -1,11 +1,14 @@
+import dataclasses
 import tomllib
 from importlib import resources
 
+import numpy as np
 import pytest
-from conftest import twins
+from conftest import make_series, twins
 
 from ga_audit import pipeline
 from ga_audit.bugs import catalogue
+from ga_audit.run import Note, Role
 
 FILES = sorted((f for f in (resources.files("ga_audit.bugs") / "data").iterdir()), key=lambda f: f.name)
 
@@ -84,9 +87,25 @@ def test_what_wraps_or_replaces_a_stock_model_is_not_guessed():
         )
 
     assert kind("LlamaForCausalLM") == "uses"
+    assert kind("LlamaForCausalLM", architectures=None, base_architectures=["LlamaForCausalLM"]) is None
     assert kind("MyForCausalLM") is None
     assert kind("LlamaForCausalLM", lora=True) is None
     assert kind("LlamaForCausalLM", liger=True) is None
+
+
+@pytest.mark.parametrize(("names", "possible"), [
+    ((), True), (("learning_rate",), False), (("learning_rate", "reward"), True), (("reward",), True),
+])  # fmt: skip
+def test_a_bug_of_generated_rewards_is_none_of_a_training_that_logs_none(names, possible):
+    logged = [
+        make_series(Role.LEARNING_RATE, np.full(40, 1e-3), range(1, 41)) for name in names if name == "learning_rate"
+    ]
+    unused = tuple(Note("no-role", f"{name!r} has no role here", name) for name in names if name == "reward")
+    runs = [
+        dataclasses.replace(run, series=(*run.series, *logged), left_out=unused)
+        for run in twins(1, packages={"trl": "0.29.1"})
+    ]
+    assert ("GA025" in matches(runs)) is possible
 
 
 @pytest.mark.parametrize(("transformers", "liger_kernel", "used", "fit"), [

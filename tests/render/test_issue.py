@@ -39,6 +39,15 @@ def test_every_form_has_its_fields_in_order_and_the_numbers(template):
     assert "ga-audit fix" not in out
 
 
+def test_the_title_names_the_package_that_the_known_bug_is_of():
+    """W&B records all that is installed: TRL beside a training that is none of its."""
+    installed = {"transformers": "4.48.0", "trl": "1.16.0"}
+    known = issue.render(pipeline.audit_runs(twins(1, packages=installed)))
+    assert known.splitlines()[0].endswith("(transformers 4.48.0)")
+    unknown = issue.render(pipeline.audit_runs(twins(1, packages={**installed, "transformers": "4.40.0"})))
+    assert unknown.splitlines()[0].endswith("(transformers 4.40.0, trl 1.16.0)")
+
+
 def test_the_command_carries_the_settings():
     packages = {"transformers": "4.48.0", "torch": "2.5.1+cu121", "numpy": "2.0"}
     runs = twins(1, gas=(2, 4), max_grad_norm=0.5, optimizer="OptimizerNames.ADAFACTOR", packages=packages)

@@ -1,0 +1,41 @@
+"""Ranges of releases as the catalogue writes them: PEP 440 specifiers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def within(specifier: str, release: str) -> bool:
+    """Whether a release meets a specifier; development versions count as the release that they lead to."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        version = Version(release)
+    except InvalidVersion:
+        return False
+    return SpecifierSet(specifier).contains(version.base_version, prereleases=True)
+
+
+def union(specifiers: Iterable[str]) -> list[str]:
+    """The ranges, the oldest first, without those that lie in another one."""
+    told = sorted(set(specifiers), key=_oldest)
+    return [inner for inner in told if not any(inner != outer and _lies_in(inner, outer) for outer in told)]
+
+
+def _named(specifier: str) -> list[str]:
+    return re.findall(r"\d+(?:\.\d+)*", specifier)
+
+
+def _oldest(specifier: str) -> tuple[int, ...]:
+    """The oldest release that a specifier names, to sort by."""
+    named = [tuple(int(n) for n in found.split(".")) for found in _named(specifier)]
+    return min(named, default=()) if not specifier.startswith("<") else ()
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    """Whether a range lies in another one: its ends do, and it is not open where the other is closed."""
+    closed_below = inner.startswith((">", "==")) or outer.startswith("<")
+    closed_above = "<" in inner or "==" in inner or not ("<" in outer or "==" in outer)
+    return closed_below and closed_above and all(within(outer, release) for release in _named(inner))
