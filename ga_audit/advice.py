@@ -254,8 +254,9 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
                     f"`ga-audit repro --ga {run['gradient_accumulation_steps']} --world-size {run['world_size']}`"
                 )
         if len(told.group.runs) < 2 or undecided:
+            other = "number of ranks (one GPU: CUDA_VISIBLE_DEVICES=0)" if _only_ranks(told) else "GA"
             yield (
-                "Add one short run (5 logged steps are enough) with another GA and everything else equal: the same "
+                f"Add one short run (5 logged steps are enough) with another {other} and everything else equal: the same "
                 "effective batch size, data, seed and learning rate."
             )
         yield f"Or measure it on the installed stack: `{_repro(told)}`"
@@ -289,4 +290,14 @@ def _repro(told: Told) -> str:
     engines = {"transformers", "trl", "axolotl", "llamafactory", "ms-swift", "accelerate"}
     packages = {name for run in told.group.runs for name in run.settings.packages}
     engine = " --engine transformers" if packages & engines else ""
-    return f"ga-audit repro{engine} --ga {','.join(map(str, wanted))}"
+    ranks = " --world-size 1,2" if _ranks(told) > 1 else ""
+    return f"ga-audit repro{engine} --ga {','.join(map(str, wanted))}{ranks}"
+
+
+def _ranks(told: Told) -> int:
+    return max((run.settings.world_size.value for run in told.group.runs if run.settings.world_size), default=1)
+
+
+def _only_ranks(told: Told) -> bool:
+    """Whether ranks are all that the runs could be scaled by."""
+    return _ranks(told) > 1 and all(run.settings.ga == 1 for run in told.group.runs)

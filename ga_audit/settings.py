@@ -58,6 +58,12 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, trust: Trust) -> Ru
         setting = _first(flat, keys, _plain, source, trust)
         if setting is not None and (name, setting.value) != ("max_steps", -1):  # the Trainer's "not set"
             other[name] = setting
+    if named := sum(key.split(".")[-2:-1] == ["id2label"] for key in flat):
+        other.setdefault("num_labels", Setting(named, f"{source}: id2label", trust))
+    if trust is Trust.RECORDED and "architectures" in other:
+        # a Trainer logs the model's configuration before it saves the model: the class is that of the checkpoint it was
+        # loaded from, BertForMaskedLM for a classifier that begins as bert-base; one that was saved says its own
+        other["base_architectures"] = other.pop("architectures")
     for name in ("lora", "liger", "deepspeed"):
         setting = _switch(mapping, OTHER_KEYS[name], source, trust)
         if setting is not None:
@@ -276,6 +282,8 @@ def merge(*parts: RunSettings) -> RunSettings:
     """One set of settings: the highest trust wins each, the first among equals; what disagrees is kept as a conflict."""
     merged: dict[str, Any] = {}
     conflicts: list[tuple[str, Setting[Any], Setting[Any]]] = []
+    devices = next((part.other[DATA_PARALLEL].value for part in parts if DATA_PARALLEL in part.other), 1)
+    parts = tuple(_per_device(part, devices) for part in parts)
     for part in parts:
         conflicts += [c for c in part.conflicts if c not in conflicts]
     for field in fields(RunSettings):
@@ -287,6 +295,19 @@ def merge(*parts: RunSettings) -> RunSettings:
         else:
             merged[field.name] = _pick(field.name, [v for v in values if v is not None], conflicts)
     return RunSettings(**merged, conflicts=tuple(conflicts))
+
+
+DATA_PARALLEL = "data_parallel"  # devices over which one process splits its batches
+PER_PROCESS = "trainer_state: train_batch_size"
+
+
+def _per_device(settings: RunSettings, devices: int) -> RunSettings:
+    """The Trainer's state has the micro-batch of a process, which DataParallel splits over its devices."""
+    micro = settings.micro_batch_size
+    if devices < 2 or micro is None or micro.source != PER_PROCESS or micro.value % devices:
+        return settings
+    each = Setting(micro.value // devices, f"{PER_PROCESS} / {devices} devices", micro.trust)
+    return replace(settings, micro_batch_size=each)
 
 
 def _merge_maps(

@@ -1,3 +1,4 @@
+import numpy as np
 from conftest import make_run, twins
 
 from ga_audit import pipeline
@@ -56,3 +57,10 @@ def test_what_sgd_made_of_the_learning_rate_and_of_weight_decay_is_said_in_numbe
 
 def test_unknown_clipping_leaves_adam_open():
     assert "unless gradients were clipped" in diagnosis_of(twins(1, 1, optimizer="adamw_torch")).retrain
+
+
+def test_where_only_ranks_can_scale_another_number_of_them_is_asked_for():
+    run = make_run("r", ga=1, world_size=2, loss=np.linspace(3, 2, 30), packages={"transformers": "5.0.0"})
+    steps = " ".join(diagnosis_of([run]).next_steps)
+    assert "another number of ranks (one GPU: CUDA_VISIBLE_DEVICES=0)" in steps
+    assert "ga-audit repro --engine transformers --ga 1,8 --world-size 1,2" in steps

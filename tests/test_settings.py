@@ -52,6 +52,21 @@ def test_switches_and_packages():
     assert read({"deepspeed": "ds.json"}).other["deepspeed"].value is True
 
 
+def test_a_log_names_the_class_of_the_checkpoint_that_it_began_with():
+    """The Trainer logs the model's configuration as it was loaded; what it saves with the model is the model's own."""
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "_name_or_path": "llama",
+        "id2label": {"0": "a", "1": "b", "2": "c"},
+    }
+    logged, saved = read(config).other, read(config, Trust.SIBLING).other
+    assert "architectures" not in logged
+    assert logged["base_architectures"].value == saved["architectures"].value == ["LlamaForCausalLM"]
+    assert "base_architectures" not in saved
+    assert saved["num_labels"].value == 3
+    assert "num_labels" not in read({"architectures": ["LlamaForCausalLM"]}).other
+
+
 def test_requirements():
     text = "transformers==4.46.1\nTorch==2.5.0+cu121\nnumpy==1.0\n- PyTorch 2.4.0\nliger_kernel==0.3.1\nnot a line\n"
     packages = from_requirements(text, source="requirements.txt", trust=Trust.RECORDED).packages

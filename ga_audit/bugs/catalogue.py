@@ -277,6 +277,9 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         elif name == "model":
             does = _loss_arguments(run)
             values.append(None if does is None else _MODEL_KINDS.get(does))
+        elif name == "data_parallel":
+            known = other.get(name)
+            values.append(known is not None and known.value > 1 if known or run.settings.world_size else None)
         elif name == "multi_rank":
             values.append(None if run.settings.world_size is None else run.settings.world_size.value > 1)
         else:

@@ -58,6 +58,14 @@ def _at(changes: Sequence[tuple[str, str | None]], release: Any) -> str | None:
     return held[-1] if held else None
 
 
+def is_encoder(model: str) -> bool:
+    """Whether a model with a head for classes reads in both directions: its base is trained by masked words, or is no text."""
+    base, _, head = model.partition("For")
+    return head in {"ImageClassification", "AudioClassification", "VideoClassification"} or (
+        f"{base}ForMaskedLM" in _table()["models"]
+    )
+
+
 def depends_on_problem_type(model: str) -> bool:
     """Whether a model has other losses besides (regression, several labels), which ignore the count whatever it does."""
     return model.endswith(("ForImageClassification", "ForSequenceClassification"))

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from ga_audit.bugs import catalogue, stock_models
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, is_encoder_decoder, objective
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
@@ -60,6 +60,11 @@ def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) ->
     return not of_tokens and counted["ignores"] > COMMON * sum(counted.values())
 
 
+def _is_one(exponents: tuple[float, float], h: Hypothesis, run: Run) -> bool:
+    """Whether a hypothesis predicts the factor of these exponents for a run; False where GA or ranks are not known."""
+    return abs(Hypothesis("", *exponents).log_factor(run) - h.log_factor(run)) < 1e-9
+
+
 def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
     odds: dict[tuple[float, float], float] = {}
     named: dict[str, bool] = {}
@@ -79,7 +84,9 @@ def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
             named[bug.id] = named.get(bug.id, False) or settled is True
             odds[exponents] = max(odds.get(exponents, 0.0), SETTLED if settled else OPEN)
     known_not = 0.0 if odds else -NONE_KNOWN
-    likelihood = {h: odds.get((h.ga, h.world), 0.0 if (h.ga, h.world) in common else known_not) for h in NAMED}
+    # hypotheses of one factor (at GA 1 a sum over GA and ranks is one over ranks) are one to the run
+    at = {h: {e for e in (*odds, *common) if e == (h.ga, h.world) or _is_one(e, h, run)} for h in NAMED}
+    likelihood = {h: max((odds.get(e, 0.0) for e in same), default=known_not) for h, same in at.items()}
     stack = ", ".join(f"{p} {r}" for p, r in covered.items())
     if named:
         bugs = ", ".join(f"{b}{'' if sure else ' (if its conditions hold)'}" for b, sure in sorted(named.items()))

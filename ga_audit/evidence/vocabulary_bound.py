@@ -49,10 +49,8 @@ def _speak(run: Run) -> Evidence | Silence:
         return Silence(KIND, f"the vocabulary of {run.name} is not known", remedy, Role.LOSS)
     kind, why = objective(run)
     if kind is not Objective.LANGUAGE_MODEL:
-        return Silence(
-            KIND, f"the loss of {run.name} is not known to be a language model's ({why})",
-            "Keep the model's config.json (architectures) beside the log.", Role.LOSS,
-        )  # fmt: skip
+        remedy = "Keep the model's config.json (architectures) beside the log." if kind is Objective.UNKNOWN else ""
+        return Silence(KIND, f"the loss of {run.name} is not known to be a language model's ({why})", remedy, Role.LOSS)
     _, value = _single.constant_part(run, series)
     if not len(value):
         return Silence(KIND, f"the loss of {run.name} has no value above zero", "", Role.LOSS)

@@ -95,7 +95,7 @@ def _count(value: Any) -> int | None:
 
 
 def _settings(state: dict[str, Any]) -> RunSettings:
-    """What the state itself records; GA is not in it, `train_batch_size` is the size per device."""
+    """What the state itself records; GA is not in it, `train_batch_size` is the size per process."""
     known: dict[str, Any] = {
         key: state[key] for key in ("logging_steps", "max_steps", "num_train_epochs") if key in state
     }
@@ -103,7 +103,7 @@ def _settings(state: dict[str, Any]) -> RunSettings:
     size = _count(state.get("train_batch_size"))
     if size is None:
         return found
-    batch = Setting(size, "trainer_state: train_batch_size", Trust.RECORDED)
+    batch = Setting(size, settings.PER_PROCESS, Trust.RECORDED)
     return settings.merge(found, RunSettings(micro_batch_size=batch))
 
 

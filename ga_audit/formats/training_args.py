@@ -8,13 +8,14 @@ unknown, gives the plain fields.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Target
-from ga_audit.run import Run, Source, Trust
+from ga_audit.run import Run, RunSettings, Setting, Source, Trust
 
 SETTINGS_ONLY = True
 _NAME = "training_args.bin"
@@ -38,9 +39,17 @@ def read(target: Target) -> Iterator[Run]:
         no pickle inside, or one that is damaged.
     """
     fields = arguments(target.read_bytes(), target.path)
-    found = settings.from_mapping(fields, source=_NAME, trust=Trust.SIBLING)
+    found = _over_devices(settings.from_mapping(fields, source=_NAME, trust=Trust.SIBLING), fields.get("_n_gpu"))
     folder = str(Path(target.path).parent)
     yield Run(target.path, Path(folder).name, folder, found, (), (Source("training_args", target.path),))
+
+
+def _over_devices(found: RunSettings, devices: Any) -> RunSettings:
+    """One process that splits each batch over several devices (torch's DataParallel): they are its ranks."""
+    if not isinstance(devices, int) or devices < 2 or (found.world_size and found.world_size.value > 1):
+        return found
+    told = Setting(devices, f"{_NAME}: _n_gpu, DataParallel", Trust.SIBLING)
+    return replace(found, world_size=told, other={**found.other, settings.DATA_PARALLEL: told})
 
 
 def arguments(data: bytes, where: str) -> dict[str, Any]:

@@ -10,7 +10,10 @@ import numpy as np
 from ga_audit.render._safe import plain
 from ga_audit.run import Run, RunSettings, Series, Setting
 
-_SHOWN_OTHER = ("trainer", "label_smoothing_factor", "average_tokens_across_devices", "deepspeed", "model_type")
+_SHOWN_OTHER = (
+    "trainer", "label_smoothing_factor", "average_tokens_across_devices", "deepspeed", "data_parallel", "model_type",
+    "architectures", "base_architectures", "num_labels", "problem_type",
+)  # fmt: skip
 
 
 def render_series(runs: Sequence[Run]) -> str:

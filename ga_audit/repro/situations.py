@@ -103,7 +103,7 @@ def _fits(signature: Signature, seen: Seen) -> bool:
 
 
 def _holds(when: Mapping[str, object], situation: Mapping[str, object], stack: Mapping[str, str]) -> bool:
-    held = {"deepspeed": False, **situation}
+    held = {"deepspeed": False, "data_parallel": False, **situation}
     if (wanted := str(when.get("transformers", ""))) and within(wanted, stack.get("transformers", "")):
         held["transformers"] = wanted
     return all(held.get(name) == wanted for name, wanted in when.items())

@@ -29,6 +29,31 @@ def test_the_first_loss_of_each_objective(other, anchor, settings):
     assert right.equivalent
 
 
+def classifier(first, model="BertForSequenceClassification", **other):
+    return run(first, other={"architectures": [model], **other})
+
+
+@pytest.mark.parametrize(("other", "anchor"), [
+    ({}, math.log(2)),  # transformers writes the classes where they are not two
+    ({"num_labels": 5, "problem_type": "single_label_classification"}, math.log(5)),
+    ({"num_labels": 28, "problem_type": "multi_label_classification"}, math.log(2)),
+    ({"model": "ViTForImageClassification", "num_labels": 10}, math.log(10)),
+])  # fmt: skip
+def test_a_new_head_on_an_encoder_starts_at_a_guess(other, anchor):
+    summed, right = (evidence(first_loss_anchor, classifier(factor * anchor, **other)) for factor in (8, 1))
+    assert ratio(summed) > 2.5
+    assert ratio(right) < -2.5
+    assert summed.weak  # the head may not be new, the classes may be weighted: it needs another kind beside it
+
+
+@pytest.mark.parametrize(("first", "other"), [
+    (0.3, {"num_labels": 1, "problem_type": "regression"}), (11.0, {"model": "LlamaForSequenceClassification"}),
+    (5.5, {"model": "MyForSequenceClassification"}), (0.1, {}),  # a head that had learned, or a loss divided by GA
+])  # fmt: skip
+def test_no_word_where_a_guess_is_not_where_it_starts(first, other):
+    assert isinstance(one(first_loss_anchor, classifier(first, **other)), Silence)
+
+
 def test_a_dpo_loss_of_another_kind_has_no_anchor():
     assert isinstance(one(first_loss_anchor, run(0.69, other={"trainer": "DPOTrainer", "loss_type": "ipo"})), Silence)
     assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "ORPOTrainer"})), Silence)

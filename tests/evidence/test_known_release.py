@@ -3,7 +3,7 @@ from evidence.single_runs import curve, evidence, language_model, one, ratio
 
 from ga_audit import pipeline
 from ga_audit.evidence import known_release
-from ga_audit.finding import Evidence, Silence, Verdict
+from ga_audit.finding import DIVIDED_WORLD, SUMMED_GA, SUMMED_GA_WORLD, SUMMED_WORLD, Evidence, Silence, Verdict
 from ga_audit.grouping import Group
 from ga_audit.run import Role
 
@@ -87,3 +87,25 @@ def test_where_most_stock_models_sum_a_release_without_a_fault_of_its_own_says_n
     assert ratio(evidence(known_release, of_model("5.24.0", trainer="SFTTrainer"))) < 0  # a language model
     assert ratio(evidence(known_release, of_model("5.24.0", "LlamaForCausalLM"))) < 0
     assert ratio(evidence(known_release, of_model("5.24.0", "BertForSequenceClassification"))) > 0
+
+
+@pytest.mark.parametrize(("settings", "hypothesis"), [
+    ({"ga": 1, "world_size": 2}, SUMMED_WORLD), ({"ga": 4, "world_size": 2}, SUMMED_GA_WORLD),
+    ({"ga": 4, "world_size": 1}, SUMMED_GA),
+])  # fmt: skip
+def test_several_devices_of_a_process_count_where_ga_is_1(settings, hypothesis):
+    devices = settings["world_size"]
+    other = {
+        "architectures": ["DistilBertForSequenceClassification"], "problem_type": "single_label_classification",
+        "average_tokens_across_devices": True, **({"data_parallel": devices} if devices > 1 else {}),
+    }  # fmt: skip
+    run = language_model(packages={"transformers": "5.0.0"}, other=other, **settings)
+    assert ratio(evidence(known_release, run), hypothesis) == pytest.approx(known_release.SETTLED)
+
+
+@pytest.mark.parametrize(("release", "odds"), [("4.48.0", 0), ("4.49.0", 1), ("4.56.2", 1), ("4.57.0", 0)])
+def test_devices_of_a_process_divided_by_all_items_before_4_57(release, odds):
+    other = {"architectures": ["LlamaForCausalLM"], "data_parallel": 2, "deepspeed": False, "trainer": "stock"}
+    run = language_model(ga=1, world_size=2, packages={"transformers": release}, other=other)
+    found = ratio(evidence(known_release, run), DIVIDED_WORLD)
+    assert (found == pytest.approx(known_release.SETTLED)) is bool(odds)

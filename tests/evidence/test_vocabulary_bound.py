@@ -34,6 +34,16 @@ def test_other_objectives_are_not_held_against_it():
     assert isinstance(one(vocabulary_bound, language_model(factor=8)), Silence)  # vocabulary unknown
 
 
+def test_who_is_to_keep_the_configuration_has_none():
+    def said(**other):
+        return one(vocabulary_bound, language_model(factor=20, vocab_size=100, other=other))
+
+    assert "config.json" in said().remedy
+    # a classifier may begin as a language model, and a log names what it began as
+    assert "config.json" in said(base_architectures=["LlamaForCausalLM"]).remedy
+    assert said(architectures=["BertForSequenceClassification"]).remedy == ""
+
+
 def test_a_sum_over_tokens_is_no_sum_over_ga():
     piece = evidence(vocabulary_bound, language_model(factor=4096, vocab_size=VOCABULARY))
     assert abs(ratio(piece)) < 2.5
