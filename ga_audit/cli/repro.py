@@ -20,7 +20,7 @@ _SECONDS = 1800  # of a cell of ours; a user's command takes as long as it takes
 # options that an engine of ours takes; a user's command has its own
 _TRAINING = frozenset({
     "model", "variant", "fault", "steps", "measure_every", "seed", "optimizer", "lr", "max_grad_norm", "dtype", "device",
-    "lengths", "packing", "sink", "average_tokens", "python",
+    "lengths", "packing", "sink", "average_tokens", "data_parallel", "python",
 })  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
               help="Print the engines, with their variants, models and faults.")  # fmt: skip
 @click.option("--ga", default="1,2,4,8", show_default=True, callback=whole_numbers, help="GA to train with.")
 @click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Ranks, by torchrun.")
+@click.option("--data-parallel", is_flag=True, help="The ranks are devices of one process, which no launcher started.")
 @click.option("--average-tokens", type=click.Choice(["on", "off"]), help="The Trainer's average_tokens_across_devices.")
 @click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
 @click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps.")
@@ -138,13 +139,15 @@ def command(
 
 def _check(users_own: bool, script: str | None, model: str | None, variant: str | None) -> None:
     """Options that would be passed over in silence are refused."""
+    context = click.get_current_context()
     if model and variant:
         raise click.UsageError("--model is about stock models, --variant about situations: give one of them")
     if users_own and not script:
         raise click.UsageError("--engine script needs --script COMMAND")
+    if context.params["data_parallel"] and max(context.params["world_size"]) == 1:
+        raise click.UsageError("--data-parallel is about several devices: give --world-size 1,2 too")
     if script and not users_own:
         raise click.UsageError("--script is your own command: leave --engine out, or give --engine script")
-    context = click.get_current_context()
     source = click.core.ParameterSource.COMMANDLINE
     if users_own and (odd := [name for name in context.params if name in _TRAINING
                               and context.get_parameter_source(name) is source]):  # fmt: skip

@@ -51,7 +51,7 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
         given["benchmark"] = True
     _check(plan.engine, given)
     command = [plan.python]
-    if cell.world_size > 1:
+    if cell.world_size > 1 and not _in_one_process(plan):
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.world_size}"]
     command.append(str(engine.script))
     for name, value in given.items():
@@ -62,6 +62,11 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
         elif value is not False:
             command += [f"--{name}", str(value)]
     return command
+
+
+def _in_one_process(plan: Plan) -> bool:
+    """Whether the ranks of a cell are devices of its process, so that no launcher starts others."""
+    return bool(plan.options.get("data-parallel"))
 
 
 def _check(engine: str, given: Mapping[str, object]) -> None:
@@ -191,7 +196,15 @@ def _environment(plan: Plan, cell: Cell) -> Generator[dict[str, str]]:
             "WANDB_MODE": "offline",
             "DO_NOT_TRACK": "1",
             "TMPDIR": temporary,
+            **(_visible(cell.world_size) if cell.world_size == 1 or _in_one_process(plan) else {}),
         }
+
+
+def _visible(devices: int) -> dict[str, str]:
+    """As many GPUs as the process is to use: a Trainer takes all that it sees, and with them a larger batch."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = list(map(str, range(devices))) if seen is None else seen.split(",")
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[:devices])}
 
 
 def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:

@@ -54,6 +54,7 @@ class Seen:
     cosine: float | None = None  # the lowest, of the real gradient with that of the whole batch
     multi_rank: bool = False
     average_tokens: bool | None = None  # across devices; None: not known
+    data_parallel: bool = False  # the ranks are devices of one process
 
 
 def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str,
     """
     if seen.verdict not in ("gradients", "logging only"):
         return ()
-    shared = {"liger": variant == "liger", "multi_rank": seen.multi_rank}
+    shared = {"liger": variant == "liger", "multi_rank": seen.multi_rank, "data_parallel": seen.data_parallel}
     if seen.average_tokens is not None:
         shared["average_tokens_across_devices"] = seen.average_tokens
     held = [{**shared, **SITUATION.get(name, {})} for name in _situations(variant, stack)]
@@ -103,7 +104,7 @@ def _fits(signature: Signature, seen: Seen) -> bool:
 
 
 def _holds(when: Mapping[str, object], situation: Mapping[str, object], stack: Mapping[str, str]) -> bool:
-    held = {"deepspeed": False, "data_parallel": False, **situation}
+    held = {"deepspeed": False, **situation}
     if (wanted := str(when.get("transformers", ""))) and within(wanted, stack.get("transformers", "")):
         held["transformers"] = wanted
     return all(held.get(name) == wanted for name, wanted in when.items())

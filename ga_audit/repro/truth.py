@@ -41,6 +41,7 @@ class Training:
     device: str = ""
     dtype: str = ""
     average_tokens: bool | None = None  # the Trainer's average_tokens_across_devices; None: not known
+    data_parallel: bool = False  # ranks are devices of one process
 
     def __str__(self) -> str:
         releases = ", ".join(f"{name} {release}" for name, release in self.packages.items())
@@ -136,7 +137,7 @@ def read_truth(path: Path) -> Measured:
 def _training(truth: Mapping[str, Any]) -> Training:
     packages = {str(name): str(release) for name, release in truth.get("packages", {}).items()}
     what, device, dtype = (str(truth.get(key, "")) for key in ("what", "device", "dtype"))
-    return Training(what, packages, device, dtype, truth.get("average_tokens"))
+    return Training(what, packages, device, dtype, truth.get("average_tokens"), bool(truth.get("data_parallel")))
 
 
 def _parameters(path: Path, count: int | None) -> npt.NDArray[np.float32] | None:

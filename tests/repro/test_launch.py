@@ -27,6 +27,23 @@ def test_more_ranks_go_through_torchrun(tmp_path):
         launch.argv(matrix.Plan("transformers", (cell,), 16, {"no-such": 3}), cell)
 
 
+@pytest.mark.parametrize(("seen", "options", "world", "visible"), [
+    (None, {}, 1, "0"), ("2,3", {}, 1, "2"), ("", {}, 1, ""),
+    ("GPU-aa,GPU-bb,GPU-cc", {"data-parallel": True}, 2, "GPU-aa,GPU-bb"),
+    (None, {"data-parallel": True}, 2, "0,1"), ("2,3", {}, 2, "2,3"), (None, {}, 2, None),  # a rank takes its own
+])  # fmt: skip
+def test_a_process_sees_as_many_gpus_as_it_is_to_use(tmp_path, monkeypatch, seen, options, world, visible):
+    """A Trainer takes all that it sees, and trains on a batch as many times as large."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    (cell,) = matrix.plan_cells(tmp_path, [2], [world], 16)
+    plan = matrix.Plan("transformers", (cell,), 16, options)
+    with launch._environment(plan, cell) as environment:
+        assert environment.get("CUDA_VISIBLE_DEVICES") == visible
+    assert ("torch.distributed.run" in launch.argv(plan, cell)) is (world > 1 and not options)
+
+
 def test_cells_run_together_are_separate_processes(tmp_path):
     body = "import bisect; bisect.bisect_left\n"  # the standard one, not ours
     body += "assert ga != '2'; assert not hasattr(sys, 'seen'); sys.seen = 1; pathlib.Path(out, 'ok').touch()"

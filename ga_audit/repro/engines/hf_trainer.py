@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
 
+import _data_parallel
 import _deepspeed
 import _families
 import _liger
@@ -46,16 +47,20 @@ def main() -> None:
         size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths, packing=args.packing
     )
     liger = getattr(task, "arguments", {}).get("use_liger_kernel", False)
-    note = _liger.make_ready(_task.device_named(args.device)) if liger else None
+    notes = [_liger.make_ready(_task.device_named(args.device)) if liger else None]
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
     steps = [data[i * size : (i + 1) * size] for i in range(args.steps)]
     zero = getattr(task, "zero", 0)
+    if zero and args.data_parallel:
+        raise SystemExit("DeepSpeed has a process for each device: leave --data-parallel out")
     if zero:
         _deepspeed.set_up(args, _task.device_named(args.device))
+    arguments = _training_arguments(args, out, task)
+    notes.append(_data_parallel.settle(arguments, args.world_size, in_one_process=args.data_parallel))
     model = task.build()
     before = _task.flat_parameters(model)
     trainer = getattr(task, "trainer", transformers.Trainer)(
-        model=model, args=_training_arguments(args, out, task), train_dataset=_Sequences(data),
+        model=model, args=arguments, train_dataset=_Sequences(data),
         eval_dataset=_Sequences(held_out), data_collator=lambda part: task.collate([row["sequence"] for row in part]),
         **getattr(task, "trainer_settings", {}),
     )  # fmt: skip
@@ -72,7 +77,8 @@ def main() -> None:
     tokens, dtype = [sum(map(len, rows)) for rows in steps], getattr(torch, args.dtype)
     truth = measure.finish(
         args, out, engine="hf_trainer", what=f"{args.model or args.variant} ({task.what})", model=args.model,
-        packages=_packages(args.variant), note=note, dtype=args.dtype,
+        packages=_packages(args.variant), note="; ".join(filter(None, notes)) or None, dtype=args.dtype,
+        data_parallel=args.data_parallel and args.world_size > 1,
         throughput=measure.throughput(tokens, flops, dtype=dtype, benchmark=args.benchmark),
         held_out_loss=_task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     )  # fmt: skip
@@ -103,7 +109,7 @@ def _training_arguments(args: argparse.Namespace, out: Path, task) -> TrainingAr
         more["average_tokens_across_devices"] = args.average_tokens == "on"
     if zero := getattr(task, "zero", 0):
         more["deepspeed"] = _deepspeed.settings(zero)
-    if args.world_size > 1:
+    if args.world_size > 1 and not args.data_parallel:
         more["ddp_backend"] = "nccl" if device == "cuda" else "gloo"
     return TrainingArguments(
         output_dir=str(out), per_device_train_batch_size=args.effective_batch_size // (args.ga * args.world_size),
@@ -147,6 +153,7 @@ def _arguments() -> argparse.Namespace:
         "--variant", choices=sorted(_variants.VARIANTS), default="A", help="a situation of the known bugs"
     )
     parser.add_argument("--model", choices=sorted(_families.FAMILIES), help="a stock model family")
+    parser.add_argument("--data-parallel", action="store_true", help="the ranks are devices of this process")
     parser.add_argument("--report-to", nargs="*", default=[])
     parser.add_argument("--name", default="")
     parser.add_argument("--progress", action="store_true")
