@@ -129,7 +129,10 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a fault does: exponents (ga, world) on logged loss, logged grad_norm and the real gradient; None = unknown."""
+    """What a fault does: exponents (ga, world) on logged loss, logged grad_norm and the real gradient.
+
+    None = no exponent: not known, or, of the gradient of a known bug, that it points elsewhere than that of the whole batch.
+    """
 
     loss: tuple[float, float] | None
     grad_norm: tuple[float, float] | None

@@ -253,7 +253,7 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
     """Whether a condition of a bug holds for the runs; None where the logs do not say."""
     if name == "steps_per_generation":
         return _generations(runs)
-    values: list[bool | str | None] = []
+    values: list[int | str | None] = []
     for run in runs:
         other = run.settings.other
         if name == "deepspeed":
@@ -268,6 +268,9 @@ def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         elif name == "loss_type":
             known = other.get(name)
             values.append(None if known is None else str(known.value))
+        elif name == "zero_stage":
+            known = other.get(name)
+            values.append(int(known.value) if known is not None and str(known.value).isdigit() else None)
         elif name == "transformers":
             known = run.settings.packages.get(name)
             values.append(None if known is None else wanted if within(wanted, known.value) else "other")

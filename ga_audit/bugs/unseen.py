@@ -23,19 +23,25 @@ def notes(runs: Sequence[Run]) -> Iterator[Note]:
                 seen.add(bug.id)
                 open_ones = catalogue.conditions_text(row, [run])
                 condition = f", if {open_ones}" if open_ones else ""
+                does = (
+                    "turn the gradient away from that of the whole batch"
+                    if factor is None
+                    else f"make the gradient x{factor:g}"
+                )
+                norm = "" if factor is None else _norm(run, factor)
                 yield Note(
                     "loss-cannot-show",
-                    f"{bug.id}: {package} {release.value} is known to make the gradient x{factor:g} with a perfect loss "
-                    f"curve{condition}; the loss of {run.name} cannot show it{_norm(run, factor)}",
+                    f"{bug.id}: {package} {release.value} is known to {does} with a perfect loss curve{condition}; the loss of "
+                    f"{run.name} cannot show it{norm}",
                 )
 
 
-def _factor(row: catalogue.Affected, run: Run) -> float:
-    """What a row does to the gradient of a run where it leaves the loss alone; 1 otherwise."""
-    loss, gradient = row.signature.loss, row.signature.gradient
-    if loss != (0.0, 0.0) or gradient is None:
+def _factor(row: catalogue.Affected, run: Run) -> float | None:
+    """What a row multiplies the gradient of a run by where it leaves the loss alone, 1 otherwise; None: it turns it."""
+    loss, gradient, ga = row.signature.loss, row.signature.gradient, run.settings.ga or 1
+    if loss != (0.0, 0.0) or ga == 1:
         return 1.0
-    return float((run.settings.ga or 1) ** gradient[0])
+    return None if gradient is None else float(ga ** gradient[0])
 
 
 def _norm(run: Run, factor: float) -> str:

@@ -195,6 +195,8 @@ def _signature(row: Affected) -> str:
                 f"{base}^{e:g}" if e != 1 else base for base, e in (("GA", ga), ("world_size", world)) if e
             )
             parts.append(f"{words} {'x ' + factor if factor else 'right'}")
+    if row.signature.gradient is None:
+        parts.append("real gradient not along that of the whole batch")
     return ", ".join(parts)
 
 

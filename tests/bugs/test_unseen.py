@@ -1,0 +1,29 @@
+"""What a perfect loss curve hides is looked up: a note for each bug of the stack that may be about the run."""
+
+import numpy as np
+import pytest
+from conftest import make_run
+
+from ga_audit.bugs import unseen
+
+
+def notes(ga, packages, **other):
+    run = make_run("r", ga=ga, loss=np.linspace(3, 2, 30), grad_norm=np.full(30, 8.0), packages=packages, other=other)
+    return [note.message for note in unseen.notes([run])]
+
+
+def test_a_gradient_that_is_a_sum_is_told_with_what_its_norm_would_be():
+    (note,) = notes(8, {"transformers": "4.46.3"}, architectures=["GPT2LMHeadModel"], deepspeed=False)
+    assert "GA003: transformers 4.46.3 is known to make the gradient x8 with a perfect loss curve" in note
+    assert "the logged grad_norm (median 8) would be 1 as a mean" in note
+
+
+def test_a_gradient_that_points_elsewhere_has_no_factor():
+    (note,) = notes(8, {"deepspeed": "0.18.0"}, deepspeed=True, zero_stage=2)
+    assert "GA024: deepspeed 0.18.0 is known to turn the gradient away from that of the whole batch" in note
+    assert "as a mean" not in note
+
+
+@pytest.mark.parametrize("packages", [{"deepspeed": "0.18.0"}, {"transformers": "4.46.3"}, {"transformers": "4.57.6"}])
+def test_at_ga_1_nothing_is_hidden(packages):
+    assert notes(1, packages, deepspeed="deepspeed" in packages, zero_stage=2) == []
