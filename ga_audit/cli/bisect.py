@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 @click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="A package beside it, of this release.")
 @click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
 @click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="GA to train with.")
+@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Ranks, by torchrun.")
+@click.option("--data-parallel", is_flag=True, help="The ranks are devices of one process, which no launcher started.")
 @click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
 @click.option("--steps", default=3, show_default=True, type=click.IntRange(1), help="Optimizer steps of a cell.")
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 @errors_to_status
 def command(
     package: str, first: str, last: str, variants: str | None, pins: tuple[str, ...], everything: bool,
-    ga: tuple[int, ...], effective_batch_size: int, steps: int, python: str, out: str, as_json: bool, as_markdown: bool,
+    ga: tuple[int, ...], world_size: tuple[int, ...], data_parallel: bool, effective_batch_size: int, steps: int, python: str,
+    out: str, as_json: bool, as_markdown: bool,
 ) -> None:  # fmt: skip
     """Install releases side by side, run the repro in each, and print what each one scales.
 
@@ -55,7 +58,12 @@ def command(
         raise click.UsageError("--json and --markdown: give one of them")
     if package not in packages():
         raise WrongUsage(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
-    request = bisect.Request(package, Path(out), python, ga, steps, effective_batch_size, pins=pins)
+    if data_parallel and max(world_size) == 1:
+        raise click.UsageError("--data-parallel is about several devices: give --world-size 1,2 too")
+    request = bisect.Request(
+        package, Path(out), python, ga, steps, effective_batch_size, pins=pins, world_sizes=world_size,
+        data_parallel=data_parallel,
+    )  # fmt: skip
     releases, names = between(first, last, package), _names(variants, packages()[package])
     bisect.check(request)
 

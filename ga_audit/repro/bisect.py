@@ -18,6 +18,17 @@ NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
+class Ranks:
+    """What several ranks do besides GA: the exponents on their number, and what they were."""
+
+    loss: float | None
+    grad_norm: float | None
+    gradient: float | None
+    in_one_process: bool  # devices of one process, not processes
+    average_tokens: bool | None  # the Trainer's average_tokens_across_devices; None: not known
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One release and variant: what is scaled, or why it could not be measured."""
 
@@ -34,6 +45,7 @@ class Row:
     cosine: float | None = None  # the lowest of the real gradient with the whole batch's
     note: str | None = None  # what the numbers must say of themselves
     rest: float | None = None  # factor of the real gradient at every GA, which no power of GA explains
+    on_ranks: Ranks | None = None  # None: one rank
 
     @property
     def is_measured(self) -> bool:
@@ -53,6 +65,8 @@ class Request:
     effective_batch_size: int = 16
     cache: Path | None = None
     pins: tuple[str, ...] = ()  # further packages: "transformers==4.49.0"
+    world_sizes: tuple[int, ...] = (1,)
+    data_parallel: bool = False  # the ranks are devices of one process
 
 
 def check(request: Request) -> None:
@@ -65,7 +79,7 @@ def check(request: Request) -> None:
     EngineFailed
         the interpreter cannot be run, or has no torch to share.
     """
-    matrix.plan_cells(request.out, request.ga, (1,), request.effective_batch_size)
+    matrix.plan_cells(request.out, request.ga, request.world_sizes, request.effective_batch_size)
     requirements(request.package, "0", request.pins)
     try:
         request.out.mkdir(parents=True, exist_ok=True)
@@ -91,10 +105,12 @@ def measure(request: Request, release: str, variants: Sequence[str]) -> tuple[Ro
 
 def _plan(request: Request, release: str, variant: str, python: str) -> matrix.Plan:
     out = request.out / f"{request.package}-{release}" / variant
-    cells = matrix.plan_cells(out, request.ga, (1,), request.effective_batch_size)
+    cells = matrix.plan_cells(out, request.ga, request.world_sizes, request.effective_batch_size)
     engine = packages()[request.package].engine
     which = "model" if variant in engines()[engine].models else "variant"
     options = {"steps": request.steps, "measure-every": 1, which: variant}
+    if request.data_parallel:
+        options["data-parallel"] = True
     return matrix.Plan(engine, cells, request.effective_batch_size, options, python, name=variant)
 
 
@@ -108,21 +124,42 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
         return Row(request.package, release, variant, failure=error.message)
     scales = (found.on_loss, found.on_grad_norm, found.on_gradient)
     # measured at one GA, an exponent is what the factor would be as its power
-    loss, norm, gradient = (None if e is None else round(e, 4) + 0.0 for e, _ in map(found.exponents, scales))
+    exponents = [[None if e is None else round(e, 4) + 0.0 for e in found.exponents(scale)] for scale in scales]
+    (loss, norm, gradient), on_ranks = ([pair[i] for pair in exponents] for i in (0, 1))
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
     left = found.on_gradient.rest if len(found.gas) > 1 else None
     cosine, rest = (None if e is None else round(e, 4) for e in (found.cosine, left))
     row = Row(
-        request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine, rest=rest
+        request.package,
+        release,
+        variant,
+        loss,
+        norm,
+        gradient,
+        found.verdict,
+        beside=beside,
+        cosine=cosine,
+        rest=rest,
+        on_ranks=_ranks(found, on_ranks) if max(request.world_sizes) > 1 else None,
     )
     return replace(row, bugs=known_bugs(row), note="; ".join(found.notes) or None)
+
+
+def _ranks(found: judge.Judgement, exponents: Sequence[float | None]) -> Ranks:
+    last = found.cells[-1].training  # of the most ranks
+    loss, norm, gradient = exponents
+    return Ranks(loss, norm, gradient, last.data_parallel, last.average_tokens)
 
 
 def known_bugs(row: Row) -> tuple[str, ...]:
     """The bugs of the catalogue that the release has in the variant's situation and that do what was measured."""
     stack = {row.package: row.release, **dict(pin.split("==", 1) for pin in row.beside)}
-    loss, norm, gradient = ((exponent, None) for exponent in (row.loss, row.grad_norm, row.gradient))
-    return situations.known_bugs(row.variant, stack, situations.Seen(loss, norm, gradient, row.verdict, row.cosine))
+    ranks = row.on_ranks or Ranks(None, None, None, in_one_process=False, average_tokens=None)
+    seen = situations.Seen(
+        (row.loss, ranks.loss), (row.grad_norm, ranks.grad_norm), (row.gradient, ranks.gradient), row.verdict, row.cosine,
+        multi_rank=row.on_ranks is not None, average_tokens=ranks.average_tokens, data_parallel=ranks.in_one_process,
+    )  # fmt: skip
+    return situations.known_bugs(row.variant, stack, seen)
 
 
 def search(releases: Sequence[str], row_of: Callable[[str], Row]) -> tuple[Row, ...]:
@@ -209,6 +246,8 @@ def table(rows: Sequence[Row], releases: Sequence[str] = ()) -> str:
         lines.append(f"{row.release:>10}  {row.variant:<{wide}}  {numbers}  {said}".rstrip())
     if any(row.rest is not None and abs(row.rest - 1) > FACTOR_SAID for row in rows):
         lines.append("x0.93: a factor of the real gradient at every GA, which no power of GA explains")
+    if any(row.on_ranks for row in rows):
+        lines.append("ranks: exponents of loss, grad_norm and gradient on their number")
     return "\n".join([*lines, *(changes(rows, releases) or _ends_alike(rows, releases)), *notes(rows)])
 
 
@@ -244,12 +283,19 @@ def grid(rows: Sequence[Row]) -> str:
 
 def notes(rows: Sequence[Row]) -> tuple[str, ...]:
     """What the numbers of a variant must say of themselves, each once."""
-    return tuple(dict.fromkeys(f"{row.variant}: {row.note}" for row in rows if row.note))
+    of: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.note:
+            of.setdefault(row.note, {})[row.variant] = None
+    return tuple(f"{', '.join(variants)}: {note}" for note, variants in of.items())
 
 
 def _besides(row: Row) -> list[str]:
-    """What exponents do not say of the real gradient: that it points elsewhere, or has a factor at every GA."""
+    """What exponents on GA do not say: that the real gradient points elsewhere, what ranks do, a factor at every GA."""
     found = [f"cosine {row.cosine:.2f}"] if row.cosine is not None and truth.is_astray(row.cosine) else []
+    if row.on_ranks:
+        exponents = (row.on_ranks.loss, row.on_ranks.grad_norm, row.on_ranks.gradient)
+        found.append(f"ranks {', '.join(map(_whole, exponents))}")
     return found + ([f"x{row.rest:.2f}"] if row.rest is not None and abs(row.rest - 1) > FACTOR_SAID else [])
 
 
@@ -257,11 +303,16 @@ def _exponent(value: float | None) -> str:
     return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"  # no minus zero
 
 
+def _whole(exponent: float | None) -> str:
+    """A whole number where it is about one; else as measured."""
+    near = exponent is not None and judge.is_about(exponent, round(exponent))
+    return str(round(exponent)) if near and exponent is not None else _exponent(exponent)
+
+
 def _cell(row: Row) -> str:
     numbers = (row.loss, row.grad_norm, row.gradient)
     if row.failure or row.verdict == NOT_MEASURED:
         return "not measured"
-    # an exponent that is no whole number stands as measured
-    text = ", ".join(str(round(e)) if e is not None and judge.is_about(e, round(e)) else _exponent(e) for e in numbers)
+    text = ", ".join(map(_whole, numbers))
     text += f" ({', '.join(more)})" if (more := _besides(row)) else ""
     return text if row.verdict == "healthy" else f"**{text}**"

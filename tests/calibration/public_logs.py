@@ -5,8 +5,10 @@ and the verdict that ga-audit gave on that run alone. The logs have licenses of 
 holds what was fetched, as `DIR/<owner>+<name>/<path>`, with the settings that lay beside each log (training_args.bin,
 README.md, config.json, adapter_config.json, wandb/ folders). What is missing is left out and counted.
 
-`--cards DIR` judges model cards (README files with a table of training results) the same way. `--write` keeps the new
-verdicts in the table.
+`--cards DIR` judges model cards (README files with a table of training results) the same way. `--classifiers DIR` takes the
+logs of `public_classifiers.json` (fine-tunings with a head for classes, nearly all of GA 1, where a log is right whatever the
+stack) and judges each as if it had another GA, as it is and with its loss multiplied by that. `--write` keeps the new verdicts
+in the table.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from ga_audit.pipeline import Options, diagnose, read_runs
 from ga_audit.run import Role, Run, RunSettings, Schedule, Series, Setting, Trust
 
 TABLE = Path(__file__).with_name("public_logs.json")
+CLASSIFIERS = Path(__file__).with_name("public_classifiers.json")
+SUPPOSED = (2, 4, 8, 16, 32)
 _SAME = 8  # first losses by which two cards are one training, seen twice
 _BASES = (  # a card names the model that was fine-tuned, the config.json beside a log its class
     ("whisper", "WhisperForConditionalGeneration"), ("wav2vec|wav2vec2|xls-r|hubert|wavlm", "Wav2Vec2ForCTC"),
@@ -189,17 +193,45 @@ def supposed(folder: Path) -> tuple[int, int]:
         if not len(eval_gap.ratios(run)):
             continue
         count += 1
-        for ga in (2, 4, 8, 16, 32):
-            as_if = Setting(Schedule.constant(ga), "supposed", Trust.GIVEN)
-            other = replace(run, settings=replace(run.settings, gradient_accumulation_steps=as_if))
-            convicted += verdict_alone(other)[0] is Verdict.SCALED
+        convicted += sum(verdict_alone(as_if(run, ga))[0] is Verdict.SCALED for ga in SUPPOSED)
     return count, convicted
+
+
+def as_if(run: Run, ga: int) -> Run:
+    """The run with another GA in its settings."""
+    supposed = Setting(Schedule.constant(ga), "supposed", Trust.GIVEN)
+    return replace(run, settings=replace(run.settings, gradient_accumulation_steps=supposed))
+
+
+def classifiers(folder: Path) -> Iterator[tuple[int, int, Counter[str], Counter[str]]]:
+    """(supposed GA, runs, verdicts on them, verdicts on them with their loss multiplied by it)."""
+    projects = dict.fromkeys(row["repository"] for row in json.loads(CLASSIFIERS.read_text("utf-8")))
+    places = [place for p in projects if (place := folder / p.replace("/", "+")).is_dir()]
+    runs = [run for place in places for run in read_runs([str(place)])[0] if run.views(Role.LOSS)]
+    for ga in SUPPOSED:
+        right, summed = (
+            Counter(verdict_alone(change(as_if(run, ga)))[0].value for run in runs) for change in (lambda r: r, planted)
+        )
+        yield ga, len(runs), right, summed
+
+
+def _print_classifiers(folder: Path) -> int:
+    """1 where a right run was convicted."""
+    kinds, convicted = ("healthy", "scaled", "inconclusive"), 0
+    print("| supposed GA | runs | " + " | ".join([*kinds, *(f"x GA: {kind}" for kind in kinds)]) + " |")
+    print("|" + " --- |" * 8)
+    for ga, count, right, summed in classifiers(folder):
+        print("| " + " | ".join(map(str, (ga, count, *(c[kind] for c in (right, summed) for kind in kinds)))) + " |")
+        convicted += right["scaled"]
+    return int(convicted > 0)
 
 
 def main(arguments: list[str]) -> int:
     """Print the confusion table; 1 where a healthy run was convicted or a summed one acquitted."""
     write, card = "--write" in arguments, "--cards" in arguments
     (place,) = [a for a in arguments if not a.startswith("--")]
+    if "--classifiers" in arguments:
+        return _print_classifiers(Path(place))
     rows, changes, sums = (cards(Path(place)), [], []) if card else audit_table(Path(place))
     print("\n".join([*changes, "", confusion(rows)]))
     if sums:

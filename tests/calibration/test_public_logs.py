@@ -1,6 +1,7 @@
 """The table of public logs keeps its promises; the logs themselves are not here."""
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import make_run
@@ -8,7 +9,8 @@ from conftest import make_run
 from ga_audit.finding import Verdict
 from ga_audit.run import Role
 
-from .public_logs import TABLE, card_run, confusion, judge, planted, verdict_alone
+from . import public_logs
+from .public_logs import CLASSIFIERS, TABLE, card_run, confusion, judge, planted, verdict_alone
 
 ROWS = json.loads(TABLE.read_text("utf-8"))
 CARD = """\
@@ -40,6 +42,26 @@ def test_there_are_enough_logs_of_enough_people():
     assert len(accumulated) >= 100
     assert len({r["repository"] for r in accumulated}) >= 40
     assert len({(r["repository"], r["path"]) for r in ROWS}) == len(ROWS)
+
+
+def test_the_classifiers_say_where_they_are_and_of_how_many_classes():
+    rows = json.loads(CLASSIFIERS.read_text("utf-8"))
+    assert len({row["repository"] for row in rows}) >= 60
+    assert all(len(row["commit"]) == 40 and row["model"].endswith("Classification") for row in rows)
+    assert all(row["step"] >= 1 for row in rows)
+
+
+def test_classifiers_are_judged_as_if_of_another_ga(tmp_path, monkeypatch):
+    place = tmp_path / "owner+name"
+    place.mkdir()
+    golden = Path(__file__).parents[1] / "golden" / "classifiers" / "bert-4.57.6"
+    for file in golden.iterdir():
+        (place / file.name).write_bytes(file.read_bytes())
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps([{"repository": "owner/name"}, {"repository": "not/here"}]))
+    monkeypatch.setattr(public_logs, "CLASSIFIERS", table)
+    found = {ga: (n, dict(right), dict(summed)) for ga, n, right, summed in public_logs.classifiers(tmp_path)}
+    assert found[8] == (1, {"healthy": 1}, {"scaled": 1})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r['repository']}:{r['path']}")

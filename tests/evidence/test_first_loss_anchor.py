@@ -46,6 +46,13 @@ def test_a_new_head_on_an_encoder_starts_at_a_guess(other, anchor):
     assert summed.weak  # the head may not be new, the classes may be weighted: it needs another kind beside it
 
 
+def test_a_first_loss_half_way_to_a_sum_does_not_speak_for_health():
+    assert evidence(first_loss_anchor, classifier(math.log(2) * 1.3)).equivalent
+    assert not evidence(
+        first_loss_anchor, classifier(math.log(2) * 2.98)
+    ).equivalent  # of easy data, summed over 8, by step 10
+
+
 @pytest.mark.parametrize(("first", "other"), [
     (0.3, {"num_labels": 1, "problem_type": "regression"}), (11.0, {"model": "LlamaForSequenceClassification"}),
     (5.5, {"model": "MyForSequenceClassification"}), (0.1, {}),  # a head that had learned, or a loss divided by GA

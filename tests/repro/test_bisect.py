@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,8 @@ def test_what_would_break_for_every_release_is_said_before_any_is_installed(tmp_
         return bisect.Request("transformers", **{"out": tmp_path, "torch_python": sys.executable, **changes})
 
     for changes, message in (
-        ({"ga": (3,)}, "no multiple of GA 3"), ({"pins": ("transformers==4.49.0",)}, "would replace the releases"),
+        ({"ga": (3,)}, "no multiple of GA 3"), ({"ga": (8,), "world_sizes": (1, 4)}, "GA 8 x world size 4"),
+        ({"pins": ("transformers==4.49.0",)}, "would replace the releases"),
         ({"pins": ("trl",)}, "is not PACKAGE==RELEASE"), ({"out": Path("/dev/null/x")}, "cannot write there"),
     ):  # fmt: skip
         with pytest.raises(WrongUsage, match=message):
@@ -126,6 +128,32 @@ def test_a_known_bug_fits_release_situation_and_numbers():
     assert row("4.47.0", "B", 0.0, 1.0, 1.0) == ("GA003",)
     assert row("4.47.0", "A", 0.0, 1.0, 1.0) == ()
     assert row("5.23.0", "t5-seq2seq", 1.0, 1.0, 1.0) == ("GA004",)
+
+
+def _on_ranks(release, variant, numbers, exponents, *, in_one_process=False, cosine=1.0):
+    ranks = bisect.Ranks(*exponents, in_one_process=in_one_process, average_tokens=True)
+    return bisect.Row("transformers", release, variant, *numbers, "gradients", cosine=cosine, on_ranks=ranks)
+
+
+@pytest.mark.parametrize(("row", "bugs"), [
+    (_on_ranks("4.57.6", "B2", (1, 1, 1), (1, 1, 1)), ("GA004",)), (_on_ranks("4.57.6", "B2", (1, 1, 1), (-1, -1, -1)), ()),
+    (_on_ranks("4.49.0", "A", (0, 0, 0), (-1, -1, -1), in_one_process=True), ("GA026",)),
+    (_on_ranks("4.49.0", "A", (0, 0, 0), (-1, -1, -1)), ()),  # processes have no such bug
+    (_on_ranks("4.56.2", "A", (0, 0, 0), (-1, -0.8, -0.8), in_one_process=True, cosine=0.86), ("GA026",)),
+    (_on_ranks("4.56.2", "B2", (1, 1, 1), (0, 0.2, 0.2), in_one_process=True, cosine=0.86), ("GA026",)),
+])  # fmt: skip
+def test_a_known_bug_of_several_ranks(row, bugs):
+    assert bisect.known_bugs(row) == bugs
+
+
+def test_what_ranks_do_stands_beside_what_ga_does():
+    rows = [_on_ranks("4.57.6", name, (1, 1, 1), (1, 0.98, 0.2)) for name in ("A", "B2")]
+    rows = [replace(row, note="two at once") for row in rows]
+    text = bisect.table(rows)
+    assert "ranks 1, 1, 0.20" in text
+    assert "ranks: exponents of loss, grad_norm and gradient on their number" in text
+    assert "A, B2: two at once" in text
+    assert "**1, 1, 1 (ranks 1, 1, 0.20)**" in bisect.grid(rows)
 
 
 def _under_deepspeed(package, release, variant, *numbers, cosine=1.0, beside=()):

@@ -15,7 +15,8 @@ PAGE = HERE / "RELEASES.md"
 
 
 def _row(row):
-    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "beside": tuple(row["beside"])})
+    ranks = bisect.Ranks(**row["on_ranks"]) if row.get("on_ranks") else None
+    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "beside": tuple(row["beside"]), "on_ranks": ranks})
 
 
 TABLES = json.loads((HERE / "releases.json").read_text("utf-8"))["tables"]
@@ -23,19 +24,28 @@ ROWS = [_row(row) for table in TABLES for row in table["rows"]]
 MEASURED = [row for row in ROWS if not row.failure]
 
 
-def _scale(exponent, rest=1.0):
-    """At GA 1 and 4, as the rows were measured."""
+def _scale(exponent, rest=1.0, on_ranks=None):
+    """At GA 1 and 4, on one rank or on one and two, as the rows were measured."""
     if exponent is None:
         return judge.Scale(())
     rest = 1.0 if rest is None else rest
-    return judge.Scale((rest, rest * 4**exponent), exponent, None, rest)
+    worlds = (1,) if on_ranks is None else (1, 2)
+    ratios = tuple(rest * ga**exponent * world ** (on_ranks or 0) for world in worlds for ga in (1, 4))
+    return judge.Scale(ratios, exponent, on_ranks, rest)
+
+
+ONE_RANK = bisect.Ranks(None, None, None, in_one_process=False, average_tokens=None)
 
 
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: f"{row.package}-{row.release}-{row.variant}")
 def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(row):
-    numbers = [e for e in (row.loss, row.grad_norm, row.gradient) if e is not None]
-    assert truth.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers)
-    scales = (_scale(row.loss), _scale(row.grad_norm), _scale(row.gradient, row.rest))
+    ranks = row.on_ranks or ONE_RANK
+    numbers = [row.loss, row.grad_norm, row.gradient, ranks.loss, ranks.grad_norm, ranks.gradient]
+    assert truth.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers if e is not None)
+    scales = (
+        _scale(row.loss, on_ranks=ranks.loss), _scale(row.grad_norm, on_ranks=ranks.grad_norm),
+        _scale(row.gradient, row.rest, ranks.gradient),
+    )  # fmt: skip
     assert row.verdict == judge.verdict(*scales, row.cosine)
 
 
@@ -46,10 +56,18 @@ def test_a_factor_at_every_ga_is_labels_counted_too_many_or_a_known_bug():
     assert all(0.12 < row.rest < 0.13 and row.bugs == ("GA025",) for row in factors if row.variant == "grpo-reused")
 
 
-def test_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
-    astray = {(row.package, row.release, row.variant) for row in MEASURED if truth.is_astray(row.cosine)}
+def test_of_one_rank_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
+    astray = {(r.package, r.release, r.variant) for r in MEASURED if truth.is_astray(r.cosine) and not r.on_ranks}
     lossy, stage_two = ("0.17.6", "0.18.0", "0.18.2"), ("A-deepspeed", "B-deepspeed", "D-deepspeed")
     assert astray == {("deepspeed", release, variant) for release in lossy for variant in stage_two}
+
+
+def test_devices_of_one_process_lost_their_parts_from_4_51_to_4_56():
+    devices = [row for row in MEASURED if row.on_ranks and row.on_ranks.in_one_process]
+    astray = {(row.release, row.variant) for row in devices if truth.is_astray(row.cosine)}
+    lossy = {row.release for row in devices if (4, 51) <= tuple(map(int, row.release.split(".")[:2])) < (4, 57)}
+    assert astray == {(release, variant) for release in lossy for variant in ("A", "B2")}
+    assert all(row.bugs[:1] == ("GA026",) for row in devices if (row.release, row.variant) in astray)
 
 
 def test_a_row_without_numbers_says_why():
