@@ -25,6 +25,7 @@ _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
 _SCALE_FREE = ("adam", "lion", "lamb", "adafactor", "adagrad", "rmsprop", "muon", "sophia")
 _DECOUPLED = ("adamw", "lion", "adamw_torch", "sophia", "muon")  # their weight decay stands beside the gradient
 _NONE: Setting[Any] = Setting(None, "", Trust.GUESSED)
+_FEW = 5  # points of a run, below which more of them tell the most
 _ALONE = ("known_release", "vocabulary_bound", "eval_gap")  # what a single run can still be given
 _CLIP_CHANGED = 0.05  # a share of clipped steps that moves by more than this has changed the training
 
@@ -125,6 +126,19 @@ def _deciding(told: Told) -> list[Silence]:
     """Silences that kept a verdict from being spoken, those about the loss first; the rest only adds to one."""
     found = [s for s in told.silences if s.kind == "ratio_regression"] or list(told.silences)
     return sorted(found, key=lambda s: s.role is not Role.LOSS)
+
+
+def _could_speak(told: Told) -> Iterator[str]:
+    """What would let a silence speak: between runs where no ratio could, else of each run alone; more points for few."""
+    between = [s for s in _deciding(told) if s.kind == "ratio_regression"] if len(told.group.runs) > 1 else []
+    yield from (silence.remedy for silence in between if silence.remedy)
+    if any(silence.role is not Role.GRAD_NORM for silence in between):
+        return
+    shortest = min((len(series) for run in told.group.runs if (series := run.get(Role.LOSS))), default=_FEW)
+    if len(told.group.runs) > 1 and shortest < _FEW:
+        yield f"Log more steps: a run has {shortest} here, and the intervals narrow with their number."
+    alone = [s for s in told.silences if s.kind in _ALONE and s.remedy and s.role is not Role.GRAD_NORM]
+    yield from list(dict.fromkeys(silence.remedy for silence in alone))[:2]
 
 
 def reasons(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:
@@ -241,11 +255,7 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         if missing:
             options = " ".join(f"--ga {shlex.quote(name + '=N')}" for name in missing[:4])
             yield f"Say gradient_accumulation_steps (N): `ga-audit inspect {logs} {options}`"
-        if len(told.group.runs) > 1:
-            yield from (silence.remedy for silence in _deciding(told) if silence.remedy)
-        else:
-            alone = [s for s in told.silences if s.kind in _ALONE and s.remedy and s.role is not Role.GRAD_NORM]
-            yield from (silence.remedy for silence in alone[:2])
+        yield from _could_speak(told)
         for piece in told.evidence:
             for run in piece.detail.get("would_settle", ()):
                 yield (

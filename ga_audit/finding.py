@@ -110,6 +110,7 @@ class Evidence:
     summary: str  # one sentence with its numbers
     source: str  # where the numbers were read
     estimate: Estimate | None = None
+    further: tuple[Estimate, ...] = ()  # on the other settings in which the runs differ
     weak: bool = False  # may never convict alone
     equivalent: bool | None = None  # healthy within the margin (two one-sided tests); None = does not apply
     ties: tuple[tuple[Hypothesis, ...], ...] = ()  # hypotheses that this evidence cannot tell apart
@@ -196,6 +197,11 @@ class Diagnosis:
     next_steps: tuple[str, ...]  # sentences; commands to paste stand on their own between backticks
     notes: tuple[Note, ...] = ()
     undecided: Mapping[Role, str] = field(default_factory=dict)  # why nothing is concluded about a quantity
+
+    @property
+    def exponents(self) -> tuple[tuple[Role, Estimate], ...]:
+        """Every exponent that was estimated, with its quantity."""
+        return tuple((p.role, e) for p in self.evidence if p.estimate is not None for e in (p.estimate, *p.further))
 
     def log_factor(self, run: Run, role: Role) -> float:
         """ln(logged / intended) that the findings give this run for a role; 0 without a finding."""

@@ -64,3 +64,12 @@ def test_where_only_ranks_can_scale_another_number_of_them_is_asked_for():
     steps = " ".join(diagnosis_of([run]).next_steps)
     assert "another number of ranks (one GPU: CUDA_VISIBLE_DEVICES=0)" in steps
     assert "ga-audit repro --engine transformers --ga 1,8 --world-size 1,2" in steps
+
+
+def test_short_runs_are_to_be_longer_and_what_a_resume_would_show_is_not_asked_for():
+    runs = [make_run(f"ga{ga}", ga=ga, world_size=1, loss=[3.0, 2.9, 2.7, 2.6], seed=1) for ga in (1, 2)]
+    steps = diagnosis_of(runs).next_steps
+    assert steps[0] == "Log grad_norm in at least two runs."
+    assert steps[1] == "Log more steps: a run has 4 here, and the intervals narrow with their number."
+    assert not any("resumed" in step for step in steps)
+    assert "ga-audit repro" in steps[-1]

@@ -28,7 +28,7 @@ from ga_audit.grouping import Group, version_families
 from ga_audit.run import Role, Run
 from ga_audit.stats import constants as k
 from ga_audit.stats.decision import equivalent, settling_run
-from ga_audit.stats.scaling import fit
+from ga_audit.stats.scaling import Exponent, fit
 
 KIND = "ratio_regression"
 _VARY = (
@@ -77,17 +77,19 @@ def _speak(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evid
         ids = frozenset(r.id for r in runs)
         likelihood |= {Hypothesis(h.name, h.ga, h.world, ids): x for h, x in likelihood.items() if h.ga or h.world}
         likelihood = {h: x for h, x in likelihood.items() if h.only is None or h.name != "other"}
-    exponent = fitted.exponents[0]
+    estimate, *further = (
+        _ratios.estimate_of(e, ratios, "contrast of robust levels, random run effect") for e in fitted.exponents
+    )
     same = _ratios.same_meaning(ratios)
     ties = tuple(tuple(hypotheses[name] for name in tie) for tie in fitted.ties)
     detail = _ratios.detail(ratios, fitted.log_likelihood, fitted.exponents, fitted.tau)
     detail["same_meaning"] = [[h.name for h in g] for g in same]
     detail["would_settle"] = _settling(ratios, ties, same)
     return Evidence(
-        KIND, role, tuple(r.id for r in runs), likelihood, _summary(role, ratios, exponent),
+        KIND, role, tuple(r.id for r in runs), likelihood, _summary(role, ratios, fitted.exponents),
         "; ".join(sorted({s.source for r in runs if (s := r.get(role))})),
-        estimate=_ratios.estimate_of(exponent, ratios, "contrast of robust levels, random run effect"),
-        equivalent=equivalent(exponent.interval90, k.EQUIVALENCE[role.value]),
+        estimate=estimate, further=tuple(further),
+        equivalent=all(equivalent(e.interval90, k.EQUIVALENCE[role.value]) for e in fitted.exponents),
         ties=ties, notes=ratios.notes, detail={**detail, **fitted.detail},
     )  # fmt: skip
 
@@ -109,15 +111,17 @@ def _settling(
     return out
 
 
-def _summary(role: Role, ratios: _ratios.Ratios, exponent: object) -> str:
-    """One sentence: the extreme runs' ratio, and the exponent with its interval."""
+def _summary(role: Role, ratios: _ratios.Ratios, exponents: Sequence[Exponent]) -> str:
+    """One sentence: the extreme runs' ratio, and each exponent with its interval."""
     order = np.argsort(ratios.log_ga + ratios.log_world, kind="stable")
     low, high = int(order[0]), int(order[-1])
     ratio = float(np.exp(np.clip(ratios.levels.level[high] - ratios.levels.level[low], -700, 700)))
     first, last = ratios.runs[low], ratios.runs[high]
-    median, (a, b) = exponent.median, exponent.interval95  # type: ignore[attr-defined]
-    driver = "GA" if exponent.axis.startswith("grad") else "world size"  # type: ignore[attr-defined]
+    told = []
+    for e in exponents:
+        driver = "GA" if e.axis.startswith("grad") else "world size"
+        told.append(f"on {driver} {round(e.median, 3) + 0.0:.3f} [{e.interval95[0]:.3f}, {e.interval95[1]:.3f}]")
     return (
-        f"{role.value} of {last.name} is {ratio:.3g} times that of {first.name}; exponent on {driver} "
-        f"{round(median, 3) + 0.0:.3f} [{a:.3f}, {b:.3f}] over {len(ratios.runs)} runs, {ratios.panel.points} points"
+        f"{role.value} of {last.name} is {ratio:.3g} times that of {first.name}; exponent {', '.join(told)} over "
+        f"{len(ratios.runs)} runs, {ratios.panel.points} points"
     )

@@ -58,7 +58,7 @@ def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: An
     return {
         "d": d,
         "runs": [_run_row(d, run) for run in d.runs],
-        "exponents": [p for p in d.evidence if p.estimate is not None],
+        "exponents": d.exponents,
         "plots": [
             {
                 "kind": kind,

@@ -129,6 +129,7 @@ def _evidence(e: Evidence, explain: bool) -> dict[str, Any]:
         "weak": e.weak,
         "log_likelihood": [{**_hypothesis(h), "nats": _number(x)} for h, x in e.log_likelihood.items()],
         "estimate": _estimate(e.estimate),
+        "further": [_estimate(other) for other in e.further],
         "notes": [_note(n) for n in e.notes],
     }
     return {**found, "detail": _plain(e.detail)} if explain else found

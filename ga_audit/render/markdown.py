@@ -27,16 +27,13 @@ def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
     yield f"**{d.verdict.value.upper()}**: {cell(d.headline)}"
     yield ""
     yield from run_table(d)
-    exponents = [p for p in d.evidence if p.estimate is not None]
-    if exponents:
+    if d.exponents:
         yield ""
         yield "| quantity | exponent | 95% interval | on | runs, points | aligned on |"
         yield "|---|---|---|---|---|---|"
-        for p in exponents:
-            e = p.estimate
-            assert e is not None
+        for role, e in d.exponents:
             yield (
-                f"| {p.role.value} | {round(e.value, 3) + 0.0:.3f} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
+                f"| {role.value} | {round(e.value, 3) + 0.0:.3f} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
                 f"| {e.n_runs}, {e.n_points} | {e.axis.value} |"
             )
     yield from _list("Evidence", d.reasons)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import click
 import numpy as np
 
-from ga_audit.finding import Audit, Diagnosis, Evidence, Verdict
+from ga_audit.finding import Audit, Diagnosis, Estimate, Verdict
 from ga_audit.render._explain import explanation
 from ga_audit.render._safe import plain, short
 from ga_audit.run import ReadFailure, Role, Run
@@ -160,25 +160,22 @@ def _factor(diagnosis: Diagnosis, run: Run, role: Role) -> str:
 
 
 def _numbers(diagnosis: Diagnosis) -> Iterator[str]:
-    pieces = [p for p in diagnosis.evidence if p.estimate is not None]
-    if not pieces:
+    if not diagnosis.exponents:
         return
     yield "Exponents (0: right, 1: summed, -1: divided once too often), with 95% intervals"
-    rows = [_number_row(diagnosis, piece) for piece in pieces]
+    rows = [_number_row(diagnosis, role, estimate) for role, estimate in diagnosis.exponents]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         yield "  " + "  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip()
 
 
-def _number_row(diagnosis: Diagnosis, piece: Evidence) -> list[str]:
-    estimate = piece.estimate
-    assert estimate is not None
-    posterior = diagnosis.posterior.get(piece.role, {})
+def _number_row(diagnosis: Diagnosis, role: Role, estimate: Estimate) -> list[str]:
+    posterior = diagnosis.posterior.get(role, {})
     best = max(posterior, key=lambda h: posterior[h]) if posterior else None
     said = f"{best.name} {posterior[best]:.1%}" if best is not None else ""
     driver = "GA" if estimate.driver == "gradient_accumulation_steps" else estimate.driver
     return [
-        piece.role.value,
+        role.value,
         f"on {driver}",
         f"{round(estimate.value, 3) + 0.0:.3f}",
         f"[{estimate.interval.low:.3f}, {estimate.interval.high:.3f}]",

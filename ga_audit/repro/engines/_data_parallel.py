@@ -48,5 +48,7 @@ def settle(arguments, devices: int, *, in_one_process: bool) -> str | None:
         OneAfterTheOther.parts = devices
         torch.nn.DataParallel = OneAfterTheOther
         arguments._n_gpu = devices
-    told = "the ranks are devices of one process (torch.nn.DataParallel)"
-    return told if real else f"{told}; there are not so many here: one after the other, split and gathered alike"
+    told = "ranks that are devices of one process (torch.nn.DataParallel)"
+    return (
+        told if real else f"{told}, of which there are not so many here: one after the other, split and gathered alike"
+    )
