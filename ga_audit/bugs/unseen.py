@@ -39,7 +39,7 @@ def notes(runs: Sequence[Run]) -> Iterator[Note]:
 def _factor(row: catalogue.Affected, run: Run) -> float | None:
     """What a row multiplies the gradient of a run by where it leaves the loss alone, 1 otherwise; None: it turns it."""
     loss, gradient, ga = row.signature.loss, row.signature.gradient, run.settings.ga or 1
-    if loss != (0.0, 0.0) or ga == 1:
+    if loss != (0.0, 0.0) or (ga == 1 and "multi_rank" not in row.when):
         return 1.0
     return None if gradient is None else float(ga ** gradient[0])
 

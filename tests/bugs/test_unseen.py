@@ -7,8 +7,16 @@ from conftest import make_run
 from ga_audit.bugs import unseen
 
 
-def notes(ga, packages, **other):
-    run = make_run("r", ga=ga, loss=np.linspace(3, 2, 30), grad_norm=np.full(30, 8.0), packages=packages, other=other)
+def notes(ga, packages, world_size=1, **other):
+    run = make_run(
+        "r",
+        ga=ga,
+        world_size=world_size,
+        loss=np.linspace(3, 2, 30),
+        grad_norm=np.full(30, 8.0),
+        packages=packages,
+        other=other,
+    )
     return [note.message for note in unseen.notes([run])]
 
 
@@ -22,6 +30,15 @@ def test_a_gradient_that_points_elsewhere_has_no_factor():
     (note,) = notes(8, {"deepspeed": "0.18.0"}, deepspeed=True, zero_stage=2)
     assert "GA024: deepspeed 0.18.0 is known to turn the gradient away from that of the whole batch" in note
     assert "as a mean" not in note
+
+
+@pytest.mark.parametrize(("world_size", "hidden"), [(1, 0), (2, 1)])
+def test_ranks_that_do_not_synchronise_are_told_at_ga_1_too(world_size, hidden):
+    found = notes(
+        1, {"transformers": "4.46.2"}, world_size=world_size, deepspeed=False, architectures=["LlamaForCausalLM"]
+    )
+    assert len(found) == hidden
+    assert all("GA027: transformers 4.46.2 is known to turn the gradient away" in note for note in found)
 
 
 @pytest.mark.parametrize("packages", [{"deepspeed": "0.18.0"}, {"transformers": "4.46.3"}, {"transformers": "4.57.6"}])

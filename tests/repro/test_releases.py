@@ -70,6 +70,14 @@ def test_devices_of_one_process_lost_their_parts_from_4_51_to_4_56():
     assert all(row.bugs[:1] == ("GA026",) for row in devices if (row.release, row.variant) in astray)
 
 
+def test_the_ranks_of_4_46_2_did_not_synchronise_the_last_micro_batch():
+    processes = [row for row in MEASURED if row.on_ranks and not row.on_ranks.in_one_process]
+    astray = [row for row in processes if truth.is_astray(row.cosine)]
+    assert {row.release for row in astray} == {"4.46.2"}
+    assert {row.variant for row in astray} == {"A", "B", "B2", "bert-sequence-classification"}
+    assert all(row.bugs == ("GA027",) for row in astray)
+
+
 def test_a_row_without_numbers_says_why():
     assert all(row.failure for row in ROWS if row.gradient is None)
     # only a loss that is near zero has no ratio, and says so
