@@ -20,6 +20,7 @@ from ga_audit.finding import (
 )
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Setting, Trust
+from ga_audit.settings import is_over_devices
 
 _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
 _SCALE_FREE = ("adam", "lion", "lamb", "adafactor", "adagrad", "rmsprop", "muon", "sophia")
@@ -301,6 +302,7 @@ def _repro(told: Told) -> str:
     packages = {name for run in told.group.runs for name in run.settings.packages}
     engine = " --engine transformers" if packages & engines else ""
     ranks = " --world-size 1,2" if _ranks(told) > 1 else ""
+    ranks += " --data-parallel" if ranks and any(is_over_devices(run.settings) for run in told.group.runs) else ""
     return f"ga-audit repro{engine} --ga {','.join(map(str, wanted))}{ranks}"
 
 

@@ -101,6 +101,7 @@ OTHER_KEYS: Mapping[str, tuple[str, ...]] = {
     "deepspeed": ("deepspeed", "deepspeed_config"),
     "zero_stage": ("zero_optimization.stage", "zero_stage"),
     "train_dataset_size": ("train_dataset_size", "num_examples", "n_train"),
+    "num_labels": ("num_labels", "num_classes"),
 }  # fmt: skip
 """Key of RunSettings.other -> config keys."""
 

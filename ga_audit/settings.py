@@ -55,10 +55,11 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, trust: Trust) -> Ru
         found["gradient_accumulation_steps"] = Setting(Schedule.constant(ga.value), ga.source, ga.trust)
     other: dict[str, Setting[Any]] = {}
     for name, keys in OTHER_KEYS.items():
-        setting = _first(flat, keys, _plain, source, trust)
+        setting = _first(flat, keys, _OTHER_READERS.get(name, _plain), source, trust)
         if setting is not None and (name, setting.value) != ("max_steps", -1):  # the Trainer's "not set"
             other[name] = setting
-    if named := sum(key.split(".")[-2:-1] == ["id2label"] for key in flat):
+    # the model's own: the parts of a model of text and images have further ones
+    if named := sum(key.startswith("id2label.") for key in flat):
         other.setdefault("num_labels", Setting(named, f"{source}: id2label", trust))
     if trust is Trust.RECORDED and "architectures" in other:
         # a Trainer logs the model's configuration before it saves the model: the class is that of the checkpoint it was
@@ -165,7 +166,7 @@ def _count(value: Any) -> int | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return int(number) if number == int(number if abs(number) < 1e15 else 0) and number >= 1 else None
 
@@ -182,7 +183,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if number == number and number >= 0 else None
 
@@ -224,6 +225,13 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "model": _text,
     "dataset": _text,
     "engine": _text,
+}
+
+
+_OTHER_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "num_labels": _count,
+    "zero_stage": _whole,
+    "label_smoothing_factor": _number,
 }
 
 
@@ -285,7 +293,8 @@ def merge(*parts: RunSettings) -> RunSettings:
     devices = next((part.other[DATA_PARALLEL].value for part in parts if DATA_PARALLEL in part.other), 1)
     parts = tuple(_per_device(part, devices) for part in parts)
     for part in parts:
-        conflicts += [c for c in part.conflicts if c not in conflicts]
+        told = (c for c in part.conflicts if devices == 1 or PER_PROCESS not in (c[1].source, c[2].source))
+        conflicts += [c for c in told if c not in conflicts]
     for field in fields(RunSettings):
         if field.name == "conflicts":
             continue
@@ -299,6 +308,11 @@ def merge(*parts: RunSettings) -> RunSettings:
 
 DATA_PARALLEL = "data_parallel"  # devices over which one process splits its batches
 PER_PROCESS = "trainer_state: train_batch_size"
+
+
+def is_over_devices(settings: RunSettings) -> bool:
+    """Whether the ranks of a run are known to be devices of one process."""
+    return DATA_PARALLEL in settings.other and settings.other[DATA_PARALLEL].value > 1
 
 
 def _per_device(settings: RunSettings, devices: int) -> RunSettings:

@@ -2,8 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ga_audit.run import Trust
-from ga_audit.settings import from_columns, from_mapping, from_requirements, from_run_name, merge
+from ga_audit.run import RunSettings, Setting, Trust
+from ga_audit.settings import (
+    DATA_PARALLEL,
+    PER_PROCESS,
+    from_columns,
+    from_mapping,
+    from_requirements,
+    from_run_name,
+    merge,
+)
 
 
 def read(mapping, trust=Trust.RECORDED):
@@ -65,6 +73,32 @@ def test_a_log_names_the_class_of_the_checkpoint_that_it_began_with():
     assert "base_architectures" not in saved
     assert saved["num_labels"].value == 3
     assert "num_labels" not in read({"architectures": ["LlamaForCausalLM"]}).other
+    parts = {"text_config": {"id2label": {"0": "a", "1": "b"}}, "vision_config": {"id2label": {"0": "a", "1": "b"}}}
+    assert "num_labels" not in read({"architectures": ["CLIPForImageClassification"], **parts}, Trust.SIBLING).other
+    assert read({**parts, "id2label": {str(i): "" for i in range(10)}}, Trust.SIBLING).other["num_labels"].value == 10
+
+
+@pytest.mark.parametrize("value", [[3, 5], "three", float("nan"), float("inf"), 10**400, {}, "²", None])
+def test_odd_values_are_no_settings(value):
+    names = ("num_labels", "zero_stage", "label_smoothing_factor", "gradient_accumulation_steps", "learning_rate")
+    found = read(dict.fromkeys(names, value))
+    assert found.gradient_accumulation_steps is None
+    assert "num_labels" not in found.other
+    assert all(isinstance(s.value, int | float) for s in found.other.values())  # infinity is a number
+
+
+def test_the_micro_batch_of_a_process_is_no_conflict_once_its_devices_are_known():
+    def micro(value, source, trust=Trust.RECORDED):
+        return RunSettings(micro_batch_size=Setting(value, source, trust))
+
+    logs = merge(micro(4, PER_PROCESS), micro(2, "events: per_device_train_batch_size"))
+    assert logs.conflicts
+    devices = RunSettings(other={DATA_PARALLEL: Setting(2, "training_args.bin", Trust.SIBLING)})
+    whole = merge(logs, devices)
+    assert not whole.conflicts
+    assert whole.micro_batch_size.value == 2
+    odd = merge(micro(5, PER_PROCESS), devices)
+    assert odd.micro_batch_size.value == 5  # what two devices cannot share was not split
 
 
 def test_requirements():

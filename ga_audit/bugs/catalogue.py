@@ -12,21 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ga_audit.bugs import stock_models
+from ga_audit.bugs.conditions import CONDITIONS, condition, ranks
 from ga_audit.bugs.releases import union, within
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
 from ga_audit.run import Role, Run, RunSettings
 
 REFERENCE_TYPES = frozenset({"report", "fix", "evidence"})
 VERIFIED = frozenset({"run", "source", "said"})
-STOCK = "stock"  # a trainer without a loss of its own
-# what an entry may ask of a run; a condition that the logs do not settle is named in the match
-CONDITIONS = frozenset({
-    "deepspeed", "trainer", "model", "label_smoothing", "custom_loss", "average_tokens_across_devices", "data_parallel",
-    "zero_stage", "multi_rank", "labels_in_batch", "liger", "steps_per_generation",
-    "loss_type",
-    "transformers",  # releases of it that a bug of another package needs: a PEP 440 specifier
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +196,7 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
             if any(not _open(row, runs) for row in rows):
                 why = f"{bug.package} {', '.join(held)} is affected, and these logs are healthy"
                 matches.append(_match(bug, "affected-but-healthy", why))
-        elif rows and any((run.settings.ga or 2) > 1 or _ranks(run) > 1 for run in runs):
+        elif rows and any((run.settings.ga or 2) > 1 or ranks(run) > 1 for run in runs):
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
             matches.append(_match(bug, "possible", why))
         elif (
@@ -222,11 +214,11 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
     # a bug of one release explains better than one of every release
     narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
-    return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug])))
-
-
-def _ranks(run: Run) -> int:
-    return run.settings.world_size.value if run.settings.world_size else 1
+    least = {
+        bug.id: min((len(_open(row, runs)) for row in bug.affected if settled(row, runs) is not False), default=0)
+        for bug in load()
+    }
+    return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug], least[m.bug])))
 
 
 def _names(runs: Sequence[Run]) -> set[str]:
@@ -249,97 +241,9 @@ def _fits(signature: Signature, found: Mapping[Role, tuple[float, float]], *, st
     return bool(agreeing) and all(agreeing)
 
 
-def _condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
-    """Whether a condition of a bug holds for the runs; None where the logs do not say."""
-    if name == "steps_per_generation":
-        return _generations(runs)
-    values: list[int | str | None] = []
-    for run in runs:
-        other = run.settings.other
-        if name == "deepspeed":
-            known = other.get("deepspeed")
-            values.append(None if known is None else bool(known.value))
-        elif name == "label_smoothing":
-            known = other.get("label_smoothing_factor")
-            values.append(None if known is None else float(known.value) > 0)
-        elif name in {"average_tokens_across_devices", "liger"}:
-            known = other.get(name)
-            values.append(None if known is None else bool(known.value))
-        elif name == "loss_type":
-            known = other.get(name)
-            values.append(None if known is None else str(known.value))
-        elif name == "zero_stage":
-            known = other.get(name)
-            values.append(int(known.value) if known is not None and str(known.value).isdigit() else None)
-        elif name == "transformers":
-            known = run.settings.packages.get(name)
-            values.append(None if known is None else wanted if within(wanted, known.value) else "other")
-        elif name in {"trainer", "custom_loss"}:
-            known = other.get("trainer")
-            values.append(None if known is None or known.value != STOCK else STOCK)
-        elif name == "model":
-            does = _loss_arguments(run)
-            values.append(None if does is None else _MODEL_KINDS.get(does))
-        elif name == "data_parallel":
-            known = other.get(name)
-            values.append(known is not None and known.value > 1 if known or run.settings.world_size else None)
-        elif name == "multi_rank":
-            values.append(None if run.settings.world_size is None else run.settings.world_size.value > 1)
-        else:
-            return None
-    if not values or any(v is None for v in values) or len(set(values)) != 1:
-        return None
-    return bool(values[0] == wanted)
-
-
-def _generations(runs: Sequence[Run]) -> bool | None:
-    """Whether runs of several GA share their steps_per_generation; False where it is each run's own GA, the default.
-
-    False too where nothing is generated: GRPO logs rewards, and a log with the learning rate in it is a Trainer's whole one.
-    """
-    if all(run.get(Role.LEARNING_RATE) and not any("reward" in name for name in run.names) for run in runs):
-        return False
-    known = [run.settings.other.get("steps_per_generation") for run in runs]
-    values, gas = [setting.value if setting else None for setting in known], [run.settings.ga for run in runs]
-    if None in values or None in gas:
-        return None
-    if values == gas:
-        return False
-    return True if len(set(values)) == 1 and len(set(gas)) > 1 else None
-
-
-_MODEL_KINDS = {
-    "uses": "accepts loss kwargs", "ignores": "forward has **kwargs and ignores num_items_in_batch",
-    "none": "forward has no **kwargs",
-}  # fmt: skip
-
-
-def _loss_arguments(run: Run) -> str | None:
-    """What the stock model of a run does with loss arguments in its release: uses, ignores, none; None = not known.
-
-    A model of its own under a stock name, one that adapters wrap, and one whose forward Liger replaces cannot be told
-    from the log. The class of the checkpoint that it began as is its own where the trainer is one of language models.
-    """
-    other = run.settings.other
-    language_model = "trainer" in other and "sft" in str(other["trainer"].value).lower()
-    architectures = other.get("architectures") or (other.get("base_architectures") if language_model else None)
-    release = run.settings.packages.get("transformers")
-    if architectures is None or release is None or any(other[n].value for n in ("lora", "liger") if n in other):
-        return None
-    names = architectures.value if isinstance(architectures.value, list) else [architectures.value]
-    if len(names) != 1:
-        return None
-    does, problem = stock_models.loss_arguments(str(names[0]), release.value), other.get("problem_type")
-    if does == "uses" and stock_models.depends_on_problem_type(str(names[0])):
-        if problem is None:
-            return None
-        return does if problem.value == "single_label_classification" else "ignores"
-    return does
-
-
 def settled(row: Affected, runs: Sequence[Run]) -> bool | None:
     """Whether the conditions of a row hold for the runs: None where the logs leave one open."""
-    answers = [_condition(name, value, runs) for name, value in row.when.items()]
+    answers = [condition(name, value, runs) for name, value in row.when.items()]
     if any(answer is False for answer in answers):
         return False
     return None if any(answer is None for answer in answers) else True
@@ -366,7 +270,7 @@ def conditions_text(row: Affected, runs: Sequence[Run]) -> str:
 
 def open_conditions(row: Affected, runs: Sequence[Run]) -> frozenset[str]:
     """Names of the conditions of a row that the logs leave open."""
-    return frozenset(k for k, v in row.when.items() if _condition(k, v, runs) is None)
+    return frozenset(k for k, v in row.when.items() if condition(k, v, runs) is None)
 
 
 def _open(row: Affected, runs: Sequence[Run]) -> list[str]:

@@ -60,7 +60,7 @@ def _at(changes: Sequence[tuple[str, str | None]], release: Any) -> str | None:
 
 def is_encoder(model: str) -> bool:
     """Whether a model with a head for classes reads in both directions: its base is trained by masked words, or is no text."""
-    base, _, head = model.partition("For")
+    base, _, head = model.rpartition("For")
     return head in {"ImageClassification", "AudioClassification", "VideoClassification"} or (
         f"{base}ForMaskedLM" in _table()["models"]
     )

@@ -39,9 +39,12 @@ def notes(runs: Sequence[Run]) -> Iterator[Note]:
 def _factor(row: catalogue.Affected, run: Run) -> float | None:
     """What a row multiplies the gradient of a run by where it leaves the loss alone, 1 otherwise; None: it turns it."""
     loss, gradient, ga = row.signature.loss, row.signature.gradient, run.settings.ga or 1
-    if loss != (0.0, 0.0) or (ga == 1 and "multi_rank" not in row.when):
+    if loss != (0.0, 0.0):
         return 1.0
-    return None if gradient is None else float(ga ** gradient[0])
+    if gradient is None:
+        return 1.0 if ga == 1 and "multi_rank" not in row.when else None
+    world = run.settings.world_size.value if run.settings.world_size else 1
+    return float(ga ** gradient[0] * world ** gradient[1])
 
 
 def _norm(run: Run, factor: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -52,15 +53,16 @@ def one(plan: Plan, report: Path) -> ExitCode:
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
+# what is done or cannot be given here: the report and repro itself, the release of the stack, another GA
+_DONE_HERE = re.compile(r"ga-audit re|--stack |^Add one short run")
+
+
 def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
     """Nothing was measured: what inspect reads, and what to do next, but for what is done here already."""
     from ga_audit.cli.inspect import status
     from ga_audit.render import text
 
-    left = [
-        replace(d, next_steps=tuple(s for s in d.next_steps if "ga-audit re" not in s))  # report, repro
-        for d in audit.diagnoses
-    ]
+    left = [replace(d, next_steps=tuple(s for s in d.next_steps if not _DONE_HERE.search(s))) for d in audit.diagnoses]
     click.echo("of a command of yours no gradient is measured; what inspect reads in its logs:\n")
     click.echo(f"{text.render(replace(audit, diagnoses=tuple(left)))}\n")
     _write(replace(audit, command=_command(plan)), plan, report)

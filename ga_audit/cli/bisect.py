@@ -65,7 +65,7 @@ def command(
         data_parallel=data_parallel,
     )  # fmt: skip
     releases, names = between(first, last, package), _names(variants, packages()[package])
-    bisect.check(request)
+    bisect.check(request, names)
 
     def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
         click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)

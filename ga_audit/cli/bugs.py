@@ -85,7 +85,7 @@ def _settings(
     stack: Sequence[tuple[str, str]], model: str | None, deepspeed: bool | None, world_size: int | None,
     label_smoothing: bool | None, stock_trainer: bool,
 ) -> RunSettings:  # fmt: skip
-    from ga_audit.bugs.catalogue import STOCK
+    from ga_audit.bugs.conditions import STOCK
     from ga_audit.run import RunSettings, Setting, Trust
 
     def given(value: Any) -> Setting[Any]:

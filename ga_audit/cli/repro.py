@@ -113,6 +113,8 @@ def command(
     from ga_audit.repro import matrix
     from ga_audit.repro.engine import USER_COMMAND
 
+    if script is not None and not script.strip():
+        raise click.UsageError("--script is empty: give your training command")
     engine = engine or (USER_COMMAND if script else "transformers")
     _check(engine == USER_COMMAND, script, model, variant)
     if engine == USER_COMMAND:
@@ -144,14 +146,14 @@ def _check(users_own: bool, script: str | None, model: str | None, variant: str 
         raise click.UsageError("--model is about stock models, --variant about situations: give one of them")
     if users_own and not script:
         raise click.UsageError("--engine script needs --script COMMAND")
-    if context.params["data_parallel"] and max(context.params["world_size"]) == 1:
-        raise click.UsageError("--data-parallel is about several devices: give --world-size 1,2 too")
     if script and not users_own:
         raise click.UsageError("--script is your own command: leave --engine out, or give --engine script")
     source = click.core.ParameterSource.COMMANDLINE
     if users_own and (odd := [name for name in context.params if name in _TRAINING
                               and context.get_parameter_source(name) is source]):  # fmt: skip
         raise click.UsageError(f"--{odd[0].replace('_', '-')} is not for your own command: write it there")
+    if context.params["data_parallel"] and max(context.params["world_size"]) == 1:
+        raise click.UsageError("--data-parallel is about several devices: give --world-size 1,2 too")
 
 
 def _named(engine: str, model: str | None, variant: str | None, python: str) -> list[tuple[str, Mapping[str, object]]]:

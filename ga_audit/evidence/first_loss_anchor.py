@@ -79,7 +79,9 @@ def _of_classes(run: Run) -> Anchor | None:
     model, classes, problem = (other.get(name) for name in ("architectures", "num_labels", "problem_type"))
     if model is None or not isinstance(model.value, list) or not stock_models.is_encoder(str(model.value[0])):
         return None
-    # transformers writes the number of classes into config.json only where it is not 2
+    # transformers writes the number of classes into config.json only where it is not 2; a wrapped timm model is not its own
+    if classes is None and str(model.value[0]).startswith("Timm"):
+        return None
     k = int(classes.value) if classes is not None else 2
     if problem is not None and problem.value == "multi_label_classification":
         return Anchor(math.log(2), SCALE_CLASSES, "ln 2, where yes and no of several labels start", fresh=False)

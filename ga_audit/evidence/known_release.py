@@ -65,6 +65,11 @@ def _is_one(exponents: tuple[float, float], h: Hypothesis, run: Run) -> bool:
     return abs(Hypothesis("", *exponents).log_factor(run) - h.log_factor(run)) < 1e-9
 
 
+def _is_of_devices(row: catalogue.Affected, run: Run) -> bool:
+    """Whether a bug of several devices of one process may be this run's, whose ranks the log does not tell from processes."""
+    return row.when.get("data_parallel") is True and catalogue.open_conditions(row, [run]) <= {"model", "data_parallel"}
+
+
 def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
     odds: dict[tuple[float, float], float] = {}
     named: dict[str, bool] = {}
@@ -78,7 +83,7 @@ def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
                 continue
             if not catalogue.concerns(row, [run]):
                 habits.add(bug.id)  # what every release does to unusual trainers says nothing about this one
-                if _is_common(row, run, package, release):
+                if _is_common(row, run, package, release) or _is_of_devices(row, run):
                     common.add(exponents)
                 continue
             named[bug.id] = named.get(bug.id, False) or settled is True

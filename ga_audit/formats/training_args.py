@@ -46,10 +46,12 @@ def read(target: Target) -> Iterator[Run]:
 
 def _over_devices(found: RunSettings, devices: Any) -> RunSettings:
     """One process that splits each batch over several devices (torch's DataParallel): they are its ranks."""
-    if not isinstance(devices, int) or devices < 2 or (found.world_size and found.world_size.value > 1):
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 0:
         return found
-    told = Setting(devices, f"{_NAME}: _n_gpu, DataParallel", Trust.SIBLING)
-    return replace(found, world_size=told, other={**found.other, settings.DATA_PARALLEL: told})
+    several = devices > 1 and not (found.world_size and found.world_size.value > 1)
+    told = Setting(devices if several else 1, f"{_NAME}: _n_gpu{', DataParallel' if several else ''}", Trust.SIBLING)
+    other = {**found.other, settings.DATA_PARALLEL: told}
+    return replace(found, other=other, world_size=told) if several else replace(found, other=other)
 
 
 def arguments(data: bytes, where: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ga_audit.render._safe import plain
 from ga_audit.run import Run, RunSettings, Series, Setting
 
 _SHOWN_OTHER = (
-    "trainer", "label_smoothing_factor", "average_tokens_across_devices", "deepspeed", "data_parallel", "model_type",
+    "trainer", "label_smoothing_factor", "average_tokens_across_devices", "deepspeed", "model_type",
     "architectures", "base_architectures", "num_labels", "problem_type",
 )  # fmt: skip
 

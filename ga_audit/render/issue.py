@@ -14,6 +14,7 @@ from ga_audit.render._forms import FORMS
 from ga_audit.render._safe import cell, plain, redact_escaped
 from ga_audit.render.markdown import diagnosis_lines
 from ga_audit.run import Role, RunSettings
+from ga_audit.settings import is_over_devices
 
 SUFFIX = ".md"
 TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")
@@ -206,6 +207,8 @@ def _options(d: Diagnosis, trainer: bool) -> str:
     options = [" --engine transformers" if trainer else "", f" --ga {','.join(map(str, gas))}"]
     if worlds not in ([], [1]):
         options.append(f" --world-size {','.join(map(str, worlds))}")
+    if max(worlds, default=1) > 1 and any(is_over_devices(s) for s in settings):
+        options.append(" --data-parallel")
     batches = {s.effective_batch_size for s in settings}
     largest = max(gas) * max(worlds, default=1)
     if len(batches) == 1 and (batch := batches.pop()) and batch <= 256 and batch != 16 and batch % largest == 0:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ga_audit.errors import AuditError, EngineFailed, WrongUsage
-from ga_audit.repro import installed, judge, matrix, situations, truth
+from ga_audit.repro import installed, judge, launch, matrix, situations, truth
 from ga_audit.repro._environments import prepare
 from ga_audit.repro.engine import engines
 from ga_audit.repro.packages import packages, requirements
@@ -69,18 +69,22 @@ class Request:
     data_parallel: bool = False  # the ranks are devices of one process
 
 
-def check(request: Request) -> None:
+def check(request: Request, variants: Sequence[str] = ()) -> None:
     """Say in one line what would break for every release, before any is installed.
 
     Raises
     ------
     WrongUsage
-        the effective batch cannot be divided, a pin cannot be meant so, the output cannot be written.
+        the effective batch cannot be divided, a pin cannot be meant so, the engine has no such option, the output cannot be
+        written.
     EngineFailed
         the interpreter cannot be run, or has no torch to share.
     """
     matrix.plan_cells(request.out, request.ga, request.world_sizes, request.effective_batch_size)
     requirements(request.package, "0", request.pins)
+    for variant in variants:
+        plan = _plan(request, "0", variant, request.torch_python)
+        launch.argv(plan, plan.cells[-1])
     try:
         request.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -127,7 +131,8 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
     exponents = [[None if e is None else round(e, 4) + 0.0 for e in found.exponents(scale)] for scale in scales]
     (loss, norm, gradient), on_ranks = ([pair[i] for pair in exponents] for i in (0, 1))
     beside = tuple(pin for pin in requirements(request.package, release, request.pins)[1:] if "==" in pin)
-    left = found.on_gradient.rest if len(found.gas) > 1 else None
+    told_as_power = len(found.gas) == 1 or (len(found.world_sizes) == 1 and max(found.world_sizes) > 1)
+    left = None if told_as_power else found.on_gradient.rest
     cosine, rest = (None if e is None else round(e, 4) for e in (found.cosine, left))
     row = Row(
         request.package,
@@ -146,9 +151,9 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
 
 
 def _ranks(found: judge.Judgement, exponents: Sequence[float | None]) -> Ranks:
-    last = found.cells[-1].training  # of the most ranks
     loss, norm, gradient = exponents
-    return Ranks(loss, norm, gradient, last.data_parallel, last.average_tokens)
+    most = found.cells[-1].training  # of the most ranks
+    return Ranks(loss, norm, gradient, bool(found.data_parallel), most.average_tokens)
 
 
 def known_bugs(row: Row) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
         found.cosine,
         multi_rank=max(found.world_sizes) > 1,
         average_tokens=found.training.average_tokens,
-        data_parallel=any(cell.training.data_parallel for cell in found.cells),
+        data_parallel=bool(found.data_parallel),
     )
     ids = situations.known_bugs(variant, found.training.packages, seen)
     why = "Measured: this stack does in this situation what the bug is known to do"

@@ -13,6 +13,13 @@ TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.
 MISFIT = 0.1  # of ln(ratio): a cell that is farther from the powers of GA and world size is not described by them
 
 
+_DEVICES = {
+    "devices": "ranks that are devices of one process (torch.nn.DataParallel)",
+    "stand-in": "ranks that are devices of one process (torch.nn.DataParallel), of which there are not so many here: one after "
+    "the other, split and gathered alike",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What multiplies one quantity: cell by cell, and as powers of GA and of world size times a rest."""
@@ -68,9 +75,15 @@ class Judgement:
         return _lowest_cosine(self.cells)
 
     @property
+    def data_parallel(self) -> str:
+        """What the devices of one process were, where ranks were that; else empty."""
+        return next((cell.training.data_parallel for cell in self.cells if cell.training.data_parallel), "")
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the numbers must say of themselves, each once."""
-        return tuple(dict.fromkeys(cell.note for cell in self.cells if cell.note))
+        said = [cell.note for cell in self.cells if cell.note] + [_DEVICES.get(self.data_parallel, "")]
+        return tuple(dict.fromkeys(filter(None, said)))
 
     @property
     def loss(self) -> float | None:

@@ -50,6 +50,8 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
     if cell == plan.cells[0] and "benchmark" in known:  # what the device can do is measured once for the matrix
         given["benchmark"] = True
     _check(plan.engine, given)
+    if _in_one_process(plan) and "deepspeed" in str(plan.options.get("variant", "")):
+        raise WrongUsage("DeepSpeed has a process for each device", remedy="Leave --data-parallel out.")
     command = [plan.python]
     if cell.world_size > 1 and not _in_one_process(plan):
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.world_size}"]
@@ -152,13 +154,17 @@ def _begin(plan: Plan, cell: Cell) -> Path:
         the folder cannot be made or written.
     """
     if is_used(cell):
-        if not (cell.out / CONSOLE).is_file():
+        if not any((cell.out / name).is_file() for name in (CONSOLE, PLAN)):
             raise RefusedToOverwrite(
                 "it holds other files than a cell's", where=str(cell.out), remedy="Give another --out."
             )
         if plan.engine == USER_COMMAND:
-            aside = (cell.out.with_name(f"{cell.out.name}.before-{n}") for n in itertools.count(1))
-            cell.out.rename(next(place for place in aside if not place.exists()))
+            # beside the output, whose logs are all read as one matrix
+            top = cell.out.parent.absolute()
+            aside = (top.with_name(f"{top.name}.before-{n}") / cell.out.name for n in itertools.count(1))
+            place = next(place for place in aside if not place.exists())
+            place.parent.mkdir(exist_ok=True)
+            cell.out.rename(place)
         else:
             shutil.rmtree(cell.out)
     try:
@@ -176,7 +182,13 @@ def is_used(cell: Cell) -> bool:
 
 
 def _finish(plan: Plan, cell: Cell) -> None:
-    (cell.out / PLAN).write_text(json.dumps(plan.identity(cell), indent=1), "utf-8")
+    try:
+        (cell.out / PLAN).write_text(json.dumps(plan.identity(cell), indent=1), "utf-8")
+    except OSError as error:
+        raise EngineFailed(
+            f"the cell's folder is gone or cannot be written: {error.strerror}", where=str(cell.out),
+            remedy="Let the command write into {output_dir} and leave the folder there.",
+        ) from error  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -229,10 +241,10 @@ def _alone(plan: Plan, cell: Cell) -> Generator[EngineFailed | None]:
                 _end(child)
         if status:
             raise EngineFailed(last_line(cell, status), where=str(console))
+        _finish(plan, cell)
     except EngineFailed as error:
         yield error
     else:
-        _finish(plan, cell)
         yield None
 
 
@@ -305,6 +317,7 @@ def last_line(cell: Cell, status: int) -> str:
         lines = []
     lines = [line for line in lines if line.strip("=-_ ")]
     errors = [line for line in lines if re.match(r"(\[rank\d+\]: )?[A-Za-z_][\w.]*(Error|Exception|Exit)\b", line)]
-    word = next((line for line in errors if "ChildFailedError" not in line), lines[-1] if lines else "")
     ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    return f"GA {cell.ga}: {word[:300] or f'{ended}, without a word'}"
+    if error := next((line for line in errors if "ChildFailedError" not in line), ""):
+        return f"GA {cell.ga}: {error[:300]}"
+    return f"GA {cell.ga}: {ended}, {f'its last words: {lines[-1][:300]}' if lines else 'without a word'}"

@@ -41,7 +41,7 @@ class Training:
     device: str = ""
     dtype: str = ""
     average_tokens: bool | None = None  # the Trainer's average_tokens_across_devices; None: not known
-    data_parallel: bool = False  # ranks are devices of one process
+    data_parallel: str = ""  # ranks that are devices of one process: "devices", or a "stand-in" where there are none
 
     def __str__(self) -> str:
         releases = ", ".join(f"{name} {release}" for name, release in self.packages.items())
@@ -137,7 +137,7 @@ def read_truth(path: Path) -> Measured:
 def _training(truth: Mapping[str, Any]) -> Training:
     packages = {str(name): str(release) for name, release in truth.get("packages", {}).items()}
     what, device, dtype = (str(truth.get(key, "")) for key in ("what", "device", "dtype"))
-    return Training(what, packages, device, dtype, truth.get("average_tokens"), bool(truth.get("data_parallel")))
+    return Training(what, packages, device, dtype, truth.get("average_tokens"), str(truth.get("data_parallel") or ""))
 
 
 def _parameters(path: Path, count: int | None) -> npt.NDArray[np.float32] | None:

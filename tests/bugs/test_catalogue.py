@@ -8,7 +8,8 @@ from conftest import make_series, twins
 
 from ga_audit import pipeline
 from ga_audit.bugs import catalogue
-from ga_audit.run import Note, Role
+from ga_audit.finding import Verdict
+from ga_audit.run import Note, Role, Setting, Trust
 
 FILES = sorted((f for f in (resources.files("ga_audit.bugs") / "data").iterdir()), key=lambda f: f.name)
 
@@ -78,21 +79,6 @@ def test_conditions_that_the_logs_contradict_rule_a_bug_out():
     assert matches(runs)["GA009"] == "matches"
 
 
-def test_what_wraps_or_replaces_a_stock_model_is_not_guessed():
-    from conftest import make_run
-
-    def kind(model, release="4.48.0", **other):
-        return catalogue._loss_arguments(
-            make_run("r", packages={"transformers": release}, other={"architectures": [model], **other})
-        )
-
-    assert kind("LlamaForCausalLM") == "uses"
-    assert kind("LlamaForCausalLM", architectures=None, base_architectures=["LlamaForCausalLM"]) is None
-    assert kind("MyForCausalLM") is None
-    assert kind("LlamaForCausalLM", lora=True) is None
-    assert kind("LlamaForCausalLM", liger=True) is None
-
-
 @pytest.mark.parametrize(("names", "possible"), [
     ((), True), (("learning_rate",), False), (("learning_rate", "reward"), True), (("reward",), True),
 ])  # fmt: skip
@@ -125,3 +111,34 @@ def test_a_bug_between_two_packages_needs_both_releases_and_their_use(transforme
 def test_at_ga_1_on_one_rank_no_bug_is_possible():
     assert matches([twins(0, packages={"transformers": "4.46.2"}, gas=(1,))[0]]) == {}
     assert "GA003" in matches([twins(0, packages={"transformers": "4.46.2"}, gas=(8,))[0]])
+
+
+def _over(world, devices=None, release="4.52.4"):
+    """Twins at GA 1 and 8 on so many ranks, whose loss is divided by them; devices: what training_args.bin says."""
+    other = {
+        "architectures": ["LlamaForCausalLM"],
+        "deepspeed": False,
+        "trainer": "stock",
+        "label_smoothing_factor": 0.0,
+    }
+    if devices is not None:
+        other["data_parallel"] = devices
+    runs = twins(0, packages={"transformers": release}, other=other)
+    return [
+        dataclasses.replace(
+            run,
+            id=f"{run.id}-{world}", name=f"{run.name}-{world}", training=f"{run.name}-{world}",
+            settings=dataclasses.replace(run.settings, world_size=Setting(world, "t", Trust.GIVEN)),
+            series=tuple(dataclasses.replace(s, value=s.value / world) for s in run.series),
+        )
+        for run in runs
+    ]  # fmt: skip
+
+
+def test_one_gpu_against_two_of_a_process_names_the_bug():
+    """The run of one device has nothing to say of what the ranks of the other are; the bug that fits is told first."""
+    (diagnosis,) = pipeline.diagnose([*_over(1, 1), *_over(2, 2)])
+    assert diagnosis.verdict is Verdict.SCALED
+    assert (diagnosis.bugs[0].bug, diagnosis.bugs[0].fit) == ("GA026", "matches")
+    steps = " ".join(diagnosis.next_steps)
+    assert "--world-size 1,2 --data-parallel" in steps or "ga-audit repro" not in steps

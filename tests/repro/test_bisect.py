@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ga_audit.errors import EngineFailed, WrongUsage
-from ga_audit.repro import bisect
+from ga_audit.repro import bisect, judge
+from ga_audit.repro.truth import Measured, Training
 
 RELEASES = ("4.45.2", "4.46.0", "4.46.1", "4.46.3", "4.47.0", "4.48.0", "4.49.0")
 
@@ -98,6 +99,12 @@ def test_what_would_break_for_every_release_is_said_before_any_is_installed(tmp_
     ):  # fmt: skip
         with pytest.raises(WrongUsage, match=message):
             bisect.check(request(**changes))
+    devices = {"world_sizes": (1, 2), "data_parallel": True}
+    with pytest.raises(WrongUsage, match="has no option --data-parallel"):
+        bisect.check(bisect.Request("trl", tmp_path, sys.executable, **devices), ("sft",))
+    with pytest.raises(WrongUsage, match="a process for each device"):
+        bisect.check(request(**devices), ("A", "A-deepspeed"))
+    bisect.check(request(**devices), ("A", "t5-seq2seq"))
 
 
 def test_a_change_that_was_not_placed_says_between_which():
@@ -144,6 +151,20 @@ def _on_ranks(release, variant, numbers, exponents, *, in_one_process=False, cos
 ])  # fmt: skip
 def test_a_known_bug_of_several_ranks(row, bugs):
     assert bisect.known_bugs(row) == bugs
+
+
+def test_what_is_asked_of_ranks_is_planned_and_told_of_the_most_of_them(tmp_path):
+    request = bisect.Request("transformers", tmp_path, sys.executable, world_sizes=(1, 2), data_parallel=True)
+    plan = bisect._plan(request, "4.57.6", "A", sys.executable)
+    assert plan.options["data-parallel"] is True
+    assert [(cell.world_size, cell.ga) for cell in plan.cells] == [(1, 1), (1, 4), (2, 1), (2, 4)]
+    one, two = (Training(average_tokens=flag, data_parallel=kind) for flag, kind in ((None, ""), (True, "stand-in")))
+    cells = [
+        Measured(ga, world, 1.0, 1.0, 1.0, 1.0, None, None, training=two if world > 1 else one)
+        for world in (1, 2) for ga in (1, 4)
+    ]  # fmt: skip
+    ranks = bisect._ranks(judge.judge(cells), (0.0, 0.0, 0.0))
+    assert (ranks.in_one_process, ranks.average_tokens) == (True, True)
 
 
 def test_what_ranks_do_stands_beside_what_ga_does():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite
+from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite, WrongUsage
 from ga_audit.repro import installed, launch, matrix
 
 
@@ -85,15 +85,30 @@ def test_a_cell_that_is_trained_anew_reads_none_of_its_old_logs(tmp_path):
 
 
 def test_what_a_users_command_left_is_moved_aside(tmp_path):
-    (cell,) = matrix.plan_cells(tmp_path, [1], [1], 16)
+    (cell,) = matrix.plan_cells(tmp_path / "out", [1], [1], 16)
     words = "{gradient_accumulation_steps} {output_dir}"
     for status in (1, 1, 0):
         code = f"import pathlib, sys; pathlib.Path(sys.argv[2], 'weights').touch(); sys.exit({status})"
         plan = matrix.Plan("script", (cell,), 16, script=f'{sys.executable} -c "{code}" {words}')
         matrix.run(plan, resume=True, keep_going=True)
-    assert sorted(path.parent.name for path in tmp_path.rglob("weights")) == [
-        "world1-ga1", "world1-ga1.before-1", "world1-ga1.before-2",
+    # beside the output: its logs are all read as one matrix
+    assert sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("weights")) == [
+        "out.before-1/world1-ga1", "out.before-2/world1-ga1", "out/world1-ga1",
     ]  # fmt: skip
+
+
+def test_a_users_command_that_removes_its_folder_is_a_broken_cell(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path / "out", [1], [1], 16)
+    code = "import shutil, sys; shutil.rmtree(sys.argv[2])"
+    script = f'{sys.executable} -c "{code}" {{gradient_accumulation_steps}} {{output_dir}}'
+    with pytest.raises(EngineFailed, match="folder is gone"):
+        matrix.run(matrix.Plan("script", (cell,), 16, script=script))
+
+
+def test_deepspeed_has_no_devices_of_one_process(tmp_path):
+    (cell,) = matrix.plan_cells(tmp_path, [2], [2], 16)
+    with pytest.raises(WrongUsage, match="a process for each device"):
+        launch.argv(matrix.Plan("transformers", (cell,), 16, {"variant": "A-deepspeed", "data-parallel": True}), cell)
 
 
 def test_a_users_command_keeps_its_environment_and_its_wandb_runs_are_in_the_cell(tmp_path, monkeypatch):

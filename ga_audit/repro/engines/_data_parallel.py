@@ -31,8 +31,8 @@ def _gathered(values: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(values) if values[0].dim() == 0 else torch.cat(values)
 
 
-def settle(arguments, devices: int, *, in_one_process: bool) -> str | None:
-    """Let the process train on so many devices; what is to be said of them, if anything.
+def settle(arguments, devices: int, *, in_one_process: bool) -> str:
+    """Let the process train on so many devices: "devices", "stand-in" where there are not so many, "" for one or for ranks.
 
     Parameters
     ----------
@@ -42,13 +42,10 @@ def settle(arguments, devices: int, *, in_one_process: bool) -> str | None:
     if not in_one_process or devices == 1:
         if arguments.n_gpu > 1:
             arguments._n_gpu = 1
-        return None
+        return ""
     real = arguments.n_gpu == devices
     if not real:
         OneAfterTheOther.parts = devices
         torch.nn.DataParallel = OneAfterTheOther
         arguments._n_gpu = devices
-    told = "ranks that are devices of one process (torch.nn.DataParallel)"
-    return (
-        told if real else f"{told}, of which there are not so many here: one after the other, split and gathered alike"
-    )
+    return "devices" if real else "stand-in"

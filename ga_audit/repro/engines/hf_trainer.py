@@ -47,7 +47,7 @@ def main() -> None:
         size * args.steps + _task.HELD_OUT, seed=args.seed, lengths=args.lengths, packing=args.packing
     )
     liger = getattr(task, "arguments", {}).get("use_liger_kernel", False)
-    notes = [_liger.make_ready(_task.device_named(args.device)) if liger else None]
+    note = _liger.make_ready(_task.device_named(args.device)) if liger else None
     data, held_out = rows[: size * args.steps], rows[size * args.steps :]
     steps = [data[i * size : (i + 1) * size] for i in range(args.steps)]
     zero = getattr(task, "zero", 0)
@@ -56,7 +56,7 @@ def main() -> None:
     if zero:
         _deepspeed.set_up(args, _task.device_named(args.device))
     arguments = _training_arguments(args, out, task)
-    notes.append(_data_parallel.settle(arguments, args.world_size, in_one_process=args.data_parallel))
+    data_parallel = _data_parallel.settle(arguments, args.world_size, in_one_process=args.data_parallel)
     model = task.build()
     before = _task.flat_parameters(model)
     trainer = getattr(task, "trainer", transformers.Trainer)(
@@ -77,8 +77,8 @@ def main() -> None:
     tokens, dtype = [sum(map(len, rows)) for rows in steps], getattr(torch, args.dtype)
     truth = measure.finish(
         args, out, engine="hf_trainer", what=f"{args.model or args.variant} ({task.what})", model=args.model,
-        packages=_packages(args.variant), note="; ".join(filter(None, notes)) or None, dtype=args.dtype,
-        data_parallel=args.data_parallel and args.world_size > 1,
+        packages=_packages(args.variant), note=note, dtype=args.dtype,
+        data_parallel=data_parallel,
         throughput=measure.throughput(tokens, flops, dtype=dtype, benchmark=args.benchmark),
         held_out_loss=_task.held_out_loss(trainer.model, task.collate(held_out), task.loss),
     )  # fmt: skip

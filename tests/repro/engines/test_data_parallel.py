@@ -62,18 +62,18 @@ class Arguments(SimpleNamespace):
 
 def test_a_training_of_one_rank_takes_one_device(helper):
     there = Arguments(_n_gpu=8)
-    assert helper.settle(there, 1, in_one_process=False) is None
+    assert helper.settle(there, 1, in_one_process=False) == ""
     assert there.n_gpu == 1
     ranks = Arguments(_n_gpu=1)
-    assert helper.settle(ranks, 2, in_one_process=False) is None
+    assert helper.settle(ranks, 2, in_one_process=False) == ""
     assert ranks.n_gpu == 1
 
 
 def test_a_stand_in_says_that_it_is_one(helper):
     real, cpu = Arguments(_n_gpu=2), Arguments(_n_gpu=0)
-    assert "not so many" not in helper.settle(real, 2, in_one_process=True)
+    assert helper.settle(real, 2, in_one_process=True) == "devices"
     assert torch.nn.DataParallel is not helper.OneAfterTheOther
-    assert "not so many" in helper.settle(cpu, 2, in_one_process=True)
+    assert helper.settle(cpu, 2, in_one_process=True) == "stand-in"
     assert cpu.n_gpu == 2
     assert torch.nn.DataParallel is helper.OneAfterTheOther
 
