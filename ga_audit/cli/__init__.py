@@ -10,6 +10,7 @@ import ast
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import click
@@ -58,4 +59,11 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # as for Ctrl-C: what is half written is taken away before the program ends
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    cli(prog_name="ga-audit")
+    try:
+        cli(prog_name="ga-audit")
+    except Exception as error:  # a defect of ours; Python would end with 1, which says that scaling was found
+        if os.environ.get("GA_AUDIT_TRACEBACK"):
+            traceback.print_exc()
+        click.echo(f"error: a defect of ga-audit itself: {type(error).__name__}: {str(error)[:300]}", err=True)
+        click.echo("  -> Please report it, with the output of the same command under GA_AUDIT_TRACEBACK=1.", err=True)
+        sys.exit(3)

@@ -1,0 +1,21 @@
+"""The group itself: what becomes of a defect of ours."""
+
+import pytest
+
+from ga_audit import cli
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_defect_is_never_the_status_of_a_finding(monkeypatch, capsys, traced):
+    def broken(**_):
+        raise TypeError("an odd value")
+
+    monkeypatch.setattr(cli, "cli", broken)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("GA_AUDIT_TRACEBACK", "1" if traced else "")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    said = capsys.readouterr().err
+    assert "a defect of ga-audit itself: TypeError: an odd value" in said
+    assert ("Traceback" in said) is traced
