@@ -16,7 +16,7 @@ _A: Mapping[str, object] = {"model": "accepts loss kwargs"}
 _PLAIN: Mapping[str, Mapping[str, object]] = {
     "A": _A,
     "B": {"model": "forward has no **kwargs"},
-    "C": _A,
+    "C": {**_A, "custom_loss": "compute_loss_func dividing by the count"},
     "B2-flagged": {"model": "forward has **kwargs and ignores num_items_in_batch"},  # before the flag was honoured
     "D-flagged": {"model": "forward has no **kwargs"},  # to the Trainer, a model that takes no count
     "D2": {"model": "forward has no **kwargs", "trainer": "subclass with its own compute_loss returning a mean"},
