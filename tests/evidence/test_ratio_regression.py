@@ -235,3 +235,22 @@ def test_whatever_was_logged_it_speaks_finitely_or_says_why_not(leaf, runs):
         assert all(math.isfinite(x) for x in piece.log_likelihood.values())
         assert piece.estimate.interval.low < piece.estimate.value < piece.estimate.interval.high
         json.dumps(piece.detail, allow_nan=False)
+
+
+@pytest.mark.parametrize(("exponent", "healthy"), [(0.0, True), (0.6, False)])
+def test_health_needs_the_exponent_on_ranks_near_zero_too(exponent, healthy):
+    runs = []
+    for world in (1, 2):
+        for run in twins(0, gas=(1, 4), n=60):
+            known = dataclasses.replace(
+                run.settings,
+                world_size=Setting(world, "t", Trust.GIVEN),
+                micro_batch_size=Setting(16 // run.settings.ga // world, "t", Trust.GIVEN),
+            )
+            series = tuple(dataclasses.replace(s, value=s.value * world**exponent) for s in run.series)
+            name = f"{run.id}-{world}"
+            runs.append(dataclasses.replace(run, id=name, name=name, training=name, settings=known, series=series))
+    piece = next(p for p in ratio_regression.gather(Group(tuple(runs))) if getattr(p, "estimate", None))
+    assert piece.equivalent is healthy
+    assert [e.driver for e in (piece.estimate, *piece.further)] == ["gradient_accumulation_steps", "world_size"]
+    assert piece.further[0].value == pytest.approx(exponent, abs=0.05)
