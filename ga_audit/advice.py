@@ -307,7 +307,7 @@ def _repro(told: Told) -> str:
 
 
 def _ranks(told: Told) -> int:
-    return max((run.settings.world_size.value for run in told.group.runs if run.settings.world_size), default=1)
+    return max(run.settings.ranks for run in told.group.runs)
 
 
 def _only_ranks(told: Told) -> bool:

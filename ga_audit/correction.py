@@ -78,8 +78,7 @@ def _factors(run: Run, series: Series, hypothesis: Hypothesis) -> tuple[IntArray
         raise AuditError(
             "gradient_accumulation_steps is unknown", where=run.name, remedy=f"Give it: --ga '{run.name}=N'."
         )
-    world = run.settings.world_size.value if run.settings.world_size else 1
-    constant = float(world) ** hypothesis.world
+    constant = float(run.settings.ranks) ** hypothesis.world
     if schedule is None or not hypothesis.ga:
         return np.zeros(1, np.int64), np.array([constant])
     ga = schedule.value.value.astype(float)

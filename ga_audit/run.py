@@ -145,11 +145,16 @@ class RunSettings:
         return None if self.gradient_accumulation_steps is None else self.gradient_accumulation_steps.value.first
 
     @property
+    def ranks(self) -> int:
+        """world_size; 1 where it is unknown."""
+        return 1 if self.world_size is None else self.world_size.value
+
+    @property
     def effective_batch_size(self) -> int | None:
         """micro_batch_size x GA x world_size in sequences; world_size counts as 1 where it is unknown."""
         if self.micro_batch_size is None or self.ga is None:
             return None
-        return self.micro_batch_size.value * self.ga * (self.world_size.value if self.world_size else 1)
+        return self.micro_batch_size.value * self.ga * self.ranks
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ga_audit.bugs.conditions import CONDITIONS, condition, ranks
+from ga_audit.bugs.conditions import CONDITIONS, condition
 from ga_audit.bugs.releases import union, within
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
 from ga_audit.run import Role, Run, RunSettings
@@ -180,14 +180,18 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     if not releases:
         return ()
     matches: list[BugMatch] = []
+    least_open: dict[str, int] = {}  # conditions that the logs leave open, of the row that needs the fewest
     for bug in load():
         held = sorted(releases.get(bug.package, ()))
         covered = [row for row in bug.affected if any(row.holds(v) for v in held)]
         rows = [row for row in covered if settled(row, runs) is not False]
+        rows.sort(key=lambda row: (len(_open(row, runs)), not row.releases.startswith("==")))
+        if rows:
+            least_open[bug.id] = len(_open(rows[0], runs))
         if rows and verdict is Verdict.SCALED:
             fitting = [row for row in rows if _fits(row.signature, found, strict=True)]
             if fitting:
-                row = min(fitting, key=lambda row: (len(_open(row, runs)), not row.releases.startswith("==")))
+                row = fitting[0]
                 # a bug of many releases is named for certain only where the logs settle its conditions
                 sure = row.releases.startswith("==") or not _open(row, runs)
                 matches.append(_match(bug, "matches" if sure else "possible", _why(bug, held, row, runs)))
@@ -196,7 +200,7 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
             if any(not _open(row, runs) for row in rows):
                 why = f"{bug.package} {', '.join(held)} is affected, and these logs are healthy"
                 matches.append(_match(bug, "affected-but-healthy", why))
-        elif rows and any((run.settings.ga or 2) > 1 or ranks(run) > 1 for run in runs):
+        elif rows and any((run.settings.ga or 2) > 1 or run.settings.ranks > 1 for run in runs):
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
             matches.append(_match(bug, "possible", why))
         elif (
@@ -214,11 +218,7 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
     # a bug of one release explains better than one of every release
     narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
-    least = {
-        bug.id: min((len(_open(row, runs)) for row in bug.affected if settled(row, runs) is not False), default=0)
-        for bug in load()
-    }
-    return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug], least[m.bug])))
+    return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug], least_open.get(m.bug, 0))))
 
 
 def _names(runs: Sequence[Run]) -> set[str]:

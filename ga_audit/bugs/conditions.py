@@ -25,7 +25,7 @@ def condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
         return _generations(runs)
     values: list[int | str | None] = []
     if name in {"data_parallel", "multi_rank"}:  # of runs that one rank is compared with, only those on several can say
-        runs = [run for run in runs if run.settings.world_size is None or ranks(run) > 1] or runs
+        runs = [run for run in runs if run.settings.world_size is None or run.settings.ranks > 1] or runs
     for run in runs:
         other = run.settings.other
         if name == "deepspeed":
@@ -54,7 +54,7 @@ def condition(name: str, wanted: Any, runs: Sequence[Run]) -> bool | None:
             values.append(None if does is None else _MODEL_KINDS.get(does))
         elif name == "data_parallel":
             known = other.get(name)
-            alone = run.settings.world_size is not None and ranks(run) == 1
+            alone = run.settings.world_size is not None and run.settings.ranks == 1
             # ranks are processes unless a log says otherwise; that they are devices is never taken for granted
             processes = None if wanted else False
             values.append(False if alone else processes if known is None else known.value > 1)
@@ -110,8 +110,3 @@ def _loss_arguments(run: Run) -> str | None:
             return None
         return does if problem.value == "single_label_classification" else "ignores"
     return does
-
-
-def ranks(run: Run) -> int:
-    """The number of ranks of a run; 1 where it is not known."""
-    return run.settings.world_size.value if run.settings.world_size else 1

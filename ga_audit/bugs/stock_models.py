@@ -71,6 +71,7 @@ def depends_on_problem_type(model: str) -> bool:
     return model.endswith(("ForImageClassification", "ForSequenceClassification"))
 
 
+@cache
 def counted(release: str) -> Mapping[str, int]:
     """How many stock models do what in a release that was read."""
     answers = [loss_arguments(model, release) for model in _table()["models"]]

@@ -43,8 +43,7 @@ def _factor(row: catalogue.Affected, run: Run) -> float | None:
         return 1.0
     if gradient is None:
         return 1.0 if ga == 1 and "multi_rank" not in row.when else None
-    world = run.settings.world_size.value if run.settings.world_size else 1
-    return float(ga ** gradient[0] * world ** gradient[1])
+    return float(ga ** gradient[0] * run.settings.ranks ** gradient[1])
 
 
 def _norm(run: Run, factor: float) -> str:

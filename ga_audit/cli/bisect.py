@@ -58,8 +58,6 @@ def command(
         raise click.UsageError("--json and --markdown: give one of them")
     if package not in packages():
         raise WrongUsage(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
-    if data_parallel and max(world_size) == 1:
-        raise click.UsageError("--data-parallel is about several devices: give --world-size 1,2 too")
     request = bisect.Request(
         package, Path(out), python, ga, steps, effective_batch_size, pins=pins, world_sizes=world_size,
         data_parallel=data_parallel,

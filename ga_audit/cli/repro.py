@@ -152,8 +152,6 @@ def _check(users_own: bool, script: str | None, model: str | None, variant: str 
     if users_own and (odd := [name for name in context.params if name in _TRAINING
                               and context.get_parameter_source(name) is source]):  # fmt: skip
         raise click.UsageError(f"--{odd[0].replace('_', '-')} is not for your own command: write it there")
-    if context.params["data_parallel"] and max(context.params["world_size"]) == 1:
-        raise click.UsageError("--data-parallel is about several devices: give --world-size 1,2 too")
 
 
 def _named(engine: str, model: str | None, variant: str | None, python: str) -> list[tuple[str, Mapping[str, object]]]:

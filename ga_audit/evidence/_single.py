@@ -47,10 +47,9 @@ def likelihoods(run: Run, log_density: Callable[[float], float]) -> dict[Hypothe
 def runs_with_ga(group: Group, kind: str) -> Iterator[Run | Silence]:
     """Runs on which GA or world size could show: a known GA above 1; a silence for each of the others."""
     for run in group.runs:
-        world = run.settings.world_size.value if run.settings.world_size else 1
         if run.settings.ga is None:
             yield Silence(kind, f"{_NO_GA} of {run.name}", f"Give it: --ga '{run.name}=N'.", Role.LOSS)
-        elif run.settings.ga == 1 and world == 1:
+        elif run.settings.ga == 1 and run.settings.ranks == 1:
             continue
         else:
             yield run

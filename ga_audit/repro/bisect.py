@@ -135,18 +135,9 @@ def _row(request: Request, release: str, variant: str, plan: matrix.Plan, broken
     left = None if told_as_power else found.on_gradient.rest
     cosine, rest = (None if e is None else round(e, 4) for e in (found.cosine, left))
     row = Row(
-        request.package,
-        release,
-        variant,
-        loss,
-        norm,
-        gradient,
-        found.verdict,
-        beside=beside,
-        cosine=cosine,
-        rest=rest,
+        request.package, release, variant, loss, norm, gradient, found.verdict, beside=beside, cosine=cosine, rest=rest,
         on_ranks=_ranks(found, on_ranks) if max(request.world_sizes) > 1 else None,
-    )
+    )  # fmt: skip
     return replace(row, bugs=known_bugs(row), note="; ".join(found.notes) or None)
 
 

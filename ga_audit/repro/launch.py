@@ -50,8 +50,8 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
     if cell == plan.cells[0] and "benchmark" in known:  # what the device can do is measured once for the matrix
         given["benchmark"] = True
     _check(plan.engine, given)
-    if _in_one_process(plan) and "deepspeed" in str(plan.options.get("variant", "")):
-        raise WrongUsage("DeepSpeed has a process for each device", remedy="Leave --data-parallel out.")
+    if _in_one_process(plan):
+        _check_devices(plan)
     command = [plan.python]
     if cell.world_size > 1 and not _in_one_process(plan):
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.world_size}"]
@@ -69,6 +69,13 @@ def argv(plan: Plan, cell: Cell) -> list[str]:
 def _in_one_process(plan: Plan) -> bool:
     """Whether the ranks of a cell are devices of its process, so that no launcher starts others."""
     return bool(plan.options.get("data-parallel"))
+
+
+def _check_devices(plan: Plan) -> None:
+    if max(cell.world_size for cell in plan.cells) == 1:
+        raise WrongUsage("--data-parallel is about several devices", remedy="Give --world-size 1,2 too.")
+    if "deepspeed" in str(plan.options.get("variant", "")):
+        raise WrongUsage("DeepSpeed has a process for each device", remedy="Leave --data-parallel out.")
 
 
 def _check(engine: str, given: Mapping[str, object]) -> None:

@@ -16,5 +16,5 @@ def test_an_unknown_variant_or_pin_is_a_message():
     assert "no variant 'Z'" in bad.output
     one = CliRunner().invoke(command, ["transformers", "--from", "4.45.2", "--to", "4.46.0", "--data-parallel"])
     assert one.exit_code == 2
-    assert "give --world-size 1,2 too" in one.output
+    assert "Give --world-size 1,2 too" in one.output
     assert CliRunner().invoke(command, ["transformers", "--from", "new", "--to", "4.46.0"]).exit_code == 2

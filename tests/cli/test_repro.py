@@ -167,7 +167,7 @@ def run(*words):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--model", "t5-seq2seq", "--variant", "B"], "give one of them"),
-    (["--data-parallel"], "give --world-size 1,2 too"), (["--script", " "], "--script is empty"),
+    (["--data-parallel"], "about several devices"), (["--script", " "], "--script is empty"),
     (["--script", "t {gradient_accumulation_steps} {output_dir}", "--data-parallel"], "--data-parallel is not for"),
     (["--engine", "script"], "needs --script"), (["--engine", "torch", "--script", "x"], "leave --engine out"),
     (["--script", "train {gradient_accumulation_steps} {output_dir}", "--steps", "3"], "--steps is not for your own command"),
