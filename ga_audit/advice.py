@@ -256,7 +256,8 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         if missing:
             options = " ".join(f"--ga {shlex.quote(name + '=N')}" for name in missing[:4])
             yield f"Say gradient_accumulation_steps (N): `ga-audit inspect {logs} {options}`"
-        yield from _could_speak(told)
+        # what waits for GA is asked for once
+        yield from (step for step in _could_speak(told) if not (missing and "--ga " in step))
         for piece in told.evidence:
             for run in piece.detail.get("would_settle", ()):
                 yield (

@@ -73,3 +73,8 @@ def test_short_runs_are_to_be_longer_and_what_a_resume_would_show_is_not_asked_f
     assert steps[1] == "Log more steps: a run has 4 here, and the intervals narrow with their number."
     assert not any("resumed" in step for step in steps)
     assert "ga-audit repro" in steps[-1]
+
+
+def test_ga_that_is_missing_is_asked_for_once():
+    steps = diagnosis_of([make_run("r", loss=np.linspace(3, 2, 30))]).next_steps
+    assert sum("--ga r=N" in step or "--ga 'r=N'" in step for step in steps) == 1

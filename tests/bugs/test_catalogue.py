@@ -142,3 +142,10 @@ def test_one_gpu_against_two_of_a_process_names_the_bug():
     assert (diagnosis.bugs[0].bug, diagnosis.bugs[0].fit) == ("GA026", "matches")
     steps = " ".join(diagnosis.next_steps)
     assert "--world-size 1,2 --data-parallel" in steps or "ga-audit repro" not in steps
+
+
+def test_of_what_is_possible_the_bug_that_needs_nothing_more_is_told_first():
+    found = catalogue.match(_over(2, 2), [], Verdict.INCONCLUSIVE)
+    assert (found[0].bug, found[0].fit) == ("GA026", "possible")
+    assert " if " not in found[0].why
+    assert len(found) > 1

@@ -109,3 +109,16 @@ def test_devices_of_a_process_divided_by_all_items_before_4_57(release, odds):
     run = language_model(ga=1, world_size=2, packages={"transformers": release}, other=other)
     found = ratio(evidence(known_release, run), DIVIDED_WORLD)
     assert (found == pytest.approx(known_release.SETTLED)) is bool(odds)
+
+
+@pytest.mark.parametrize(("other", "odds"), [({}, 0.0), ({"data_parallel": 1}, -known_release.NONE_KNOWN)])
+def test_ranks_that_may_be_devices_are_not_held_against_their_bug(other, odds):
+    """W&B and TensorBoard do not tell GPUs of one process from processes; training_args.bin does."""
+    known = {
+        "architectures": ["LlamaForCausalLM"],
+        "deepspeed": False,
+        "trainer": "stock",
+        "label_smoothing_factor": 0.0,
+    }
+    run = language_model(ga=1, world_size=2, packages={"transformers": "4.52.4"}, other={**known, **other})
+    assert ratio(evidence(known_release, run), DIVIDED_WORLD) == pytest.approx(odds)

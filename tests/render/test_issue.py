@@ -64,6 +64,18 @@ def test_the_command_carries_the_settings():
     ) in out
 
 
+@pytest.mark.parametrize(("devices", "said"), [(2, True), (1, False)])
+def test_devices_of_one_process_are_said_to_be_that(devices, said):
+    given = {"world_size": Setting(2, "t", Trust.GIVEN), "micro_batch_size": Setting(2, "t", Trust.GIVEN)}
+    runs = [
+        dataclasses.replace(run, settings=dataclasses.replace(run.settings, **given))
+        for run in twins(1, packages={"transformers": "5.0.0"}, other={"data_parallel": devices})
+    ]
+    (line,) = re.findall(r"^ga-audit repro .*$", issue.render(pipeline.audit_runs(runs)), re.MULTILINE)
+    assert "--world-size 2" in line
+    assert ("--data-parallel" in line) is said
+
+
 def test_the_command_is_one_that_is_understood():
     from click.testing import CliRunner
 

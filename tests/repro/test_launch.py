@@ -131,6 +131,7 @@ def test_ranks_leave_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))  # what the ranks would take
     cells = matrix.plan_cells(tmp_path / "out", (1,), (2,), 16)
     matrix.run(matrix.Plan("torch", cells, 16, {"steps": 2, "sink": ("wandb",)}))
     assert (cells[0].out / "wandb").is_dir()
