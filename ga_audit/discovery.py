@@ -15,7 +15,7 @@ from typing import Any
 
 from ga_audit import joining, registry, remote
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
-from ga_audit.formats import Claim, Target
+from ga_audit.formats import Claim, Target, _missing_path
 from ga_audit.run import ReadFailure, Run
 
 FORMATS = "ga_audit.formats"
@@ -142,8 +142,7 @@ def _claimed(text: str, keys: dict[str, Any]) -> Iterator[tuple[Target, ModuleTy
         target = Target(text, **keys)
         module, claim = _highest(target)
         if module is None or claim is Claim.NO:
-            remedy = "Give the path of a log, a run directory or a tree, or a W&B run as entity/project/id."
-            raise UnreadableLog("no such file or directory", where=text, remedy=remedy)
+            raise _missing_path.explain(text)
         expand = getattr(module, "expand", None)
         for one in expand(target) if expand is not None else [target]:
             yield one, module, True

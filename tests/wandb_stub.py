@@ -34,6 +34,7 @@ class Stub:
     def __init__(self, runs: dict[RunKey, dict[str, Any]]) -> None:
         self.runs = runs
         self.operations: Counter[str] = Counter()
+        self.others: list[str] = []  # paths of what is neither asked nor sent here: telemetry
         self.refuse_next = 0  # answer so many GraphQL requests with 429
         self.cut_from: int | None = None  # close the line in the middle of history pages from this step on
         self.hang: dict[str, float] = {}  # operation -> seconds before its answer
@@ -72,6 +73,7 @@ class Stub:
                 elif self.path == "/graphql":
                     self.graphql(json.loads(body))
                 else:
+                    stub.others.append(self.path)
                     self.answer(200, {})
 
             def graphql(self, request: dict[str, Any]) -> None:

@@ -74,7 +74,10 @@ def asked(base: str, what: str, query: Mapping[str, Any], timeout: float, *, pos
 def _headers(base: str) -> dict[str, str]:
     """The login goes to the server of MLFLOW_TRACKING_URI alone, never to one that somebody pasted."""
     headers = {"Content-Type": "application/json"}
-    own, asked_of = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")), urlsplit(base)
+    try:
+        own, asked_of = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")), urlsplit(base)
+    except ValueError:  # an IPv6 address without its bracket, say
+        return headers
     # the scheme too: a login that is sent by https is not to go out in clear text
     if (own.scheme, own.netloc.rpartition("@")[2]) != (asked_of.scheme, asked_of.netloc):
         return headers

@@ -17,6 +17,10 @@ _RUN_ID = re.compile(r"[a-zA-Z0-9_-]{4,128}$")
 _GENERATED_ID = re.compile(r"[a-z0-9]{8}$")  # what the SDK makes when nobody chooses an id
 _PART = re.compile(r"[^/?#:\\\x00-\x1f]+$")  # display names hold blanks
 _PAGES = frozenset({"runs", "workspace", "sweeps", "groups", "reports", "table", "artifacts", "charts", "overview"})
+_LOG_NAME = re.compile(  # a file, in whatever place: no run is named so
+    r"\.(jsonl?|ndjson|log|txt|out|err|csv|tsv|wandb|ya?ml|toml|db|sqlite3?|parquet|arrow|md|html|ipynb|py|sh|bin|pt|pth|ckpt"
+    r"|pkl|npz|safetensors|gz|bz2|xz|zst|zip|tar|tgz)(/|$)|(^|/)events\.out\.tfevents", re.IGNORECASE,
+)  # fmt: skip
 SAAS = "https://api.wandb.ai"  # the SDK knows the address that it has today
 _SAAS_HOSTS = frozenset({"wandb.ai", "www.wandb.ai", "app.wandb.ai", "forge.coreweave.com"})
 
@@ -58,9 +62,17 @@ def parse(text: str) -> Address | None:
         return _from_url(f"https://{text}")
     if text.startswith("wandb://"):
         return _from_path(text.removeprefix("wandb://"), certain=True)
-    if "\\" in text or "://" in text or text.startswith((".", "/", "~", "-")) or text.endswith("/"):
-        return None
-    return _from_path(text, certain=False)
+    return None if _is_path(text) else _from_path(text, certain=False)
+
+
+def _is_path(text: str) -> bool:
+    """Whether the form alone says so: `./x`, `a/../b`, `dir/`, `x.json`, a backslash, `*`; so does an option or a URL."""
+    path, _, query = text.partition("?")
+    return (
+        text.startswith((".", "/", "~", "-")) or path.endswith("/") or ".." in path.split("/")
+        or any(sign in text for sign in ("\\", "://")) or "*" in path or ("?" in text and "=" not in query)
+        or _LOG_NAME.search(path) is not None
+    )  # fmt: skip
 
 
 def _from_path(text: str, *, certain: bool) -> Address | None:
@@ -78,7 +90,7 @@ def _from_path(text: str, *, certain: bool) -> Address | None:
         if len(parts) > 2:
             return None
         entity, project = parts if len(parts) == 2 else (None, parts[0])
-        return Address(entity, project, certain=True, **chosen)
+        return Address(entity, project, certain=certain or bool(query), **chosen)
     if len(parts) == 1:
         # a bare word is an id only where it looks like one: `runs` or `model.json` are missing paths
         fits = _GENERATED_ID if not certain else _RUN_ID

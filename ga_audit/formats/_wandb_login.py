@@ -6,7 +6,7 @@ import netrc
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ga_audit.errors import AuditError, MissingSetting, UnreadableLog
+from ga_audit.formats import _wandb_sdk
 from ga_audit.formats._wandb_address import SAAS
 
 _SAAS_HOSTS = frozenset({"api.wandb.ai", "api.forge.coreweave.com"})  # one service under two names
+
+
+class NoKey(MissingSetting):
+    """There is no key that may be sent to a server."""
 
 
 def connect(base_url: str | None, timeout: int) -> Any:
@@ -29,14 +34,14 @@ def connect(base_url: str | None, timeout: int) -> Any:
 
     Raises
     ------
-    MissingSetting
+    NoKey
         no key for this server.
     UnreadableLog
         the server cannot be reached, or refuses the key.
     """
     # a change of the environment (tests, notebooks) is another login
-    names = ("WANDB_BASE_URL", "WANDB_API_KEY", "WANDB_ENTITY", "WANDB_PROJECT")
-    return _connected(base_url, timeout, *(os.environ.get(name) for name in names))
+    names = ("BASE_URL", "API_KEY", "IDENTITY_TOKEN_FILE", "ENTITY", "PROJECT", "CONFIG_DIR")
+    return _connected(base_url, timeout, *(os.environ.get(f"WANDB_{name}") for name in names), os.environ.get("NETRC"))
 
 
 @lru_cache(maxsize=8)
@@ -44,43 +49,43 @@ def _connected(base_url: str | None, timeout: int, *environment: str | None) -> 
     host = base_url or server()
     key = _key_for(host)
     _reach(host, timeout)
-    import wandb
-
-    with errors(host, timeout):
-        return wandb.Api(overrides={"base_url": host} if base_url else None, timeout=timeout, api_key=key or None)
+    with _wandb_sdk.open_sdk() as wandb, errors(host, timeout):
+        return wandb.Api(overrides={"base_url": host}, timeout=timeout, api_key=key or None)
 
 
 def server() -> str:
-    """The server of the environment, else of the SDK's settings files, else wandb.ai."""
-    return (os.environ.get("WANDB_BASE_URL") or _from_files("base_url") or SAAS).rstrip("/")
+    """The server of the environment, else of the user's own settings, else wandb.ai.
+
+    Never that of `./wandb/settings`, as the SDK would: the directory may be somebody else's.
+    """
+    return (os.environ.get("WANDB_BASE_URL") or _own_setting("base_url") or SAAS).rstrip("/")
 
 
-def _from_files(name: str) -> str | None:
-    config = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
-    for file in (Path("wandb") / "settings", config / "settings"):
-        try:
-            found = re.search(rf"^\s*{name}\s*=\s*(\S+)", file.read_text("utf-8", "replace"), re.MULTILINE)
-        except OSError:
-            continue
-        if found:
-            return found[1]
-    return None
+def _own_setting(name: str) -> str | None:
+    try:
+        text = (_wandb_sdk.find_config_directory() / "settings").read_text("utf-8", "replace")
+    except (OSError, RuntimeError):  # RuntimeError: there is no home directory
+        return None
+    found = re.search(rf"^\s*{name}\s*=\s*(\S+)", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _key_for(host: str) -> str:
-    """The key to be sent to a server; empty where the SDK may look for it by itself.
+    """The key to be sent to a server; empty where the SDK is to exchange the identity token of the environment.
 
     The key of the environment belongs to the server of the settings. A URL that somebody pasted must not carry it to
     another one, as the SDK would.
     """
-    same = _netloc(host) == _netloc(server())
-    if same and any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
-        return ""
-    if key := _netrc_key(host):
+    same = _origin(host) == _origin(server())
+    if same and (key := os.environ.get("WANDB_API_KEY")):
         return key
-    if same and _from_files("api_key"):
+    if same and os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return ""
-    raise MissingSetting(
+    if (same or _is_private(host)) and (key := _netrc_key(host)):
+        return key
+    if same and (key := _own_setting("api_key")):
+        return key
+    raise NoKey(
         "no W&B API key for this server", where=host,
         remedy="Run `wandb login" + ("" if same else f" --host {host}") + "` once, or set WANDB_API_KEY"
         + ("" if same else " and WANDB_BASE_URL") + "; for a local run give its directory (wandb/run-...).",
@@ -90,13 +95,24 @@ def _key_for(host: str) -> str:
 def environment(base_url: str | None) -> dict[str, str]:
     """Variables for a process of the SDK that is to speak to this server, with the key that belongs to it."""
     host = base_url or server()
-    key = _key_for(host)
-    return {**os.environ, "WANDB_BASE_URL": host, **({"WANDB_API_KEY": key} if key else {})}
+    variables = {**_wandb_sdk.build_environment(), "WANDB_BASE_URL": host}
+    if key := _key_for(host):
+        variables["WANDB_API_KEY"] = key
+        variables.pop("WANDB_IDENTITY_TOKEN_FILE", None)  # the SDK refuses both
+    return variables
 
 
-def _netloc(url: str) -> str:
-    host = urlsplit(url).netloc
-    return urlsplit(SAAS).netloc if host in _SAAS_HOSTS else host
+def _origin(url: str) -> tuple[str, str]:
+    """Scheme and host: a key that is sent by https is not to go out in clear text."""
+    parts = urlsplit(url)
+    host = parts.netloc.lower()
+    return parts.scheme, urlsplit(SAAS).netloc if host in _SAAS_HOSTS else host
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 def _netrc_key(host: str) -> str:
@@ -106,12 +122,12 @@ def _netrc_key(host: str) -> str:
         if not file:
             continue
         try:
-            entries = netrc.netrc(str(Path(file).expanduser()))
-        except (netrc.NetrcParseError, OSError, UnicodeDecodeError):
+            hosts = netrc.netrc(str(Path(file).expanduser())).hosts
+        except (netrc.NetrcParseError, OSError, UnicodeDecodeError, RuntimeError):
             continue
         for entry in sorted(names):
-            if (found := entries.authenticators(entry)) and found[2]:
-                return found[2]
+            if entry in hosts and hosts[entry][2]:  # not the entry `default`, which is for every host
+                return str(hosts[entry][2])
     return ""
 
 
@@ -191,8 +207,7 @@ def explained(text: str, place: str, timeout: int) -> AuditError:
 
 def without_secrets(text: str) -> str:
     """A text of the SDK without the key of the environment, or what looks like a key."""
-    known: Iterable[str | None] = (os.environ.get("WANDB_API_KEY"),)
-    for secret in known:
+    for secret in (os.environ.get("WANDB_API_KEY"), _own_setting("api_key")):
         if secret:
             text = text.replace(secret, "<key>")
     return re.sub(r"\b[0-9a-f]{40}\b|wandb_v1_\w{20,}|(?<=://)[^/\s@]+@", "<key>", text)

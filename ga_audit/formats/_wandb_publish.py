@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,17 @@ def upload(folder: Path, base_url: str | None, *, entity: str | None, project: s
     command += ["--entity", entity] if entity else []
     command += ["--project", project] if project else []
     try:
-        done = subprocess.run(
-            command,
-            env=_wandb_login.environment(base_url),
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST,
-            check=False,
-        )
+        # elsewhere: Python would import from this directory, and the SDK take the settings in it
+        with tempfile.TemporaryDirectory() as empty:
+            done = subprocess.run(
+                command,
+                cwd=empty,
+                env=_wandb_login.environment(base_url),
+                capture_output=True,
+                text=True,
+                timeout=_LONGEST,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise AuditError(
             f"not sent within {_LONGEST} s", where=str(folder), remedy=f"Call `wandb sync {folder}`."

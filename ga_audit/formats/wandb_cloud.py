@@ -19,6 +19,7 @@ from ga_audit.formats import (
     Claim,
     Rewrite,
     Target,
+    _missing_path,
     _wandb_address,
     _wandb_fetch,
     _wandb_login,
@@ -39,7 +40,7 @@ def claim(target: Target) -> Claim:
     if target.text is not None or os.path.exists(target.path):
         return Claim.NO
     address = _wandb_address.parse(target.path)
-    if address is None:
+    if address is None or _missing_path.is_path(target.path):
         return Claim.NO
     return Claim.YES if address.certain else Claim.MAYBE
 
@@ -101,7 +102,10 @@ def _also_no_path(error: AuditError, text: str, address: Address) -> AuditError:
         places = ", ".join(str(place) for place in _wandb_address.local_places())
         tried += f", no run of this id in {places}"
     where = f" ({error.where})" if error.where and error.where != text else ""
-    return type(error)(f"{tried}; as a W&B run: {error.message}{where}", where=text, remedy=error.remedy)
+    needs = " it needs a login" if isinstance(error, _wandb_login.NoKey) else ""
+    near = _missing_path.find_similar(text)
+    remedy = " ".join(part for part in (f"Did you mean {near}?" if near else "", error.remedy or "") if part)
+    return type(error)(f"{tried}; as a W&B run{needs}: {error.message}{where}", where=text, remedy=remedy)
 
 
 def source_path(address: Address, run: object) -> str:

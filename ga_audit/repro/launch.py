@@ -213,6 +213,7 @@ def _environment(plan: Plan, cell: Cell) -> Generator[dict[str, str]]:
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
             "WANDB_MODE": "offline",
+            "WANDB_ERROR_REPORTING": "false",
             "DO_NOT_TRACK": "1",
             "TMPDIR": temporary,
             **(_visible(cell.world_size) if cell.world_size == 1 or _in_one_process(plan) else {}),

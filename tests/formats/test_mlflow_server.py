@@ -147,6 +147,27 @@ def test_the_login_goes_to_the_server_of_the_settings_alone(server, monkeypatch)
     assert len(list(find_runs([server.url]))) == 2
 
 
+def test_a_redirect_is_not_followed_and_a_setting_that_is_no_url_sends_no_login(server, monkeypatch):
+    other = Server()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+
+    def redirect(self, status, message=None):
+        BaseHTTPRequestHandler.send_response(self, 307)
+        self.send_header("Location", other.url + self.path)
+
+    monkeypatch.setattr(server.http.RequestHandlerClass, "send_response", redirect, raising=False)
+    (failure,) = find_runs([server.url])
+    assert failure.error.message == "the server answers 307"
+    assert server.seen == ["Bearer secret"]
+    assert other.seen == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[bad")
+    assert len(list(find_runs([other.url]))) == 2
+    assert set(other.seen) == {None}
+    other.http.shutdown()
+    other.http.server_close()
+
+
 def test_what_goes_wrong_is_said(server):
     for target, words in (
         (f"{server.url}/#/experiments/77", "no runs there"),

@@ -12,7 +12,9 @@ RUN = Address("team", "proj", "ab12cd34")
         ("proj/ab12cd34", Address(project="proj", run="ab12cd34", certain=False)),
         ("team/proj/ab12cd34", Address("team", "proj", "ab12cd34", certain=False)),
         ("team/proj/a run of mine", Address("team", "proj", "a run of mine", certain=False)),
-        ("team/proj/runs/ab12cd34", RUN),
+        ("team/proj/runs/ab12cd34", Address("team", "proj", "ab12cd34", certain=False)),
+        ("wandb://team/proj/runs/ab12cd34", RUN),
+        ("wandb://team/proj/x.json", Address("team", "proj", "x.json")),
         ("wandb://team/proj/ab12cd34", RUN),
         ("wandb://my-own-id", Address(run="my-own-id")),
         ("https://wandb.ai/team/proj/runs/ab12cd34", Address("team", "proj", "ab12cd34", base_url=SAAS)),
@@ -43,7 +45,10 @@ def test_every_way_to_name_a_run(text, address):
 @pytest.mark.parametrize(
     "text",
     ["runs", "model.json", "./ab12cd34", "../x/y", "a/../b", "/abs/path", "~/x", "-", "dir/", "a\\b", "a/b/c/d", "s3://b/k",
-     "team/proj?color=red", "https://wandb.ai/", "https://[bad/x/y", "https://wandb.ai/team", "", "a/b\x00c",
+     "team/proj?color=red", "runs/ga?", "runs/ga*", "runs/ga8.json",
+     "runs/x.jsonl", "team/proj/train.log", "out/console.txt", "x/data.csv", "x/run-ab12cd34.wandb", "run.wandb/files",
+     "runs/events.out.tfevents.1.host", "a/b/..",
+     "https://wandb.ai/", "https://[bad/x/y", "https://wandb.ai/team", "", "a/b\x00c",
      "https://huggingface.co/user/model/blob/main/trainer_state.json"],
 )  # fmt: skip
 def test_what_is_no_address(text):

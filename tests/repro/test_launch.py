@@ -41,6 +41,7 @@ def test_a_process_sees_as_many_gpus_as_it_is_to_use(tmp_path, monkeypatch, seen
     plan = matrix.Plan("transformers", (cell,), 16, options)
     with launch._environment(plan, cell) as environment:
         assert environment.get("CUDA_VISIBLE_DEVICES") == visible
+        assert environment["WANDB_ERROR_REPORTING"] == "false"
     assert ("torch.distributed.run" in launch.argv(plan, cell)) is (world > 1 and not options)
 
 
