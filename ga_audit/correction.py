@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,14 +171,17 @@ def write(made: Plan, destination: Path, *, include_original: bool = False) -> l
     """
     written: list[Path] = []
     changing = [source for source in made.run.sources if made.of(source)]
-    for source in changing:
+    kinds = Counter(source.format for source in changing)
+    for number, source in enumerate(changing, 1):
         module = registry.load("ga_audit.formats", source.format)
         if not hasattr(module, "write"):
             raise AuditError(
                 f"logs of the kind {source.format} cannot be written", where=source.path,
                 remedy="Correct a trainer_state.json, JSON, CSV, console, TensorBoard or W&B log of the run.",
             )  # fmt: skip
-        folder = destination if len(changing) == 1 else destination / source.format
+        # two logs of one kind may have one file name
+        kind = source.format if kinds[source.format] == 1 else f"{source.format}-{number}"
+        folder = destination if len(changing) == 1 else destination / kind
         folder.mkdir(parents=True, exist_ok=True)
         rewrite = Rewrite(made.of(source), provenance(made, source), include_original)
         written += module.write(source, rewrite, folder)
@@ -242,17 +245,15 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def manifest(written: Mapping[str, Sequence[Path]], made: Sequence[Plan], top: Path) -> str:
-    """`ga-audit.json`: tool version, hashes of the inputs, factor of each series and segment, evidence."""
-    return json.dumps({
-        "schema": "ga-audit-fix/1",
-        "version": __version__,
+def manifest(written: Mapping[str, Sequence[Path]], made: Sequence[Plan], top: Path) -> dict[str, Any]:
+    """What `ga-audit.json` says of the runs: hashes of the inputs, factor of each series and segment, evidence."""
+    return {
         "runs": [
             {
                 "run": p.run.name, "reason": p.reason,
-                "files": [str(f.relative_to(top)) for f in written.get(p.run.id, ())],
+                "files": [f.relative_to(top).as_posix() for f in written.get(p.run.id, ())],
                 "logs": [provenance(p, s) for s in p.run.sources if p.of(s)],
             }
             for p in made
         ],
-    }, indent=2)  # fmt: skip
+    }  # fmt: skip

@@ -21,12 +21,12 @@ def upload(made: Sequence[Plan], folders: Mapping[str, Path], *, timeout: int) -
     Parameters
     ----------
     made : the corrections.
-    folders : by run id: where the corrected logs of the run were written.
+    folders : by run id: where the corrected logs of the run were written, and of no other run.
     timeout : seconds to wait for the server's answer to the login.
 
     Returns
     -------
-    By run id: the id of the new run.
+    By run id: the id of the new run; of a run in several W&B logs, the ids.
 
     Raises
     ------
@@ -41,12 +41,14 @@ def upload(made: Sequence[Plan], folders: Mapping[str, Path], *, timeout: int) -
             raise AuditError(
                 "no corrected W&B run was written", where=plan.run.name, remedy="See `ga-audit fix --dry-run`."
             )
-        try:
-            module.upload(source, offline[0].parent, timeout)
-        except AuditError as error:
-            before = f"; sent before it: {', '.join(sent.values())}" if sent else ""
-            raise type(error)(f"{error.message}{before}", where=error.where, remedy=error.remedy) from None
-        sent[plan.run.id] = offline[0].stem.removeprefix("run-")
+        for file in offline:
+            try:
+                module.upload(source, file.parent, timeout)
+            except AuditError as error:
+                before = f"; sent before it: {', '.join(sent.values())}" if sent else ""
+                raise type(error)(f"{error.message}{before}", where=error.where, remedy=error.remedy) from None
+            new_id = file.stem.removeprefix("run-")
+            sent[plan.run.id] = f"{sent[plan.run.id]}, {new_id}" if plan.run.id in sent else new_id
     return sent
 
 

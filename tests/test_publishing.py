@@ -1,6 +1,7 @@
 """What reaches a server, through the installed SDK and the stub: nothing by itself, and what is asked for once and whole."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from wandb_client import sdk_client
 from wandb_stub import KEY, project, serving
 
 from ga_audit.formats import wandb_file
+from ga_audit.output_manifest import foreign
 
 SAMPLES = Path(__file__).parents[1] / "sample_logs"
 
@@ -78,6 +80,24 @@ def test_upload_and_annotate(client, tmp_path):
         assert second.startswith("ga-audit ")
         assert new_id in second
         assert ("team", "proj", "run00001") not in stub.uploads  # a run that is right stays as it is
+
+
+@pytest.mark.parametrize("names", [("y" * 121 + "2", "y" * 121 + "8"), ("a?b", "a:b"), ("same", "same"), ("a", "a/b")])
+def test_each_corrected_run_is_sent_once_whatever_its_name(client, tmp_path, names):
+    runs = project((1, 2, 8))
+    for ga, name in zip((2, 8), names, strict=True):
+        runs[("team", "proj", f"run{ga:05}")]["name"] = name
+    with serving(runs) as stub:
+        done = client.ga_audit(stub, "fix", "team/proj", "--upload", "--json", cwd=tmp_path)
+        assert done.status == 0, done.err
+        result = json.loads(done.out)
+        sent = [upload["config"]["ga_audit"]["original"] for upload in stub.uploads.values()]
+        assert sorted(sent) == ["wandb://team/proj/run00002", "wandb://team/proj/run00008"]
+        assert sorted(result["uploaded"].values()) == sorted(new_id for _, _, new_id in stub.uploads)
+        out = tmp_path / "proj-ga-audit"
+        assert len(set(result["written"])) == len(result["written"])
+        assert all(os.path.lexists(out / name) for name in result["written"])
+        assert foreign(out) == []  # what `wandb sync` leaves is no one else's
 
 
 def test_annotating_again_says_it_once(client, tmp_path):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 @reading_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the output [PATH-ga-audit].")
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--force", is_flag=True, help="Replace an earlier output of ga-audit.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
@@ -59,9 +59,12 @@ def command(
     ga-audit fix run.json --ga 8 --assume loss=1,grad_norm=0
     """  # noqa: D301 (\b is Click's)
     from ga_audit import pipeline
+    from ga_audit.safe_output import check_directory
 
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
+    if output is not None and not dry_run:
+        check_directory(output, force=force, inputs=targets)
     runs, failures = pipeline.read_runs(targets, reading)
     own = [run for run in runs if run.corrected_by]
     for failure in failures:
@@ -152,11 +155,12 @@ def _finish(
                 _say_what_it_is_not(diagnosis)
     if made and not dry_run:
         top = output or Path(_default_output(targets))
-        files = _write(made, audit, top, force=force, keep=keep)
+        places = _places(made)
+        files = _write(made, audit, top, places, force=force, keep=keep, inputs=_inputs(targets, runs))
         result |= {"written": files, "output": str(top)}
         if not as_json:
             click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md says what was done)")
-        result |= _publish(made, top, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
+        result |= _publish(made, top, places, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     if not runs or failed or (undecided and not made):
@@ -168,15 +172,39 @@ def _finish(
     leave(ExitCode.HEALTHY)
 
 
-def _publish(made: list[Plan], top: Path, *, upload: bool, annotate: bool, timeout: int, quiet: bool) -> dict[str, Any]:
+def _places(made: Sequence[Plan]) -> dict[str, PurePosixPath]:
+    """By run id: the folder of the run in the output; what is written there is what is sent."""
+    from ga_audit.output_names import folders
+
+    return folders({p.run.id: p.run.name for p in made})
+
+
+def _inputs(targets: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """What the user named, and what was read of it."""
+    return [*targets, *(source.path for run in runs for source in run.sources)]
+
+
+def _publish(
+    made: list[Plan],
+    top: Path,
+    places: Mapping[str, PurePosixPath],
+    *,
+    upload: bool,
+    annotate: bool,
+    timeout: int,
+    quiet: bool,
+) -> dict[str, Any]:
     """What the user asked for on the server, and nothing else."""
     from ga_audit import publishing
-    from ga_audit.safe_output import inside
+    from ga_audit.output_manifest import add_to_manifest
 
     result: dict[str, Any] = {}
     if upload:
-        folders = {p.run.id: inside(top, p.run.name) for p in made}
-        result["uploaded"] = publishing.upload(made, folders, timeout=timeout)
+        folders = {key: top / place for key, place in places.items()}
+        try:
+            result["uploaded"] = publishing.upload(made, folders, timeout=timeout)
+        finally:
+            add_to_manifest(top, [offline for each in folders.values() for offline in each.rglob("offline-run-*")])
     if annotate:
         result["annotated"] = publishing.annotate(made, result.get("uploaded", {}), timeout=timeout)
     for word, done in result.items() if not quiet else ():
@@ -200,29 +228,32 @@ def _say_what_it_is_not(diagnosis: Diagnosis) -> None:
 
 def _default_output(targets: Sequence[str]) -> str:
     first = targets[0].rstrip("/")
-    if first in {"-", ".", ""}:
+    if first in {"-", ""} or Path(first).name in {"", ".."}:
         return "ga-audit-fixed"
     if not Path(first).exists():  # an address: beside us, under the name of the run
         first = Path(first.partition("?")[0]).name
     return f"{first}-ga-audit"
 
 
-def _write(made: list[Plan], audit: Audit | None, top: Path, *, force: bool, keep: bool) -> list[str]:
+def _write(
+    made: list[Plan], audit: Audit | None, top: Path, places: Mapping[str, PurePosixPath], *, force: bool, keep: bool,
+    inputs: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """The corrected logs with manifest and diagnosis, whole or not at all; returns the files that are on disk."""
     from ga_audit import correction, registry
-    from ga_audit.safe_output import inside, new_directory
+    from ga_audit.safe_output import new_directory
 
     written: dict[str, list[Path]] = {}
-    with new_directory(top, force=force) as part:
+    with new_directory(top, schema="ga-audit-fix/1", force=force, inputs=inputs) as draft:
         for p in made:
-            folder = inside(part, p.run.name)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = draft.path / places[p.run.id]
+            folder.mkdir(parents=True)
             written[p.run.id] = correction.write(p, folder, include_original=keep)
-        files = [str(f.relative_to(part)) for each in written.values() for f in each]
-        (part / "ga-audit.json").write_text(correction.manifest(written, made, part) + "\n", "utf-8")
+        draft.facts.update(correction.manifest(written, made, draft.path))
         rows = [row for p in made for row in correction.table(p)]
         text = registry.load("ga_audit.render", "markdown").corrections(rows, audit, [p.reason for p in made])
-        (part / "DIAGNOSIS.md").write_text(text, "utf-8")
-    return [*files, "ga-audit.json", "DIAGNOSIS.md"]
+        (draft.path / "DIAGNOSIS.md").write_text(text, "utf-8")
+        return draft.files()
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

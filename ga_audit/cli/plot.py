@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
-from ga_audit.errors import AuditError, ExitCode, RefusedToOverwrite
+from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.pipeline import Options
@@ -24,7 +24,7 @@ _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.K
 @click.option("--kind", type=click.Choice(_KINDS), default="curves", show_default=True, help="Which plot.")
 @click.option("--dark", is_flag=True, help="Light text on a dark ground.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--force", is_flag=True, help="Replace an earlier plot of ga-audit.")
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -40,20 +40,19 @@ def command(
     Of several groups of runs the first is drawn.
     """
     from ga_audit import pipeline, plots
+    from ga_audit.safe_output import check_file, new_file
 
     if output.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise click.BadParameter("the file's name must end in .png, .svg or .pdf", param_hint="--output")
-    if output.exists() and not force:
-        raise RefusedToOverwrite(
-            "exists already", where=str(output), remedy="Give another -o, or --force to replace it."
-        )
+    check_file(output, force=force, inputs=targets)
     audit = pipeline.audit(targets, reading)
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:
         raise AuditError("there is nothing to draw", remedy="See `ga-audit inspect --show-series` for what was read.")
     figure = plots.draw(audit.diagnoses[0], kind, dark=dark, style=plot_style)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    plots.save(figure, output.with_suffix(""), (output.suffix,))
+    sources = [source.path for d in audit.diagnoses for run in d.runs for source in run.sources]
+    with new_file(output, force=force, inputs=[*targets, *sources]) as part:
+        plots.save(figure, part.with_suffix(""), (part.suffix,))
     click.echo(f"written: {output}")
     leave(ExitCode.HEALTHY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as render.issu
               help="Bug-report form that issue.md follows.")  # fmt: skip
 @click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories, hosts and entities.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
-@click.option("--force", is_flag=True, help="Replace an existing report.")
+@click.option("--force", is_flag=True, help="Replace an earlier report of ga-audit.")
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -43,14 +44,20 @@ def command(
     Keys, user names, home directories, host names and W&B entities are taken out.
     """
     from ga_audit import pipeline
+    from ga_audit.safe_output import check_directory
 
+    check_directory(output, force=force, inputs=targets)
     audit = pipeline.audit(targets, reading)
     for failure in audit.failures:
         show_error(failure.error)
     if not audit.diagnoses:
         raise AuditError("there is nothing to report", remedy="See `ga-audit inspect --show-series` for what was read.")
     names = () if no_redact else private_names(audit)
-    files = write(audit, output, template=template, redacted=not no_redact, names=names, style=plot_style, force=force)
+    inputs = [*targets, *(source.path for d in audit.diagnoses for run in d.runs for source in run.sources)]
+    files = write(
+        audit, output, template=template, redacted=not no_redact, names=names, style=plot_style, force=force,
+        inputs=inputs,
+    )  # fmt: skip
     for diagnosis in audit.diagnoses:
         click.echo(diagnosis.headline)
     click.echo(f"written: {output} (issue.md, report.html, diagnosis.json, {len(files)} pictures)")
@@ -65,15 +72,17 @@ def private_names(audit: Audit) -> tuple[str, ...]:
 
 
 def write(
-    audit: Audit, output: Path, *, template: str, redacted: bool, names: tuple[str, ...], style: str | None, force: bool
-) -> list[str]:
+    audit: Audit, output: Path, *, template: str, redacted: bool, names: tuple[str, ...], style: str | None, force: bool,
+    inputs: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """The report's files, whole or not at all; returns the names of the pictures."""
     from ga_audit.render._safe import redact
     from ga_audit.safe_output import new_directory
 
     pictures: list[str] = []
     embedded = []
-    with new_directory(output, force=force) as part:
+    with new_directory(output, schema="ga-audit-report/1", force=force, inputs=inputs) as draft:
+        part = draft.path
         for number, diagnosis in enumerate(audit.diagnoses, 1):
             prefix = f"{number}-" if len(audit.diagnoses) > 1 else ""
             embedded.append(_pictures(diagnosis, part, prefix, style, pictures, redacted, names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -169,6 +170,9 @@ def _named(engine: str, model: str | None, variant: str | None, python: str) -> 
 
 def _keep_what_is_not_ours(plans: Sequence[Plan], reports: Sequence[Path], resume: bool) -> None:
     """A report gives way to a new one only where it stands beside cells that are resumed."""
+    from ga_audit.safe_output import check_directory
+
     for plan, report in zip(plans, reports, strict=True):
-        if report.exists() and not (resume and any(cell.out.exists() for cell in plan.cells)):
+        if os.path.lexists(report) and not (resume and any(cell.out.exists() for cell in plan.cells)):
             raise RefusedToOverwrite("the output exists", where=str(report), remedy="Give another --out.")
+        check_directory(report, force=True)

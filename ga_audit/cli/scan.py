@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +56,7 @@ def _conditions(ctx: click.Context, param: click.Parameter, values: tuple[str, .
               help="Runs whose setting (learning_rate>1e-4) or, on a server, state, group, name or user is so.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(_FORMS), help="Form of the output [that of -o, or text].")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File of the output.")
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--force", is_flag=True, help="Replace an earlier output of ga-audit.")
 @click.option("--all", "every", is_flag=True, help="All rows of the text table, not the first 40.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=_JOBS, show_default=True, help="Logs read at once.")
 @click.option("--dask", metavar="ADDRESS", help="Work on a Dask cluster (tcp://host:8786).")
@@ -87,12 +87,13 @@ def command(
     ga-audit scan runs/ -o scan.html
     ga-audit scan entity/project --dask tcp://scheduler:8786 --format csv
     """  # noqa: D301 (\b is Click's)
+    from ga_audit.safe_output import check_file
     from ga_audit.selection import Selection
     from ga_audit.survey import survey
 
     form = form or _form_of(output)
-    if output is not None and output.exists() and not force:
-        raise AuditError("exists already", where=str(output), remedy="Give another -o, or --force to replace it.")
+    if output is not None:
+        check_file(output, force=force, inputs=targets)
     with _executor(jobs, dask) as executor, _progress() as progress:
         selection = Selection(since, tags, conditions)
         found = survey(targets, reading, executor=executor, selection=selection, progress=progress)
@@ -101,7 +102,7 @@ def command(
     if output is None:
         click.echo(text.rstrip("\n"), color=rich)
     else:
-        _write(output, text)
+        _write(output, text, force=force, inputs=[*targets, *(row.source for row in found.rows)])
         click.echo(f"written: {output} ({len(found.rows)} runs)")
     leave(_status(found))
 
@@ -122,17 +123,12 @@ def _rendered(found: Survey, form: str, *, every: bool, redacted: bool, color: b
     return makers[form]()
 
 
-def _write(output: Path, text: str) -> None:
+def _write(output: Path, text: str, *, force: bool, inputs: Sequence[str]) -> None:
     """The file whole or not at all."""
-    part = output.with_name(f".{output.name}.part")
-    try:
+    from ga_audit.safe_output import new_file
+
+    with new_file(output, force=force, inputs=inputs) as part:
         part.write_text(text if text.endswith("\n") else f"{text}\n", "utf-8")
-        part.replace(output)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise AuditError(
-            f"cannot write there: {error.strerror}", where=str(output), remedy="Give another -o."
-        ) from None
 
 
 def _status(found: Survey) -> ExitCode:

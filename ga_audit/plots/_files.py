@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ga_audit import __version__
 from ga_audit.plots import _theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_WRITER = f"ga-audit {__version__}"
 _DPI = 160  # a sheet of two columns is 1472 pixels wide: twice the column of an issue tracker
 Pixels = NDArray[np.uint8]
 # who reads an SVG may not have the font; matplotlib's own list of them is long and stands in every text
@@ -50,10 +52,12 @@ def pictures(figure: Figure) -> Pictures:
 
 def write(figure: Figure, path: Path) -> Path:
     """Write a figure; the suffix says as what."""
-    if path.suffix == ".svg":
+    suffix = path.suffix.lower()
+    if suffix == ".svg":
         path.write_text(_svg(figure), "utf-8")
     else:
-        figure.savefig(path, dpi=_DPI)
+        # by it `--force` knows a file of ours
+        figure.savefig(path, dpi=_DPI, metadata={"Software" if suffix == ".png" else "Creator": _WRITER})
     return path
 
 
@@ -64,7 +68,7 @@ def _svg(figure: Figure) -> str:
     # read when a file is written, after the theme has ended
     with matplotlib.rc_context(_theme.SVG):
         heading = figure.texts[0].get_text() if figure.texts else "ga-audit"
-        figure.savefig(out, format="svg", metadata={"Date": None, "Title": heading})
+        figure.savefig(out, format="svg", metadata={"Date": None, "Title": heading, "Creator": _WRITER})
     text = out.getvalue().replace("'DejaVu Sans'", _FAMILIES)
     return _DIGITS.sub(r"\1", text)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ga_audit.errors import EngineFailed, RefusedToOverwrite, WrongUsage
+from ga_audit.output_manifest import MANIFEST, foreign, write_manifest
 from ga_audit.repro.engine import SCRIPTS, USER_COMMAND, engine_named, engines
 
 if TYPE_CHECKING:
@@ -135,8 +136,19 @@ def train(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]:
         while end < len(jobs) and _forkable(*jobs[start]) and _alike(jobs[start], jobs[end]):
             end += 1
         part = jobs[start:end]
-        yield from _forked(part) if len(part) > 1 else _alone(*part[0])
+        outcomes = _forked(part) if len(part) > 1 else _alone(*part[0])
+        with contextlib.closing(outcomes):
+            for (plan, cell), outcome in zip(part, outcomes, strict=True):
+                _seal(plan, cell)
+                yield outcome
         start = end
+
+
+def _seal(plan: Plan, cell: Cell) -> None:
+    """List what an engine of ours has left: that, and no more, gives way to a training that is resumed."""
+    if plan.engine != USER_COMMAND and is_used(cell):
+        with contextlib.suppress(OSError):  # without a list it is moved aside
+            write_manifest(cell.out, "ga-audit-repro/1", {"cell": plan.identity(cell)})
 
 
 def _forkable(plan: Plan, cell: Cell) -> bool:
@@ -151,7 +163,7 @@ def _alike(first: tuple[Plan, Cell], other: tuple[Plan, Cell]) -> bool:
 def _begin(plan: Plan, cell: Cell) -> Path:
     """The place of the cell's console, in a folder of its own: logs of a training before would be read as its.
 
-    What an engine of ours left there goes; what a user's command did is moved aside.
+    What an engine of ours left there goes; what a user's command or anyone else did is moved aside.
 
     Raises
     ------
@@ -165,12 +177,12 @@ def _begin(plan: Plan, cell: Cell) -> Path:
             raise RefusedToOverwrite(
                 "it holds other files than a cell's", where=str(cell.out), remedy="Give another --out."
             )
-        if plan.engine == USER_COMMAND:
+        if plan.engine == USER_COMMAND or cell.out.is_symlink() or foreign(cell.out):
             # beside the output, whose logs are all read as one matrix
             top = cell.out.parent.absolute()
             aside = (top.with_name(f"{top.name}.before-{n}") / cell.out.name for n in itertools.count(1))
             place = next(place for place in aside if not place.exists())
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             cell.out.rename(place)
         else:
             shutil.rmtree(cell.out)
@@ -185,7 +197,7 @@ def _begin(plan: Plan, cell: Cell) -> Path:
 
 def is_used(cell: Cell) -> bool:
     """Whether the cell's folder holds more than the console of a command that was refused."""
-    return cell.out.is_dir() and any(path.name != CONSOLE for path in cell.out.iterdir())
+    return cell.out.is_dir() and any(path.name not in {CONSOLE, MANIFEST} for path in cell.out.iterdir())
 
 
 def _finish(plan: Plan, cell: Cell) -> None:

@@ -98,3 +98,64 @@ def test_a_bug_that_does_two_things_is_refused(logs):
     done = run(logs, "--bug", "GA001")
     assert done.exit_code == 3
     assert "--assume" in done.output
+
+
+def tree(top):
+    return {p.relative_to(top).as_posix(): p.read_bytes() for p in top.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("logs", "logs: the output would replace the input logs"),
+        (".", ".: the output would replace a folder of the input logs"),
+        ("logs/ga1", "logs/ga1: exists already, within the input logs, where only a new output is written"),
+    ],
+)
+def test_force_never_touches_an_input(logs, monkeypatch, out, said):
+    monkeypatch.chdir(logs.parent)
+    before = tree(logs.parent)
+    done = run("logs", "-o", out, "--force")
+    assert done.exit_code == 2
+    assert done.stderr == f"error: {said}\n  -> Give another place for the output; what is there stays as it is.\n"
+    assert tree(logs.parent) == before
+
+
+def test_an_output_within_the_input_is_written_where_it_is_new(logs):
+    before = tree(logs)
+    assert run(logs, "-o", logs / "out").exit_code == 0
+    assert {k: v for k, v in tree(logs).items() if not k.startswith("out/")} == before
+
+
+def test_force_keeps_what_the_user_put_into_an_output(logs):
+    out = logs.parent / "logs-ga-audit"
+    assert run(logs).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    before = tree(out)
+    done = run(logs, "--force")
+    assert done.exit_code == 3
+    assert done.stderr == (
+        f"error: {out}: exists already, and holds what ga-audit did not write: notes.txt\n"
+        "  -> Give another place for the output; what is there stays as it is.\n"
+    )
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize(
+    "names", [("x" * 121 + "1", "x" * 121 + "2"), ("Ga8", "ga8"), ("ga-audit.json", "DIAGNOSIS.md")]
+)
+def test_runs_whose_names_share_a_folder_are_written_apart(tmp_path, names):
+    for ga, name in zip((4, 8), names, strict=True):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        rows = [{"step": s, "loss": ga * 2.0} for s in range(1, 30)]
+        (tmp_path / "logs" / name / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+    given = [option for ga, name in zip((4, 8), names, strict=True) for option in ("--ga", f"{name}={ga}")]
+    done = run(tmp_path / "logs", *given, "--assume", "loss=1", "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    written = sorted(tree(tmp_path / "out"))
+    assert json.loads(done.stdout)["written"] == written
+    assert len(written) == 4
+    states = list((tmp_path / "out").rglob("trainer_state.json"))
+    assert [losses(path)[0] for path in states] == [2.0, 2.0]
+    listed = json.loads((tmp_path / "out" / "ga-audit.json").read_text())["files"]
+    assert sorted([*listed, "ga-audit.json"]) == written

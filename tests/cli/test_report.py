@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -131,3 +132,38 @@ def test_redacted_names_keep_their_share_of_clipped_steps(tmp_path):
 
 def run_report(folder):
     return run(folder, "-o", folder / "r")
+
+
+def tree(top):
+    return {p.relative_to(top).as_posix(): p.read_bytes() for p in top.rglob("*") if p.is_file()}
+
+
+def test_force_never_replaces_an_input_or_the_working_directory(tmp_path, monkeypatch):
+    shutil.copytree(SAMPLES / "transformers-4.48.0", tmp_path / "runs")
+    (tmp_path / "oi").mkdir()
+    (tmp_path / "oi" / "mine").write_text("mine")
+    before = tree(tmp_path)
+    remedy = "  -> Give another place for the output; what is there stays as it is.\n"
+    monkeypatch.chdir(tmp_path)
+    done = run("runs", "-o", "runs", "--force")
+    assert done.exit_code == 2
+    assert done.stderr == f"error: runs: the output would replace the input runs\n{remedy}"
+    monkeypatch.chdir(tmp_path / "oi")
+    done = run("../runs", "-o", "../oi", "--force")
+    assert done.exit_code == 2
+    assert done.stderr == f"error: ../oi: is the working directory\n{remedy}"
+    assert tree(tmp_path) == before
+
+
+def test_force_replaces_a_report_and_nothing_else(tmp_path):
+    for _ in range(2):
+        done = run(SAMPLES / "transformers-4.48.0", "-o", tmp_path / "r", "--force")
+        assert done.exit_code == 0, done.output
+    manifest = json.loads((tmp_path / "r" / "ga-audit.json").read_text())
+    assert manifest["schema"] == "ga-audit-report/1"
+    assert sorted([*manifest["files"], "ga-audit.json"]) == sorted(tree(tmp_path / "r"))
+    (tmp_path / "r" / "issue.md").write_text("my words")
+    done = run(SAMPLES / "transformers-4.48.0", "-o", tmp_path / "r", "--force")
+    assert done.exit_code == 3
+    assert "holds what ga-audit did not write: issue.md (changed)" in done.stderr
+    assert (tmp_path / "r" / "issue.md").read_text() == "my words"

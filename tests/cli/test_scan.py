@@ -1,6 +1,7 @@
 """`ga-audit scan` on a stub of a W&B server, on folders, and on a Dask cluster."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,32 @@ def test_a_dask_cluster_gives_the_same(client, monkeypatch):
         done = client.ga_audit(stub, "scan", "team/proj", "--dask", "tcp://127.0.0.1:9")
         assert done.status == 3
         assert "no Dask scheduler answers" in done.err
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".json", ".csv", ".html"])
+def test_force_replaces_a_survey_of_ours_and_never_a_log(tmp_path, suffix):
+    runner, logs, out = CliRunner(), tmp_path / "runs", tmp_path / f"s{suffix}"
+    shutil.copytree(SAMPLES / "transformers-4.48.0", logs)
+    for _ in range(2):
+        done = runner.invoke(cli, ["scan", str(logs), "-o", str(out), "--force"])
+        assert done.exit_code == 1, done.output
+    out.write_text("mine")
+    done = runner.invoke(cli, ["scan", str(logs), "-o", str(out), "--force"])
+    assert done.exit_code == 3
+    assert done.stderr.startswith(f"error: {out}: exists already, and ga-audit did not write it\n")
+    assert out.read_text() == "mine"
+
+
+def test_force_never_replaces_an_input(tmp_path):
+    logs = tmp_path / "runs"
+    shutil.copytree(SAMPLES / "transformers-4.48.0", logs)
+    log = logs / "ga8" / "trainer_state.json"
+    before = log.read_bytes()
+    for target, said in (
+        (logs, f"exists already, within the input {logs}, where only a new output is written"),
+        (log, f"the output would replace the input {log}"),
+    ):
+        done = CliRunner().invoke(cli, ["scan", str(target), "-o", str(log), "--force"])
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"error: {log}: {said}\n")
+        assert log.read_bytes() == before

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ga_audit.output_manifest import foreign
+
 COMMAND = str(Path(sys.executable).with_name("ga-audit"))
 
 
@@ -57,6 +59,31 @@ def test_killed_at_random_moments_it_leaves_all_or_nothing(logs, tmp_path):
     # what a killed one left beside the output does not stand in the way of the next
     assert subprocess.run(command(logs, tmp_path / "out0"), capture_output=True).returncode in (0, 3)
     assert digests(tmp_path / "out0").keys() == whole.keys()
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_of_two_at_once_exactly_one_writes(logs, tmp_path, force):
+    out = tmp_path / "out"
+    if force:
+        assert subprocess.run(command(logs, out), capture_output=True).returncode == 0
+    begun = [
+        subprocess.Popen([*command(logs, out), *force], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = {}
+    for process in begun:
+        written, error = process.communicate(timeout=120)
+        said[process.returncode] = (written, error)
+    assert set(said) == {0, 3}
+    assert f"written: {out} (3 files" in said[0][0]
+    assert "written" not in said[3][0]
+    remedy = {
+        f"error: {out}: another process wrote it at the same time\n  -> Look at it, or give another -o.\n",
+        *([] if force else [f"error: {out}: exists already\n  -> Give another -o, or --force to replace it.\n"]),
+    }
+    assert said[3][1] in remedy
+    assert foreign(out) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_change_of_ga_in_mid_run_that_the_user_knows(tmp_path):

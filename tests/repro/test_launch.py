@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ga_audit.errors import AuditError, EngineFailed, RefusedToOverwrite, WrongUsage
+from ga_audit.output_manifest import foreign
 from ga_audit.repro import installed, launch, matrix
 
 
@@ -137,6 +138,19 @@ def test_ranks_leave_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
     matrix.run(matrix.Plan("torch", cells, 16, {"steps": 2, "sink": ("wandb",)}))
     assert (cells[0].out / "wandb").is_dir()
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("notes", [True, False])
+def test_what_someone_added_to_a_cell_is_moved_aside_with_it(tmp_path, notes):
+    (cell,) = cells = matrix.plan_cells(tmp_path / "out", (1,), (1,), 16)
+    matrix.run(matrix.Plan("torch", cells, 16, {"steps": 2}))
+    assert foreign(cell.out) == []
+    if notes:
+        (cell.out / "notes.txt").write_text("mine")
+    matrix.run(matrix.Plan("torch", cells, 16, {"steps": 3}), resume=True)
+    kept = [p.read_text() for p in tmp_path.rglob("notes.txt")]
+    assert kept == (["mine"] if notes else [])
+    assert sorted(p.name for p in tmp_path.iterdir()) == (["out", "out.before-1"] if notes else ["out"])
 
 
 def test_a_folder_of_other_files_is_no_cell(tmp_path):
