@@ -211,13 +211,10 @@ def _write(made: list[Plan], audit: Audit | None, top: Path, *, force: bool, kee
     from ga_audit import correction, registry
     from ga_audit.safe_output import inside, new_directory
 
-    written: dict[str, list[Path]] = {}
     with new_directory(top, force=force) as part:
-        for p in made:
-            folder = inside(part, p.run.name)
-            folder.mkdir(parents=True, exist_ok=True)
-            written[p.run.id] = correction.write(p, folder, include_original=keep)
-        files = [str(f.relative_to(part)) for each in written.values() for f in each]
+        written = correction.write_all(made, lambda name: inside(part, name), include_original=keep)
+        # one file may hold several runs
+        files = list(dict.fromkeys(str(f.relative_to(part)) for each in written.values() for f in each))
         (part / "ga-audit.json").write_text(correction.manifest(written, made, part) + "\n", "utf-8")
         rows = [row for p in made for row in correction.table(p)]
         text = registry.load("ga_audit.render", "markdown").corrections(rows, audit, [p.reason for p in made])
