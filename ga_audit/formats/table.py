@@ -27,6 +27,7 @@ _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CHART = re.compile(r"^(?P<run>.+?) - (?P<key>[^-].*?)(?P<bound>__MIN|__MAX)?$")
 _TENSORBOARD = ("Wall time", "Step", "Value")
 PROVENANCE = "ga_audit"
+_CORRECTED = f"ga-audit ({PROVENANCE} column)"
 
 
 def claim(target: Target) -> Claim:
@@ -188,7 +189,8 @@ def _csv_runs(data: bytes, target: Target) -> Iterator[Run]:
             Note("ragged-rows", f"{ragged} rows have more or fewer cells than the header", target.path, ragged)
         )
     if tuple(header[:3]) == _TENSORBOARD:
-        yield _tensorboard_download(target, rows, notes)
+        run = _tensorboard_download(target, rows, notes)
+        yield replace(run, corrected_by=_CORRECTED if PROVENANCE in header else None)
         return
     columns = {name: i for i, name in reversed(list(enumerate(header)))}
     charts = _chart_columns(header)
@@ -240,7 +242,7 @@ def _run_of_columns(
                 found.add(key, step, row[i])
     series, left = found.series(target)
     need_series(series, target.path, left)
-    made = f"ga-audit ({PROVENANCE} column)" if PROVENANCE in columns else None
+    made = _CORRECTED if PROVENANCE in columns else None
     return Run(
         f"{target.path}#{name}", name, f"{target.path}#{name}", found.settings(), series, (Source(SINK, target.path),),
         notes=tuple(notes), left_out=left, corrected_by=made,
