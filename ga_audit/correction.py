@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,10 @@ def plan(run: Run, hypotheses: Mapping[Role, Hypothesis], reason: str) -> Plan |
             continue
         root = series.role is Role.PERPLEXITY
         source = _source_of(run, series)
-        rescales.setdefault(source, []).append(Rescale(series.name, series.role, from_step, factor, root))
+        part = next((s.part for s in run.sources if s.path == source), "")
+        rescales.setdefault(source, []).append(
+            Rescale(series.name, series.role, from_step, factor, root, part, series.step)
+        )
     return Plan(run, {k: tuple(v) for k, v in rescales.items()}, reason) if rescales else None
 
 
@@ -161,8 +164,85 @@ def corrected_run(made: Plan) -> Run:
 # --- writing -----------------------------------------------------------------------------------------------------------
 
 
-def write(made: Plan, destination: Path, *, include_original: bool = False) -> list[Path]:
+def place_names(made: Sequence[Plan]) -> dict[str, str]:
+    """A name for each place that `write_all` writes to: a run's, by its id, or that of a log of several runs, by its path."""
+    names = {plan.run.id: plan.run.name for plan in made}
+    for (log_format, path), users in _shared(made).items():
+        above = users[0][0].run.name.rpartition("/")[0]
+        stem = Path(path).stem
+        names[_shared_place(log_format, path)] = f"{above}/{stem}" if above else stem
+    return names
+
+
+def write_all(
+    made: Sequence[Plan], places: Mapping[str, Path], *, include_original: bool = False
+) -> dict[str, list[Path]]:
+    """Corrected copies of every log that changes, each in its own format.
+
+    Where a log holds several of the runs, one copy has the corrections of all of them, in a folder named after the log.
+
+    Parameters
+    ----------
+    made : the corrections.
+    places : a folder for each key of `place_names`.
+    include_original : keep the logged values as `original/NAME`.
+
+    Returns
+    -------
+    By run id: the files that hold the corrected run.
+
+    Raises
+    ------
+    AuditError
+        a log cannot be written in its format, or not without changing what must stay.
+    """
+    written: dict[str, list[Path]] = {plan.run.id: [] for plan in made}
+    shared = _shared(made)
+    for plan in made:
+        if any(plan.of(s) and (s.format, s.path) not in shared for s in plan.run.sources):
+            files = write(plan, places[plan.run.id], include_original=include_original, leave_out=shared)
+            written[plan.run.id] += files
+    for key, users in sorted(shared.items()):
+        folder = places[_shared_place(*key)]
+        files = _write_log([user for user, _ in users], users[0][1], folder, include_original=include_original)
+        for user, _ in users:
+            written[user.run.id] += files
+    return written
+
+
+def _shared(made: Sequence[Plan]) -> dict[tuple[str, str], list[tuple[Plan, Source]]]:
+    """By format and path: the logs that hold several of the runs, with the runs."""
+    users: dict[tuple[str, str], list[tuple[Plan, Source]]] = defaultdict(list)
+    for plan in made:
+        for source in plan.run.sources:
+            if plan.of(source):
+                users[source.format, source.path].append((plan, source))
+    return {key: of for key, of in users.items() if len(of) > 1 and _holds_several_runs(key[0])}
+
+
+def _shared_place(log_format: str, path: str) -> str:
+    return f"log {log_format} {path}"
+
+
+def _holds_several_runs(log_format: str) -> bool:
+    return bool(getattr(registry.load("ga_audit.formats", log_format), "SEVERAL_RUNS", False))
+
+
+def write(
+    made: Plan,
+    destination: Path,
+    *,
+    include_original: bool = False,
+    leave_out: Collection[tuple[str, str]] = (),
+) -> list[Path]:
     """Corrected copies of every log of a run that changes, each in its own format, below `destination`.
+
+    Parameters
+    ----------
+    made : the corrections of one run.
+    destination : a folder for the run.
+    include_original : keep the logged values as `original/NAME`.
+    leave_out : format and path of logs that are written otherwise.
 
     Raises
     ------
@@ -173,40 +253,62 @@ def write(made: Plan, destination: Path, *, include_original: bool = False) -> l
     changing = [source for source in made.run.sources if made.of(source)]
     kinds = Counter(source.format for source in changing)
     for number, source in enumerate(changing, 1):
-        module = registry.load("ga_audit.formats", source.format)
-        if not hasattr(module, "write"):
-            raise AuditError(
-                f"logs of the kind {source.format} cannot be written", where=source.path,
-                remedy="Correct a trainer_state.json, JSON, CSV, console, TensorBoard or W&B log of the run.",
-            )  # fmt: skip
+        if (source.format, source.path) in leave_out:
+            continue
         # two logs of one kind may have one file name
         kind = source.format if kinds[source.format] == 1 else f"{source.format}-{number}"
         folder = destination if len(changing) == 1 else destination / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        rewrite = Rewrite(made.of(source), provenance(made, source), include_original)
-        written += module.write(source, rewrite, folder)
+        written += _write_log([made], source, folder, include_original=include_original)
+    return written
+
+
+def _write_log(made: Sequence[Plan], source: Source, folder: Path, *, include_original: bool) -> list[Path]:
+    """One copy of a log with the corrections of all the given runs."""
+    module = registry.load("ga_audit.formats", source.format)
+    if not hasattr(module, "write"):
+        raise AuditError(
+            f"logs of the kind {source.format} cannot be written", where=source.path,
+            remedy="Correct a trainer_state.json, JSON, CSV, console, TensorBoard or W&B log of the run.",
+        )  # fmt: skip
+    if source.path == "-":
+        raise AuditError(
+            "what came in by standard input is not kept, so no corrected copy of it can be written",
+            where="standard input", remedy="Save it to a file, and give that file.",
+        )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    rescales = [rescale for plan in made for rescale in plan.of(source)]
+    written: list[Path] = module.write(source, Rewrite(rescales, _provenance(made, source), include_original), folder)
     return written
 
 
 def provenance(made: Plan, source: Source) -> dict[str, Any]:
     """What is written into a corrected log: by what, from what, by which factors, why."""
+    return _provenance([made], source)
+
+
+def _provenance(made: Sequence[Plan], source: Source) -> dict[str, Any]:
     path = Path(source.path)
     here = path.exists()  # a run on a server is named by its address
     return {
         "version": f"ga-audit {__version__}",
         "source": path.name if here else source.path,
         "sha256": digest(path) if here else None,
-        "reason": made.reason,
+        "reason": "; ".join(dict.fromkeys(plan.reason for plan in made)),
         "corrections": [
-            {
-                "series": r.name, "operation": "root" if r.root else "divide",
-                "segments": [
-                    {"from_step": int(at), "factor": float(f)} for at, f in zip(r.from_step, r.factor, strict=True)
-                ],
-            }
-            for r in made.of(source)
+            ({"run": plan.run.name} if len(made) > 1 else {}) | _as_json(rescale)
+            for plan in made
+            for rescale in plan.of(source)
         ],
-    }  # fmt: skip
+    }
+
+
+def _as_json(rescale: Rescale) -> dict[str, Any]:
+    segments = zip(rescale.from_step, rescale.factor, strict=True)
+    return {
+        "series": rescale.name,
+        "operation": "root" if rescale.root else "divide",
+        "segments": [{"from_step": int(at), "factor": float(factor)} for at, factor in segments],
+    }
 
 
 def digest(path: Path) -> str:
@@ -230,7 +332,8 @@ def table(made: Plan) -> list[dict[str, Any]]:
         new = after[(s.name, s.source)]
         if new is s or not len(s):
             continue
-        factors = s.value / new.value if s.role is not Role.PERPLEXITY else np.log(s.value) / np.log(new.value)
+        with np.errstate(all="ignore"):  # what is not finite has no factor
+            factors = s.value / new.value if s.role is not Role.PERPLEXITY else np.log(s.value) / np.log(new.value)
         finite = factors[np.isfinite(factors)]
         rows.append({
             "run": made.run.name, "series": s.name, "points": len(s),

@@ -173,6 +173,7 @@ class Source:
 
     format: str  # leaf name in ga_audit.formats
     path: str  # file or directory as given, "-" for standard input, or a wandb:// address
+    part: str = ""  # which run of the log, where one log holds several and the names of the series do not say
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -174,9 +174,10 @@ def _finish(
 
 def _places(made: Sequence[Plan]) -> dict[str, PurePosixPath]:
     """By run id: the folder of the run in the output; what is written there is what is sent."""
+    from ga_audit import correction
     from ga_audit.output_names import folders
 
-    return folders({p.run.id: p.run.name for p in made})
+    return folders(correction.place_names(made))
 
 
 def _inputs(targets: Sequence[str], runs: Sequence[Run]) -> list[str]:
@@ -243,12 +244,9 @@ def _write(
     from ga_audit import correction, registry
     from ga_audit.safe_output import new_directory
 
-    written: dict[str, list[Path]] = {}
     with new_directory(top, schema="ga-audit-fix/1", force=force, inputs=inputs) as draft:
-        for p in made:
-            folder = draft.path / places[p.run.id]
-            folder.mkdir(parents=True)
-            written[p.run.id] = correction.write(p, folder, include_original=keep)
+        folders = {key: draft.path / place for key, place in places.items()}
+        written = correction.write_all(made, folders, include_original=keep)
         draft.facts.update(correction.manifest(written, made, draft.path))
         rows = [row for p in made for row in correction.table(p)]
         text = registry.load("ga_audit.render", "markdown").corrections(rows, audit, [p.reason for p in made])

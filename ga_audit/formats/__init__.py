@@ -2,9 +2,10 @@
 
 A leaf is a module with `claim(target)` and `read(target)`, and `write(source, rewrite, destination)` where a corrected
 log can be written in the same format. A format whose targets name several logs (a project on a server) defines
-`expand(target)`: a target for each; one whose logs live on a server may define `upload` and `annotate`. Formats that
-yield settings and no series (a YAML configuration, `training_args.bin`) return runs without series; `joining` joins them
-with the logs beside them.
+`expand(target)`: a target for each; one whose logs live on a server may define `upload` and `annotate`; one whose files
+may hold several runs sets `SEVERAL_RUNS`, and a corrected copy of such a file has the corrections of all its runs.
+Formats that yield settings and no series (a YAML configuration, `training_args.bin`) return runs without series;
+`joining` joins them with the logs beside them.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Rescale:
     from_step: IntArray  # (k,), ascending; the first entry also serves all earlier steps
     factor: FloatArray  # (k,), logged / intended
     root: bool = False  # perplexity = exp(loss): corrected = logged ** (1 / factor)
+    part: str = ""  # Source.part of the log that the series was read from
+    steps: IntArray | None = None  # (n,) of the series; they differ from those of the log where views were joined
 
     def apply(self, step: IntArray, value: FloatArray) -> FloatArray:
         """Corrected values (n,) of logged values (n,) at optimizer steps (n,)."""
@@ -101,9 +104,9 @@ class Rewrite:
     provenance: Mapping[str, object]  # JSON values; written into the log as `ga_audit`
     include_original: bool = False  # keep logged values as `original/<name>`
 
-    def for_name(self, name: str) -> Rescale | None:
-        """The correction of a series, or None where it stays as it is."""
-        return next((r for r in self.rescales if r.name == name), None)
+    def for_name(self, name: str, part: str = "") -> Rescale | None:
+        """The correction of a series of one run of the log, or None where it stays as it is."""
+        return next((r for r in self.rescales if r.name == name and r.part == part), None)
 
 
 class LogFormat(Protocol):

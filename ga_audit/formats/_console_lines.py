@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ga_audit.formats._points import number_of
 
 _NUMBER = r"[-+]?(?:\d[\d_,]*\.?\d*(?:[eE][-+]?\d+)?|nan|inf|NaN|Infinity)"
-_BARE = re.compile(r"(?<![\w'\"])(nan|NaN|inf|-inf|Infinity|-Infinity)(?![\w'\"])")
 
 
 @dataclass(slots=True)
@@ -21,40 +20,84 @@ class Line:
     values: dict[str, float]
     step: int | None = None
     micro_steps: bool = False  # `step` counts micro-batches
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # of `values` in the line, where known
     number: int = 0  # in the file, from 1
 
 
-def parse_dict(text: str) -> dict[str, float] | None:
+class _Names(ast.NodeTransformer):
+    """`nan` and `inf` are names to Python: numbers in a dict that was printed."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id in {"nan", "NaN", "inf", "Infinity"}:
+            return ast.copy_location(ast.Constant(float(node.id)), node)
+        return node
+
+
+def parse_dict(text: str) -> Line | None:
     """A Trainer's dict line; values may be numbers or text; None for a dict that is none."""
     if "'" not in text and '"' not in text:
         return None
     try:
-        # literal_eval builds values only; nan and inf are names to it, so they become text first
-        content = ast.literal_eval(_BARE.sub(r"'\1'", text))
+        tree = _Names().visit(ast.parse(text, mode="eval"))
+        content = ast.literal_eval(tree)  # builds values only
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return None
     if not isinstance(content, dict):
         return None
     values = {k: n for k, v in content.items() if isinstance(k, str) and (n := number_of(v)) is not None}
     known = {"loss", "grad_norm", "eval_loss", "train_loss", "learning_rate", "epoch", "train_runtime"}
-    return values if known & set(values) else None
+    return Line(values, spans=_spans_in_dict(text, tree.body, values)) if known & set(values) else None
+
+
+def _spans_in_dict(text: str, body: ast.Dict, values: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """The place of each number, quotes left out; of a key that comes twice the last, as in `values`."""
+    spans: dict[str, tuple[int, int]] = {}
+    for key, node in zip(body.keys, body.values, strict=True):
+        name = key.value if isinstance(key, ast.Constant) else None
+        if not isinstance(name, str) or name not in values:
+            continue
+        spans.pop(name, None)
+        start, end = (_characters(text, at) for at in (node.col_offset, node.end_col_offset or 0))
+        if text[start] in "'\"":
+            start, end = start + 1, end - 1
+        number = number_of(text[start:end])
+        if number is not None and (number == values[name] or number != number):
+            spans[name] = (start, end)
+    return spans
+
+
+def _characters(text: str, at: int) -> int:
+    """Characters in so many bytes of UTF-8, which is how `ast` counts columns."""
+    return at if text.isascii() else len(text.encode()[:at].decode())
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A piece of a line that may be a number, and where it begins."""
+
+    text: str
+    start: int
+
+
+def _piece(match: re.Match[str], group: int) -> _Piece:
+    return _Piece(match[group], match.start(group))
 
 
 def _torchtune(text: str) -> Line | None:
     match = re.match(r"\s*Step (\d+) \| (.*)", text)
     if not match:
         return None
-    pairs = dict(re.findall(rf"([\w/]+):({_NUMBER})", match[2]))
-    return _line(pairs, int(match[1]))
+    found = re.compile(rf"([\w/]+):({_NUMBER})").finditer(text, *match.span(2))
+    return _line({m[1]: _piece(m, 2) for m in found}, int(match[1]))
 
 
 def _nanogpt(text: str) -> Line | None:
     match = re.match(rf"\s*iter (\d+): loss ({_NUMBER}), time", text)
     if match:
-        return _line({"loss": match[2]}, int(match[1]))
+        return _line({"loss": _piece(match, 2)}, int(match[1]))
     match = re.match(rf"\s*step (\d+): train loss ({_NUMBER}), val loss ({_NUMBER})", text)
     # both losses are means over evaluation batches, neither is the training curve
-    return _line({"val_loss": match[3]}, int(match[1])) if match else None
+    return _line({"val_loss": _piece(match, 3)}, int(match[1])) if match else None
 
 
 def _megatron(text: str) -> Line | None:
@@ -62,11 +105,14 @@ def _megatron(text: str) -> Line | None:
     if not match:
         return None
     pairs = {}
+    at = 0
     for part in text.split("|"):
         name, _, value = part.rpartition(":")
         name = name.strip().lower()
         if name in {"lm loss", "grad norm", "learning rate", "consumed samples", "reduced_train_loss"}:
-            pairs[name.replace(" ", "_")] = value.strip()
+            start = at + len(part) - len(value.lstrip())
+            pairs[name.replace(" ", "_")] = _Piece(value.strip(), start)
+        at += len(part) + 1
     return _line(pairs, int(match[1]))
 
 
@@ -75,13 +121,13 @@ def _mlx(text: str) -> Line | None:
     if not match:
         return None
     name = "loss" if match[2] == "Train" else "val_loss"
-    pairs = {name: match[3]}
+    pairs = {name: _piece(match, 3)}
     rate = re.search(rf"Learning Rate ({_NUMBER})", text)
     tokens = re.search(rf"Trained Tokens ({_NUMBER})", text)
     if rate:
-        pairs["learning_rate"] = rate[1]
+        pairs["learning_rate"] = _piece(rate, 1)
     if tokens:
-        pairs["trained_tokens"] = tokens[1]
+        pairs["trained_tokens"] = _piece(tokens, 1)
     line = _line(pairs, int(match[1]))
     if line is not None:
         line.micro_steps = True
@@ -92,18 +138,18 @@ def _litgpt(text: str) -> Line | None:
     match = re.match(rf".*Epoch (\d+) \| iter (\d+) step (\d+) \| loss train: ({_NUMBER}), val: (\S+)", text)
     if not match:
         return None
-    pairs = {"loss": match[4]}
+    pairs = {"loss": _piece(match, 4)}
     if number_of(match[5]) is not None:
-        pairs["val_loss"] = match[5]
+        pairs["val_loss"] = _piece(match, 5)
     return _line(pairs, int(match[3]))
 
 
 def _fairseq(text: str) -> Line | None:
     if "num_updates=" not in text or "loss=" not in text:
         return None
-    pairs = dict(re.findall(rf"(\w+)=({_NUMBER})", text))
+    pairs = {m[1]: _piece(m, 2) for m in re.finditer(rf"(\w+)=({_NUMBER})", text)}
     names = {"loss": "loss", "gnorm": "grad_norm", "lr": "learning_rate", "valid_loss": "val_loss"}
-    step = number_of(pairs.get("num_updates", "").replace(",", ""))
+    step = number_of(pairs["num_updates"].text.replace(",", "")) if "num_updates" in pairs else None
     return _line({names[k]: v for k, v in pairs.items() if k in names}, int(step)) if step is not None else None
 
 
@@ -111,16 +157,17 @@ def _torchtitan(text: str) -> Line | None:
     match = re.match(rf".*?\bstep:\s*(\d+)\s+loss:\s*({_NUMBER})", text)
     if not match:
         return None
-    pairs = {"loss": match[2]}
+    pairs = {"loss": _piece(match, 2)}
     norm = re.search(rf"grad_norm:\s*({_NUMBER})", text)
     if norm:
-        pairs["grad_norm"] = norm[1]
+        pairs["grad_norm"] = _piece(norm, 1)
     return _line(pairs, int(match[1]))
 
 
 def _log_txt(text: str) -> Line | None:
     match = re.fullmatch(rf"\s*(\d+) (train|val) ({_NUMBER})\s*", text)
-    return _line({"loss" if match[2] == "train" else "val_loss": match[3]}, int(match[1])) if match else None
+    name = "loss" if match and match[2] == "train" else "val_loss"
+    return _line({name: _piece(match, 3)}, int(match[1])) if match else None
 
 
 def _plain_pairs(text: str) -> Line | None:
@@ -129,16 +176,22 @@ def _plain_pairs(text: str) -> Line | None:
     step = re.search(r"(?<![\w/])(?:global[_ ])?(?:step|iter(?:ation)?)\s*[:=#]?\s*(\d+)", text, re.IGNORECASE)
     if not match or not step or "eval" in text.lower() or "val" in text.lower():
         return None
-    pairs = {"loss": match[1]}
+    pairs = {"loss": _piece(match, 1)}
     norm = re.search(rf"(?:grad[_ ]?norm|gnorm|(?<!\w)norm)\s*[:=]?\s*({_NUMBER})", text, re.IGNORECASE)
     if norm:
-        pairs["grad_norm"] = norm[1]
+        pairs["grad_norm"] = _piece(norm, 1)
     return _line(pairs, int(step[1]))
 
 
-def _line(pairs: dict[str, str], step: int) -> Line | None:
-    values = {name: n for name, text in pairs.items() if (n := number_of(text.replace(",", ""))) is not None}
-    return Line(values, step) if values else None
+def _line(pairs: Mapping[str, _Piece], step: int) -> Line | None:
+    values, spans = {}, {}
+    for name, piece in pairs.items():
+        number = number_of(piece.text.replace(",", ""))
+        if number is not None:
+            values[name] = number
+            # a comma after a number belongs to the sentence
+            spans[name] = (piece.start, piece.start + len(piece.text.rstrip(",")))
+    return Line(values, step, spans=spans) if values else None
 
 
 FAMILIES: tuple[Callable[[str], Line | None], ...] = (

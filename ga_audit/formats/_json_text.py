@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
-import numpy as np
-
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Rescale
 
 
 def load(data: bytes, where: str) -> Any:
@@ -41,21 +37,3 @@ def load(data: bytes, where: str) -> Any:
             where=f"{where}:{error.lineno}:{error.colno}",
             remedy="Give an older checkpoint's file, or the console output.",
         ) from None
-
-
-def rescaled(value: Any, rescale: Rescale, step: int) -> Any:
-    """A corrected number in the type and with about the digits of the logged one; what is no number stays."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return value
-    if isinstance(value, bool) or not math.isfinite(number):
-        return value
-    corrected = float(rescale.apply(np.array([step]), np.array([number]))[0])
-    return text_like(value, corrected) if isinstance(value, str) else corrected
-
-
-def text_like(text: str, number: float) -> str:
-    """A number as text with at least the significant digits of the text that it replaces."""
-    digits = len(text.strip().lstrip("+-").partition("e")[0].replace(".", "").lstrip("0"))
-    return f"{number:.{max(digits, 4)}g}"

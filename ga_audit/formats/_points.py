@@ -129,6 +129,12 @@ def step_of(row: Mapping[str, Any], keys: Sequence[str] = STEP_KEYS) -> int | No
     return None
 
 
+def numbered(steps: Sequence[int | None], window: int | None = None) -> list[int]:
+    """The steps of the points of one name: as logged, or numbered in order where a point has none."""
+    known = [step for step in steps if step is not None and -(1 << 62) < step < 1 << 62]
+    return known if len(known) == len(steps) else [i * (window or 1) for i in range(1, len(steps) + 1)]
+
+
 def make_series(
     role: Role,
     name: str,

@@ -14,14 +14,16 @@ from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _json_text
+from ga_audit.formats import Claim, Rewrite, Target, _places
 from ga_audit.formats._console_lines import FAMILIES, Line, parse_dict, parse_header
 from ga_audit.formats._points import Rows, need_series
 from ga_audit.run import Note, Run, RunSettings, Source, Trust
 
 SINK = "console"
+SEVERAL_RUNS = True
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DICT = re.compile(r"\{[^{}]*\}")
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
 _LOSS_WORD = re.compile(rb"loss|grad_norm|gnorm", re.IGNORECASE)
 _PROVENANCE = "# corrected by "
 
@@ -44,9 +46,32 @@ def claim(target: Target) -> Claim:
 class _Part:
     """The lines of one run of a console file."""
 
+    number: int = 0  # of the run in the file, from 1; 0 where there is one
     lines: list[Line] = field(default_factory=list)
     header: dict[str, Any] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The run as `Source.part` names it."""
+        return str(self.number) if self.number else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line, or a piece of one between bare carriage returns, without colours and NULs."""
+
+    number: int
+    text: str
+    at: int  # of the raw piece in the text of the file
+    kept: Sequence[int] | None  # index in the raw piece of each character of `text`; None = none was left out
+
+    def place(self, start: int, end: int) -> tuple[int, int] | None:
+        """A span of `text` in the text of the file; None where something inside it was left out."""
+        if self.kept is None:
+            return self.at + start, self.at + end
+        first, last = self.kept[start], self.kept[end - 1] + 1
+        return (self.at + first, self.at + last) if last - first == end - start else None
 
 
 def read(target: Target) -> Iterator[Run]:
@@ -57,42 +82,78 @@ def read(target: Target) -> Iterator[Run]:
     UnreadableLog
         no line that a known trainer prints.
     """
-    text = target.read_bytes().replace(b"\x00", b"").decode("utf-8", "replace")
-    if not text.strip():
+    text = _decoded(target.read_bytes())
+    if not text.strip("\x00 \t\r\n"):
         raise UnreadableLog("the file is empty", where=target.path, remedy="Give the output of a run that has logged.")
     made = text.partition("\n")[0].removeprefix(_PROVENANCE).strip() if text.startswith(_PROVENANCE) else None
-    parts = [part for part in _split(_lines(text)) if any(_is_training(line) for line in part.lines)]
+    parts = _training_parts(text)
     if not parts:
         raise UnreadableLog(
             "no line that a known trainer prints", where=target.path,
             remedy="Paste lines such as {'loss': 2.7, 'grad_norm': 0.9, 'epoch': 0.1}, or give a CSV or JSON Lines file.",
         )  # fmt: skip
+    for part in parts:
+        yield _run(target, part, made)
+
+
+def _decoded(data: bytes) -> str:
+    """Text from which the same bytes can be made again, whatever they are."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _training_parts(text: str) -> list[_Part]:
+    """The parts that hold a training, numbered where there are several."""
+    parts = [part for part in _split(_lines(text)) if any(_is_training(line) for line in part.lines)]
     for number, part in enumerate(parts, 1):
-        yield _run(target, part, number if len(parts) > 1 else 0, made)
+        part.number = number if len(parts) > 1 else 0
+    return parts
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def _lines(text: str) -> Iterator[_Row]:
     """Numbered lines, with progress bars (bare carriage returns) taken as line ends and colours taken out."""
+    at = 0
     for number, line in enumerate(text.split("\n"), 1):
+        begin = at
         for piece in line.rstrip("\r").split("\r"):
             if piece:
-                yield number, _ANSI.sub("", piece)
+                yield _row(number, piece, begin)
+            begin += len(piece) + 1
+        at += len(line) + 1
 
 
-def _split(lines: Iterator[tuple[int, str]]) -> list[_Part]:
+def _row(number: int, piece: str, at: int) -> _Row:
+    kept: list[int] | None = None
+    clean = piece
+    if "\x00" in clean:  # first, since UTF-16 has one in every colour code
+        kept = [i for i, c in enumerate(piece) if c != "\x00"]
+        clean = piece.replace("\x00", "")
+    if "\x1b" in clean:
+        before = range(len(clean)) if kept is None else kept
+        kept, end = [], 0
+        for match in _ANSI.finditer(clean):
+            kept += before[end : match.start()]
+            end = match.end()
+        kept += before[end:]
+        clean = _ANSI.sub("", clean)
+    if not clean.isascii():
+        clean = _ESCAPED_BYTE.sub("\ufffd", clean)
+    return _Row(number, clean, at, kept)
+
+
+def _split(rows: Iterator[_Row]) -> list[_Part]:
     """Parts of one run each: a new one starts at a new header, or where the epoch or the step goes back."""
     parts = [_Part()]
-    for number, text in lines:
+    for row in rows:
         part = parts[-1]
-        found = parse_header(text)
+        found = parse_header(row.text)
         if found:
             if part.lines and any(key in part.header or key in found for key in ("num_examples", "total_steps")):
                 part = _Part()
                 parts.append(part)
             part.header.update(found)
-            part.where.update(dict.fromkeys(found, str(number)))
+            part.where.update(dict.fromkeys(found, str(row.number)))
             continue
-        line = _parse(text, number)
+        line = _parse(row)
         if line is None:
             continue
         if part.lines and _goes_back(part.lines, line):
@@ -102,16 +163,23 @@ def _split(lines: Iterator[tuple[int, str]]) -> list[_Part]:
     return parts
 
 
-def _parse(text: str, number: int) -> Line | None:
+def _parse(row: _Row) -> Line | None:
+    for line, at in _readings(row.text):
+        line.number = row.number
+        places = {name: row.place(at + start, at + end) for name, (start, end) in line.spans.items()}
+        line.spans = {name: place for name, place in places.items() if place is not None}
+        return line
+    return None
+
+
+def _readings(text: str) -> Iterator[tuple[Line, int]]:
+    """What a line says, best reading first, and where in it the reading begins."""
     for match in _DICT.finditer(text):
-        values = parse_dict(match[0])
-        if values:
-            return Line(values, number=number)
+        if (line := parse_dict(match[0])) is not None:
+            yield line, match.start()
     for family in FAMILIES:
         if (line := family(text)) is not None:
-            line.number = number
-            return line
-    return None
+            yield line, 0
 
 
 def _is_training(line: Line) -> bool:
@@ -129,19 +197,30 @@ def _goes_back(lines: Sequence[Line], line: Line) -> bool:
     return new is not None and old is not None and new < old - 1e-9
 
 
-def _run(target: Target, part: _Part, number: int, made: str | None) -> Run:
-    config = settings.from_mapping(part.header, source=f"{target.name}, printed header", trust=Trust.RECORDED)
+def _config(part: _Part, name: str) -> RunSettings:
+    """What the banner of a run states."""
+    config = settings.from_mapping(part.header, source=f"{name}, printed header", trust=Trust.RECORDED)
     packages = settings.from_requirements(
         "\n".join(f"{k}=={v}" for k, v in part.header.get("_packages", {}).items()),
-        source=f"{target.name}, printed banner", trust=Trust.RECORDED,
+        source=f"{name}, printed banner", trust=Trust.RECORDED,
     )  # fmt: skip
-    config = settings.merge(config, packages)
+    return settings.merge(config, packages)
+
+
+def _named(line: Line) -> Iterator[tuple[str, float, tuple[int, int] | None]]:
+    """Series name, value and place of each value of a line."""
+    closing = "train_runtime" in line.values
+    for name, value in line.values.items():
+        yield "train/train_loss" if closing and name == "train_loss" else name, value, line.spans.get(name)
+
+
+def _run(target: Target, part: _Part, made: str | None) -> Run:
+    number, config = part.number, _config(part, target.name)
     steps, note = _steps(part, config)
     rows = Rows(SINK, target.path)
     for line, step in zip(part.lines, steps, strict=True):
-        closing = "train_runtime" in line.values
-        for name, value in line.values.items():
-            rows.add("train/train_loss" if closing and name == "train_loss" else name, step, value)
+        for name, value, _ in _named(line):
+            rows.add(name, step, value)
     series, left = rows.series(target)
     need_series(series, target.path, left)
     name = "standard input" if target.path == "-" else target.file.stem
@@ -155,8 +234,8 @@ def _run(target: Target, part: _Part, number: int, made: str | None) -> Run:
             Note("micro-batch-steps", "this trainer counts micro-batches, not optimizer steps; give --ga to convert")
         )
     return Run(
-        f"{target.path}#{number}", name, f"{target.path}#{number}", config, series, (Source(SINK, target.path),),
-        notes=tuple(notes), left_out=left, corrected_by=made,
+        f"{target.path}#{number}", name, f"{target.path}#{number}", config, series,
+        (Source(SINK, target.path, part.label),), notes=tuple(notes), left_out=left, corrected_by=made,
     )  # fmt: skip
 
 
@@ -194,43 +273,30 @@ def _window_from_epochs(part: _Part, training: Sequence[Line]) -> int:
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
-    """The same text with the corrected numbers in place; all else byte for byte, after a first line that says so."""
-    original = Path(source.path)
-    text = original.read_bytes().decode("utf-8", "surrogateescape")
-    target = Target(source.path, text=text.encode("utf-8", "surrogateescape"))
-    parts = _split(_lines(text.replace("\x00", "")))
-    step_of_line: dict[int, int] = {}
-    for part in parts:
-        config = settings.from_mapping(part.header, source="", trust=Trust.RECORDED)
-        steps, _ = _steps(part, config)
-        for line, step in zip(part.lines, steps, strict=True):
-            step_of_line[line.number] = step or 0
-    out = []
-    for number, row in enumerate(text.split("\n"), 1):
-        at = step_of_line.get(number)
-        out.append(row if at is None else _corrected(row, at, rewrite))
-    version = rewrite.provenance.get("version", "")
-    path = destination / target.name
-    first = f"{_PROVENANCE}{version}\n"
-    path.write_bytes((first + "\n".join(out)).encode("utf-8", "surrogateescape"))
+    """The same text with the corrected numbers in place; all else byte for byte, after a first line that says so.
+
+    Raises
+    ------
+    AuditError
+        a value to be corrected has no place of its own in the text.
+    """
+    text = _decoded(Path(source.path).read_bytes())
+    values = _values(text)
+    made = _places.corrections(values, rewrite, source.path)
+    edits = [(*c.span, _places.text_like(text[slice(*c.span)], c.number)) for c in made.values()]
+    first = f"{_PROVENANCE}{rewrite.provenance.get('version', '')}\n"
+    new = first + _places.edited(text, edits, source.path)
+    _places.check(values, made, _values(new), text, source.path)
+    path = destination / Path(source.path).name
+    path.write_bytes(new.encode("utf-8", "surrogateescape"))
     return [path]
 
 
-def _corrected(line: str, step: int, rewrite: Rewrite) -> str:
-    closing = "train_runtime" in line
-    for rescale in rewrite.rescales:
-        name = "train_loss" if rescale.name == "train/train_loss" else rescale.name
-        if rescale.name == "train/train_loss" and not closing:
-            continue
-        # 'loss': 7.9071 | 'loss': '7.907' | loss:7.9 | loss 7.9 | loss=7.9 | lm loss: 2.50E+00
-        pattern = re.compile(
-            rf"(?<![\w/])(['\"]?){re.escape(name)}\1(\s*[:=]\s*|\s+)(['\"]?)([-+]?\d[\d.]*(?:[eE][-+]?\d+)?)",
-            re.IGNORECASE,
-        )
-
-        def swap(match: re.Match[str], rescale: Any = rescale) -> str:
-            new = _json_text.rescaled(match[4], rescale, step)
-            return f"{match[0][: match.start(4) - match.start()]}{new}"
-
-        line = pattern.sub(swap, line)
-    return line
+def _values(text: str) -> list[_places.Place]:
+    """Every value that `read` takes from the text, in the same order."""
+    return [
+        _places.Place(part.label, name, step, value, span)
+        for part in _training_parts(text)
+        for line, step in zip(part.lines, _steps(part, _config(part, ""))[0], strict=True)
+        for name, value, span in _named(line)
+    ]

@@ -15,15 +15,19 @@ from typing import Any
 
 from ga_audit import naming
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _json_text
-from ga_audit.formats._points import STEP_KEYS, Rows, need_series, step_of
+from ga_audit.formats import Claim, Rewrite, Target, _csv_cells, _json_places, _json_text, _places
+from ga_audit.formats._csv_cells import CellRow
+from ga_audit.formats._json_places import JsonObject
+from ga_audit.formats._points import STEP_KEYS, Rows, need_series, number_of, step_of
 from ga_audit.run import Note, Role, Run, RunSettings, Source
 
 SINK = "table"
+SEVERAL_RUNS = True
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CHART = re.compile(r"^(?P<run>.+?) - (?P<key>[^-].*?)(?P<bound>__MIN|__MAX)?$")
 _TENSORBOARD = ("Wall time", "Step", "Value")
 PROVENANCE = "ga_audit"
+_CORRECTED = f"ga-audit ({PROVENANCE} column)"
 
 
 def claim(target: Target) -> Claim:
@@ -150,6 +154,11 @@ def _dialect(text: str) -> str:
 
 
 def _csv_rows(data: bytes, target: Target) -> tuple[list[str], list[list[str]]]:
+    rows = _csv_cells_read(data, target)
+    return [name.strip() for name in rows[0]], rows[1:]
+
+
+def _csv_cells_read(data: bytes, target: Target) -> list[list[str]]:
     import csv
     import io
 
@@ -168,7 +177,7 @@ def _csv_rows(data: bytes, target: Target) -> tuple[list[str], list[list[str]]]:
         raise UnreadableLog(
             "has no row below the header", where=target.path, remedy="Give the log of a run that logged."
         )
-    return [name.strip() for name in rows[0]], rows[1:]
+    return rows
 
 
 def _csv_runs(data: bytes, target: Target) -> Iterator[Run]:
@@ -180,7 +189,8 @@ def _csv_runs(data: bytes, target: Target) -> Iterator[Run]:
             Note("ragged-rows", f"{ragged} rows have more or fewer cells than the header", target.path, ragged)
         )
     if tuple(header[:3]) == _TENSORBOARD:
-        yield _tensorboard_download(target, rows, notes)
+        run = _tensorboard_download(target, rows, notes)
+        yield replace(run, corrected_by=_CORRECTED if PROVENANCE in header else None)
         return
     columns = {name: i for i, name in reversed(list(enumerate(header)))}
     charts = _chart_columns(header)
@@ -190,8 +200,13 @@ def _csv_runs(data: bytes, target: Target) -> Iterator[Run]:
             # the column is the name: the same key stands once for each run of the chart
             yield replace(run, series=tuple(replace(s, name=keys[s.name]) for s in run.series))
     else:
-        own = {name: i for name, i in columns.items() if name not in STEP_KEYS and name.lower() not in STEP_KEYS}
+        own = {name: columns[name] for name in _own_columns(columns)}
         yield _run_of_columns(target, target.file.stem, own, columns, rows, notes)
+
+
+def _own_columns(columns: Mapping[str, int]) -> list[str]:
+    """Names of the columns that are no step."""
+    return [name for name in columns if name not in STEP_KEYS and name.lower() not in STEP_KEYS]
 
 
 def _chart_columns(header: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -227,7 +242,7 @@ def _run_of_columns(
                 found.add(key, step, row[i])
     series, left = found.series(target)
     need_series(series, target.path, left)
-    made = f"ga-audit ({PROVENANCE} column)" if PROVENANCE in columns else None
+    made = _CORRECTED if PROVENANCE in columns else None
     return Run(
         f"{target.path}#{name}", name, f"{target.path}#{name}", found.settings(), series, (Source(SINK, target.path),),
         notes=tuple(notes), left_out=left, corrected_by=made,
@@ -256,79 +271,123 @@ def _tensorboard_download(target: Target, rows: Sequence[Sequence[str]], notes: 
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
-    """A corrected copy in the same layout; provenance is a key of the first row (JSON) or a column (CSV)."""
+    """A corrected copy: the numbers of the rescaled series change, every other byte stays.
+
+    Provenance is a key of the first row that changes (JSON) or a last column (CSV).
+
+    Raises
+    ------
+    AuditError
+        a value to be corrected has no place of its own in the text.
+    """
     original = Path(source.path)
     data = original.read_bytes()
-    path = destination / original.name
+    target = Target(source.path)
     head = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head[:1] == b"[":
-        rows = _json_text.load(data, source.path)
-        for i, row in enumerate(r for r in rows if isinstance(r, dict)):
-            _correct(row, rewrite, first=i == 0)
-        path.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
-    elif head[:1] == b"{":
-        path.write_bytes(b"".join(_corrected_lines(data, rewrite)))
+    if head[:1] in (b"{", b"["):
+        new = _corrected_json(data, target, rewrite)
     else:
-        _write_csv(data, Target(source.path), rewrite, path)
+        new = _corrected_csv(data, target, rewrite)
+    path = destination / original.name
+    path.write_bytes(new.encode("utf-8", "surrogateescape"))
     return [path]
 
 
-def _corrected_lines(data: bytes, rewrite: Rewrite) -> Iterator[bytes]:
-    first = True
-    for line in data.splitlines(keepends=True):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            yield line  # what could not be read is passed on as it is
-            continue
-        if not isinstance(row, dict) or not (_correct(row, rewrite, first=first)):
-            yield line
-            continue
-        first = False
-        end = line[len(line.rstrip(b"\r\n")) :]
-        yield json.dumps(row, ensure_ascii=False).encode() + end
+def _corrected_json(data: bytes, target: Target, rewrite: Rewrite) -> str:
+    text = data.decode("utf-8", "surrogateescape")
+    objects = _json_objects(text)
+    if repr([dict(found.values) for found in objects]) != repr(_json_rows(data, target)[0]):
+        raise _places.not_writable(target.path, "its lines are not one JSON object each")
+    places, owners = _json_values(text, objects)
+    made = _places.corrections(places, rewrite, target.path)
+    edits = _json_places.edits(text, list(made.values()), include_original=rewrite.include_original)
+    if made:
+        edits.append(_json_places.added_member(text, owners[min(made)], PROVENANCE, dict(rewrite.provenance)))
+    new = _places.edited(text, edits, target.path)
+    _places.check(places, made, _json_values(new, _json_objects(new))[0], text, target.path)
+    return new
 
 
-def _correct(row: dict[str, Any], rewrite: Rewrite, *, first: bool) -> bool:
-    """Correct one row in place; whether it changed."""
-    step = step_of(row) or 0
-    changed = False
-    for name in list(row):
-        rescale = rewrite.for_name("train/train_loss" if name == "train_loss" and "train_runtime" in row else name)
-        if rescale is not None:
-            if rewrite.include_original:
-                row[f"original/{name}"] = row[name]
-            row[name] = _json_text.rescaled(row[name], rescale, step)
-            changed = True
-    if changed and first:
-        row[PROVENANCE] = dict(rewrite.provenance)
-    return changed
+def _json_objects(text: str) -> list[JsonObject]:
+    start = text.lstrip("\ufeff \t\r\n")
+    if start[:1] == "[":
+        return list(_json_places.objects_in_list(text, len(text) - len(start)))
+    return list(_json_places.objects_in_lines(text))
 
 
-def _write_csv(data: bytes, target: Target, rewrite: Rewrite, path: Path) -> None:
-    import csv
+def _json_values(text: str, objects: Sequence[JsonObject]) -> tuple[list[_places.Place], list[JsonObject]]:
+    """The numbers that `read` takes from the rows, and the row that holds each."""
+    places, owners = [], []
+    for row in objects:
+        step = step_of(row.values)
+        for key, value in row.values.items():
+            number = number_of(value)
+            if key in STEP_KEYS or key.startswith(_json_places.ORIGINAL) or number is None:
+                continue
+            name = "train/train_loss" if key == "train_loss" and "train_runtime" in row.values else key
+            places.append(_places.Place("", name, step, number, row.number_span(text, key), key))
+            owners.append(row)
+    return places, owners
 
-    header, rows = _csv_rows(data, target)
-    columns = {name: i for i, name in enumerate(header)}
-    at = _step_column(columns)
+
+def _corrected_csv(data: bytes, target: Target, rewrite: Rewrite) -> str:
+    text = data.decode()
+    header, *rows = _cell_rows(text)
+    if [list(row.values) for row in (header, *rows)] != _csv_cells_read(data, target):
+        raise _places.not_writable(target.path, "its cells are not where their quotes say")
+    # the least and the greatest value of a bin are scaled as its mean is
+    bounds = [replace(r, name=r.name + bound, steps=None) for r in rewrite.rescales for bound in ("__MIN", "__MAX")]
+    rewrite = replace(rewrite, rescales=[*rewrite.rescales, *bounds])
+    places = _csv_values(text, rewrite)
+    made = _places.corrections(places, rewrite, target.path)
+    edits: list[_places.Edit] = [(*c.span, _places.text_like(text[slice(*c.span)], c.number)) for c in made.values()]
+    columns = _columns_read([name.strip() for name in header.values], rewrite)
+    changed = {made[i].place.name for i in made}
+    kept = [i for i, name in columns.items() if name in changed] if rewrite.include_original else []
+    stamp = json.dumps(dict(rewrite.provenance))
+    delimiter, width = _dialect(text.lstrip("\ufeff")), len(header.values)
+    for row in (header, *rows):
+        name = _json_places.ORIGINAL if row is header else ""
+        cells = [name + row.values[i].strip() if i < len(row.values) else "" for i in kept]
+        edit = _csv_cells.appended(row, width, [*cells, PROVENANCE if row is header else stamp], delimiter)
+        if edit is not None:
+            edits.append(edit)
+            stamp = stamp if row is header else ""
+    new = _places.edited(text, edits, target.path)
+    _places.check(places, made, _csv_values(new, rewrite), text, target.path)
+    return new
+
+
+def _cell_rows(text: str) -> list[CellRow]:
+    start = 1 if text.startswith("\ufeff") else 0
+    return list(_csv_cells.rows(text, _dialect(text[start:]), start))
+
+
+def _columns_read(header: Sequence[str], rewrite: Rewrite) -> dict[int, str]:
+    """Index and series name of each column that `read` takes, with the bounds of W&B's charts."""
     if tuple(header[:3]) == _TENSORBOARD:
-        at, chosen = 1, {2: rewrite.rescales[0]} if rewrite.rescales else {}
-    else:
-        chosen = {}
-        for name, i in columns.items():
-            if (rescale := rewrite.for_name(name)) is not None:
-                chosen[i] = rescale
-    kept = list(chosen) if rewrite.include_original else []
-    with path.open("w", encoding="utf-8", newline="") as f:
-        out = csv.writer(f, delimiter=_dialect(data.decode("utf-8-sig")), lineterminator="\n")
-        out.writerow([*header, *(f"original/{header[i]}" for i in kept), PROVENANCE])
-        for count, row in enumerate(rows):
-            step = step_of({"step": row[at]}) if at is not None and at < len(row) else count + 1
-            new = list(row)
-            for i, rescale in chosen.items():
-                if i < len(row) and row[i] != "" and step is not None:
-                    new[i] = str(_json_text.rescaled(row[i], rescale, step))
-            padding = [""] * (len(header) - len(new))
-            original = [row[i] if i < len(row) else "" for i in kept]
-            stamp = json.dumps(dict(rewrite.provenance)) if count == 0 else ""
-            out.writerow([*new, *padding, *original, stamp])
+        return {2: rewrite.rescales[0].name}
+    columns = {name: i for i, name in reversed(list(enumerate(header)))}
+    charts = _chart_columns(header)
+    names = [c for keys in charts.values() for c in keys.values()] if charts else _own_columns(columns)
+    bounds = [name + bound for name in names for bound in ("__MIN", "__MAX") if charts]
+    return {columns[name]: name for name in (*names, *bounds) if name in columns}
+
+
+def _csv_values(text: str, rewrite: Rewrite) -> list[_places.Place]:
+    """The numbers that `read` takes from the cells."""
+    header, *rows = _cell_rows(text)
+    names = [name.strip() for name in header.values]
+    at = 1 if tuple(names[:3]) == _TENSORBOARD else _step_column({n: i for i, n in reversed(list(enumerate(names)))})
+    columns = {i: n for i, n in _columns_read(names, rewrite).items() if not n.startswith(_json_places.ORIGINAL)}
+    places = []
+    for row in rows:
+        step = step_of({"step": row.values[at]}) if at is not None and at < len(row.values) else None
+        if at is not None and step is None:
+            continue
+        for i, name in columns.items():
+            number = number_of(row.values[i]) if i < len(row.values) else None
+            if number is not None:
+                span = _csv_cells.number_span(text, row.spans[i])
+                places.append(_places.Place("", name, step, number, span))
+    return places

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _json_text
-from ga_audit.formats._points import Rows, need_series, step_of
+from ga_audit.formats import Claim, Rewrite, Target, _json_places, _json_text, _places
+from ga_audit.formats._points import Rows, need_series, number_of, step_of
 from ga_audit.run import Note, Role, Run, RunSettings, Series, Setting, Source, Trust
 
 SINK = "trainer_state"
+_SUMMARY = "train/train_loss"
 _CHECKPOINT = re.compile(r"checkpoint-\d+$")
 
 
@@ -115,25 +116,39 @@ def _notes(state: dict[str, Any], target: Target) -> Iterator[Note]:
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
-    """A corrected copy: the values of the rescaled series change, every other byte that JSON gives meaning to stays."""
+    """A corrected copy: the values of the rescaled series change, `ga_audit` is added, every other byte stays.
+
+    Raises
+    ------
+    AuditError
+        a value to be corrected has no place of its own in the text.
+    """
     original = Path(source.path)
-    state = _json_text.load(original.read_bytes(), source.path)
-    for row in state["log_history"]:
-        if isinstance(row, dict):
-            _correct_row(row, rewrite)
-    state["ga_audit"] = dict(rewrite.provenance)
+    text = original.read_bytes().decode()
+    window = _count(_load(Target(source.path)).get("logging_steps")) or 1
+    # both may be called `train_loss`: the closing summary and a curve
+    rescales = [replace(r, name=_SUMMARY) if r.role is Role.SUMMARY_LOSS else r for r in rewrite.rescales]
+    places, state = _places_of(text)
+    made = _places.corrections(places, replace(rewrite, rescales=rescales), source.path, window)
+    edits = _json_places.edits(text, list(made.values()), include_original=rewrite.include_original)
+    edits.append(_json_places.added_member(text, state, "ga_audit", dict(rewrite.provenance)))
+    new = _places.edited(text, edits, source.path)
+    _places.check(places, made, _places_of(new)[0], text, source.path)
     path = destination / original.name
-    # two blanks of indent and sorted keys are how the Trainer writes it
-    path.write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", "utf-8")
+    path.write_bytes(new.encode())
     return [path]
 
 
-def _correct_row(row: dict[str, Any], rewrite: Rewrite) -> None:
-    step = step_of(row, ("step",)) or 0
-    for name in [n for n in row if n != "step"]:
-        rescale = rewrite.for_name(name)
-        if rescale is None or (rescale.role is Role.SUMMARY_LOSS and "train_runtime" not in row):
-            continue
-        if rewrite.include_original:
-            row[f"original/{name}"] = row[name]
-        row[name] = _json_text.rescaled(row[name], rescale, step)
+def _places_of(text: str) -> tuple[list[_places.Place], _json_places.JsonObject]:
+    """The numbers of the history, as `read` takes them, and the state that holds it."""
+    state = _json_places.object_at(text, text.index("{"))
+    found = []
+    for row in _json_places.objects_in_list(text, state.spans["log_history"][0]):
+        step = step_of(row.values, ("step",))
+        for key, value in row.values.items():
+            number = number_of(value)
+            if key == "step" or key.startswith(_json_places.ORIGINAL) or number is None:
+                continue
+            name = _SUMMARY if key == "train_loss" and "train_runtime" in row.values else key
+            found.append(_places.Place("", name, step, number, row.number_span(text, key), key))
+    return found, state

@@ -1,3 +1,5 @@
+import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from ga_audit.errors import AuditError
 from ga_audit.formats import Rescale, Rewrite, Target, console
-from ga_audit.run import Role
+from ga_audit.run import Role, Source
 
 SAMPLE = Path(__file__).parents[2] / "sample_logs/console-4.48.0/ga8.log"
 
@@ -134,3 +136,74 @@ def test_a_corrected_copy_is_the_same_text_with_other_numbers(tmp_path):
     assert new.corrected_by == "ga-audit 1"
     before, after = SAMPLE.read_bytes().split(b"\n"), path.read_bytes().split(b"\n")[1:]
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 40
+
+
+LINES = {
+    "hf": ["{{'loss': {v}, 'grad_norm': '{w}', 'epoch': {s}.0}}", "{{'eval_loss': {v}, 'epoch': {s}.0}}"],
+    "torchtune": ["Step {s} | loss:{v} lr:2e-05 grad_norm:{w} ", "Step {s} | val_loss:{v} "],
+    "nanogpt": ["iter {s}: loss {v}, time 1.0ms", "step {s}: train loss {w}, val loss {v}"],
+    "megatron": [" iteration {s}/ 900 | lm loss: {v} | grad norm: {w} |", " loss at iteration {s} | lm loss value: {v} |"],
+    "mlx": ["Iter {s}: Train loss {v}, Learning Rate 1.000e-05, Trained Tokens 7", "Iter {s}: Val loss {v}, Val took 1s"],
+    "litgpt": ["Epoch 1 | iter 9 step {s} | loss train: {v}, val: n/a |",
+               "Epoch 1 | iter 9 step {s} | loss train: {v}, val: {w} |"],
+    "fairseq": ["x | loss={v}, nll_loss={w}, num_updates={s}, gnorm={w}, clip=1", "valid | valid_loss={v}, num_updates={s}"],
+    "torchtitan": ["[rank0]:step: {s}  loss:  {v}  grad_norm: {w}  memory: 4GiB"],
+    "log.txt": ["{s} train {v}", "{s} val {v}"],
+    "own loop": ["step {s} | loss {v} | grad_norm {w}", "step={s} train loss={v}", "step {s} val loss {v}"],
+}  # fmt: skip
+NOISE = ["", " 10%|█  | 1/10", "loss is 8.0", "\x1b[1mhello\x1b[0m 3.5", "{'a': 8.0}", "saving ... é \udcff 12.5\r\r"]
+NUMBERS = st.one_of(
+    st.floats(0.01, 1000).map(lambda x: f"{x:.4f}"),
+    st.floats(0.01, 1000).map(lambda x: f"{x:.6E}"),
+    st.floats(0.01, 1000).map(repr),
+    st.integers(1, 500).map(str),
+)
+TOKEN = re.compile(rb"(?<![\w.])\d[\d.]*(?:[eE][-+]?\d+)?")
+
+
+@st.composite
+def texts(draw):
+    form = LINES[draw(st.sampled_from(sorted(LINES)))]
+    line = st.builds(
+        lambda template, s, v, w, bar, end: bar + template.format(s=s, v=v, w=w) + end,
+        st.sampled_from(form), st.integers(1, 40), NUMBERS, NUMBERS, st.sampled_from(["", "50%| 8.0\r", "\x1b[32m"]),
+        st.sampled_from(["\n", "\r\n", "\x1b[0m\n"]),
+    )  # fmt: skip
+    noise = st.sampled_from(NOISE).map(lambda text: text + "\n")
+    lines = draw(st.lists(st.one_of(line, line, noise), min_size=1, max_size=12))
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def series_of(runs):
+    return {(run.sources[0].part, s.name): s for run in runs for s in run.series}
+
+
+@given(texts(), st.data())
+def test_a_corrected_copy_differs_in_the_chosen_series_only(content, data):
+    with tempfile.TemporaryDirectory() as folder:
+        (log := Path(folder, "x.log")).write_bytes(content)
+        try:
+            before = series_of(console.read(Target(str(log))))
+        except AuditError:
+            return
+        able = sorted(k for k, s in before.items() if s.role in (Role.LOSS, Role.GRAD_NORM))
+        if not able:
+            return
+        chosen = data.draw(st.sets(st.sampled_from(able), min_size=1))
+        rescales = [Rescale(name, before[part, name].role, np.array([0]), np.array([8.0]), part=part)
+                    for part, name in chosen]  # fmt: skip
+        (out := Path(folder, "out")).mkdir()
+        (path,) = console.write(Source("console", str(log)), Rewrite(rescales, {"version": "1"}), out)
+        after = series_of(console.read(Target(str(path))))
+        new = path.read_bytes().partition(b"\n")[2]
+    assert after.keys() == before.keys()
+    for key, series in before.items():
+        assert after[key].step.tolist() == series.step.tolist()
+        if key in chosen:
+            assert after[key].value == pytest.approx(series.value / 8, rel=5.01e-4)
+        else:
+            assert after[key].value.tolist() == series.value.tolist()
+    assert TOKEN.sub(b"#", new) == TOKEN.sub(b"#", content)
+    pairs = [(old, now) for old, now in zip(TOKEN.findall(content), TOKEN.findall(new), strict=True) if old != now]
+    assert all(float(old) / float(now) == pytest.approx(8, rel=1e-3) for old, now in pairs)
+    assert len(pairs) >= sum(len(before[key]) for key in chosen)

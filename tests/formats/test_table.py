@@ -127,7 +127,7 @@ def test_corrected_json_lines_keep_other_lines_to_the_byte(tmp_path):
     lines = written(tmp_path, "a.jsonl", text, rewrite("loss")).read_text().splitlines()
     assert lines[1:3] == ['{"current":   "other"}', "broken {"]
     assert json.loads(lines[0])["loss"] == 1.0
-    assert json.loads(lines[3])["loss"] == "2"
+    assert json.loads(lines[3])["loss"] == "2.000"
     assert one("\n".join(lines)).corrected_by == "1"
 
 
