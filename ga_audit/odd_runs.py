@@ -66,7 +66,9 @@ def why_undecided(
     compared = list(_compared(role, group, pieces))
     odd = [run for runs, level in compared for run in _misfits(verdict, role, runs, level)]
     own = {run.id: _probability_right(run, pieces, prior) for run in odd}
-    contradicting = [run for run in odd if own[run.id] is not None and _contradicts(run, own[run.id], verdict, True)]
+    # where no side is the larger one, the run is odd that is likelier not right than right
+    against = HEALTHY if len(odd) == sum(len(runs) for runs, _ in compared) else verdict
+    contradicting = [run for run in odd if own[run.id] is not None and _contradicts(run, own[run.id], against, True)]
     if contradicting and len(contradicting) < len(odd):
         return _contradiction(role, contradicting, own)
     if leading == OTHER and 2 * len(odd) > sum(len(runs) for runs, _ in compared):
