@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ga_audit.finding import (
     Verdict,
 )
 from ga_audit.grouping import Group
-from ga_audit.run import Role, Setting, Trust
+from ga_audit.run import Role, Run, Setting, Trust
 from ga_audit.settings import is_over_devices
 
 _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
@@ -28,6 +28,7 @@ _DECOUPLED = ("adamw", "lion", "adamw_torch", "sophia", "muon")  # their weight 
 _NONE: Setting[Any] = Setting(None, "", Trust.GUESSED)
 _FEW = 5  # points of a run, below which more of them tell the most
 _ALONE = ("known_release", "vocabulary_bound", "eval_gap")  # what a single run can still be given
+_ASKED = 8  # runs whose GA one command asks for
 _CLIP_CHANGED = 0.05  # a share of clipped steps that moves by more than this has changed the training
 
 
@@ -280,11 +281,35 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
             yield f"{bug.bug}: {bug.why}"
 
 
+def ask_for_ga(unknown: Sequence[Run], among: Sequence[Run], targets: Sequence[str]) -> str:
+    """The sentence and the command that give the GA of runs.
+
+    Parameters
+    ----------
+    unknown : the runs whose GA is not known.
+    among : all runs of the call.
+    targets : what the user asked for; the names of runs depend on it. Empty: the paths of the logs.
+    """
+    logs = " ".join(map(shlex.quote, targets)) or _logs(among)
+    options = " ".join(f"--ga {_quoted(f'{run.name}=N')}" for run in unknown[:_ASKED])
+    first = f", of the first {_ASKED} of {len(unknown)} runs" if len(unknown) > _ASKED else ""
+    return f"Say gradient_accumulation_steps (N){first}: `ga-audit inspect {logs} {options}`"
+
+
+def _quoted(word: str) -> str:
+    quoted = shlex.quote(word)
+    return quoted if quoted.startswith("'") else f"'{word}'"
+
+
 def _targets(told: Told) -> str:
-    """The logs of the group as the shortest thing that can be pasted."""
+    return _logs(told.group.runs)
+
+
+def _logs(runs: Sequence[Run]) -> str:
+    """The logs of runs as the shortest thing that can be pasted."""
     import os.path
 
-    paths = [source.path for run in told.group.runs for source in run.sources[:1] if source.path not in {"-", ""}]
+    paths = [source.path for run in runs for source in run.sources[:1] if source.path not in {"-", ""}]
     if not paths:
         return "LOGS"
     if len(paths) == 1:

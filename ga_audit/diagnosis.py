@@ -3,19 +3,17 @@
 The posterior over named hypotheses is the prior plus the sum of what each kind of evidence says (natural logs). Pieces
 of one kind on single runs share their bias (the same task, the same dropout), so they count once, as their mean. A
 verdict is spoken at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence
-within a margin.
+within a margin. No verdict on a group is given that does not hold for each of its runs (`odd_runs`), and none is
+`healthy` where the GA of a run is unknown.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ga_audit import advice
+from ga_audit import advice, odd_runs
 from ga_audit.bugs import catalogue, unseen
 from ga_audit.evidence import clip_share
 from ga_audit.finding import (
@@ -31,25 +29,16 @@ from ga_audit.finding import (
     Verdict,
 )
 from ga_audit.grouping import Group
+from ga_audit.posterior import SAME, by_kind, hypotheses_about, log_likelihood, of_one_kind, prior_of
 from ga_audit.run import Note, Role, Run
 from ga_audit.stats import decision
-from ga_audit.stats.constants import COUPLING, PRIOR, SPEAK
+from ga_audit.stats.constants import SPEAK
 
 ROLES = (Role.LOSS, Role.GRAD_NORM)
 MEASURED = "measurement"  # kind of evidence that needs no margin: what was logged, against what is true
 
-# names of the priors in `stats.constants` by exponents (ga, world)
-_PRIOR_NAMES: dict[tuple[float, float], str] = {
-    (0, 0): "healthy",
-    (1, 0): "summed",
-    (-1, 0): "divided",
-    (0, 1): "world",
-    (1, 1): "ga-world",
-}
-_RARE = 0.01  # prior of a named fault that the table of priors does not list (divided by GA squared, by world size)
 _COMPARES = frozenset({"ratio_regression", "version_contrast", "ga_change"})  # kinds that see GA change
 _HF = frozenset({"transformers", "trl", "accelerate"})
-_SAME = 1e-6  # nats: two hypotheses that no piece of evidence tells apart
 _NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy loss from here on
 
 
@@ -84,8 +73,8 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: S
     """
     evidence = tuple(item for item in items if isinstance(item, Evidence))
     silences = tuple(item for item in items if isinstance(item, Silence))
-    loss = read_role(Role.LOSS, group.runs, evidence, None)
-    norm = read_role(Role.GRAD_NORM, group.runs, evidence, loss)
+    loss = read_role(Role.LOSS, group, evidence, None)
+    norm = read_role(Role.GRAD_NORM, group, evidence, loss)
     readings = {Role.LOSS: loss, Role.GRAD_NORM: norm}
     verdict = _verdict(loss, norm)
     findings = tuple(_findings(group.runs, readings, evidence))
@@ -116,119 +105,37 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: S
     )
 
 
-def read_role(role: Role, runs: Sequence[Run], evidence: Iterable[Evidence], loss: Reading | None) -> Reading:
+def read_role(role: Role, group: Group, evidence: Iterable[Evidence], loss: Reading | None) -> Reading:
     """Posterior and verdict on one quantity.
 
     Parameters
     ----------
     role : LOSS or GRAD_NORM.
-    runs : of one group.
+    group : comparable runs.
     evidence : of any role; pieces of other roles are passed over.
     loss : the reading of the loss, to which that of grad_norm is coupled; None for the loss itself.
     """
+    runs = group.runs
     pieces = [piece for piece in evidence if piece.role is role]
-    hypotheses = _hypotheses(runs, pieces)
     if not pieces:
         return Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
-    together = [_of_one_kind(kind, hypotheses, runs) for kind in _by_kind(pieces).values()]
-    posterior = decision.posterior(_prior(hypotheses, loss), together)
+    hypotheses = hypotheses_about(runs, pieces)
+    prior = prior_of(hypotheses, None if loss is None or loss.verdict is None else loss.posterior)
+    together = [of_one_kind(kind, hypotheses, runs) for kind in by_kind(pieces).values()]
+    posterior = decision.posterior(prior, together)
     top = max(posterior, key=lambda h: posterior[h])
     tied = tuple(h for h in posterior if _untold(h, top, pieces, runs))
-    return _decide(role, posterior, top, tied, pieces, runs)
-
-
-def _of_one_kind(
-    kind: Sequence[Evidence], hypotheses: Sequence[Hypothesis], runs: Sequence[Run]
-) -> dict[Hypothesis, float]:
-    """What the pieces of one kind say together: comparisons of different runs add up, single runs share their bias."""
-    single = [piece for piece in kind if len(piece.runs) < 2]
-    several = [piece for piece in kind if len(piece.runs) > 1]
-    return {
-        h: sum(_log_likelihood(piece, h, runs) for piece in several)
-        + sum(_log_likelihood(piece, h, runs) for piece in single) / max(len(single), 1)
-        for h in hypotheses
-    }
-
-
-def _hypotheses(runs: Sequence[Run], pieces: Sequence[Evidence]) -> tuple[Hypothesis, ...]:
-    """Named hypotheses that predict something of their own for these runs, then those that evidence brings, then OTHER."""
-    seen: dict[tuple[float, ...], Hypothesis] = {}
-    brought = [h for piece in pieces for h in piece.log_likelihood if h not in NAMED and h != OTHER]
-    for h in (*NAMED, *brought):
-        factors = tuple(round(h.log_factor(run), 9) for run in runs)
-        # NaN: a setting that it needs is unknown, so nothing can be said for or against it
-        if not any(math.isnan(f) for f in factors):
-            seen.setdefault(factors, h)
-    kept = list(seen.values())
-    if HEALTHY not in kept:
-        kept.insert(0, HEALTHY)
-    spoken = [h for h in kept if h is HEALTHY or not _is_invisible(h, pieces, runs)]
-    return (*spoken, OTHER)
-
-
-def _is_invisible(h: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
-    """Whether `h` is one constant factor on every run that no evidence can see: said in a note, not weighed."""
-    factors = [h.log_factor(run) for run in runs]
-    constant = max(factors) - min(factors) < 1e-9
-    return constant and h.ga == 0 and all(
-        abs(_log_likelihood(p, h, runs) - _log_likelihood(p, HEALTHY, runs)) < _SAME for p in pieces
-    )  # fmt: skip
-
-
-def _log_likelihood(piece: Evidence, h: Hypothesis, runs: Sequence[Run]) -> float:
-    """What a piece says of a hypothesis; of one that it does not list, what it says of the same prediction, else OTHER."""
-    if h in piece.log_likelihood:
-        return piece.log_likelihood[h]
-    about = [run for run in runs if run.id in piece.runs]
-    own = [h.log_factor(run) for run in about]
-    for listed, value in piece.log_likelihood.items():
-        if listed != OTHER and all(
-            math.isclose(listed.log_factor(run), f, abs_tol=1e-9) for run, f in zip(about, own, strict=True)
-        ):
-            return value
-    return piece.log_likelihood.get(OTHER, 0.0)
-
-
-def _prior(hypotheses: Sequence[Hypothesis], loss: Reading | None) -> dict[Hypothesis, float]:
-    """Prior over hypotheses; for grad_norm, what its exponent is given that of the loss (`COUPLING`)."""
-    base = {h: _base_prior(h) for h in hypotheses}
-    # hypotheses about some of the runs share the mass of the one about all
-    alike: dict[tuple[float, float], list[Hypothesis]] = defaultdict(list)
-    for h in hypotheses:
-        if h != OTHER:
-            alike[(h.ga, h.world)].append(h)
-    for same in alike.values():
-        for h in same:
-            base[h] /= len(same)
-    if loss is None or loss.verdict is None:
-        return base
-    return decision.coupled_prior(base, loss.posterior, {h: _coupled_row(h, hypotheses) for h in loss.posterior})
-
-
-def _coupled_row(given: Hypothesis, hypotheses: Sequence[Hypothesis]) -> dict[Hypothesis, float]:
-    """P(hypothesis about grad_norm | hypothesis about the loss), where `COUPLING` knows it."""
-    table = COUPLING.get(_PRIOR_NAMES.get((given.ga, given.world), ""), {})
-    row = {}
-    for h in hypotheses:
-        name = _PRIOR_NAMES.get((h.ga, h.world))
-        if name in table and (h == HEALTHY or h.only == given.only):
-            row[h] = table[name]
-    return row
-
-
-def _base_prior(h: Hypothesis) -> float:
-    return PRIOR["other"] if h == OTHER else PRIOR.get(_PRIOR_NAMES.get((h.ga, h.world), ""), _RARE)
-
-
-def _by_kind(pieces: Iterable[Evidence]) -> dict[str, list[Evidence]]:
-    kinds: dict[str, list[Evidence]] = defaultdict(list)
-    for piece in pieces:
-        kinds[piece.kind].append(piece)
-    return kinds
+    reading = _decide(role, posterior, top, tied, pieces, runs)
+    if any(p.kind == MEASURED for p in pieces):
+        return reading
+    explain = odd_runs.why_undecided if reading.verdict is Verdict.INCONCLUSIVE else odd_runs.why
+    if why := explain(role, group, pieces, prior, top):
+        return Reading(posterior, Verdict.INCONCLUSIVE, top, tied, why)
+    return reading
 
 
 def _untold(h: Hypothesis, top: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
-    return all(abs(_log_likelihood(p, h, runs) - _log_likelihood(p, top, runs)) < _SAME for p in pieces)
+    return all(abs(log_likelihood(p, h, runs) - log_likelihood(p, top, runs)) < SAME for p in pieces)
 
 
 def _decide(
@@ -257,43 +164,16 @@ def _decide(
             return reading(Verdict.INCONCLUSIVE, f"the {role} interval is too wide to call the runs equivalent")
         if all(p.weak for p in pieces) and not any(p.equivalent for p in pieces):
             return reading(Verdict.INCONCLUSIVE, f"only weak evidence speaks about the {role}")
-        if odd := misfits(top, pieces, runs):
-            return reading(Verdict.INCONCLUSIVE, _misfit_text(role, odd))
         return reading(Verdict.HEALTHY)
     if top not in (HEALTHY, OTHER) and (posterior[top] >= SPEAK or scaled_together >= SPEAK):
-        speaking = {p.kind for p in pieces if _log_likelihood(p, top, runs) > _log_likelihood(p, HEALTHY, runs) + 0.5}
+        speaking = {p.kind for p in pieces if log_likelihood(p, top, runs) > log_likelihood(p, HEALTHY, runs) + 0.5}
         strong = {p.kind for p in pieces if not p.weak and p.kind in speaking}
         if not strong and len(speaking) < 2:
             return reading(Verdict.INCONCLUSIVE, f"one weak piece of evidence alone does not convict the {role}")
-        if odd := misfits(top, pieces, runs):
-            return reading(Verdict.INCONCLUSIVE, _misfit_text(role, odd))
         if look_alike := _look_alike(speaking, runs):
             return reading(Verdict.INCONCLUSIVE, look_alike)
         return reading(Verdict.SCALED)
     return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied, runs))
-
-
-def misfits(h: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Runs of a comparison that a hypothesis leaves far from the others, where another one would bring them back.
-
-    Of three runs and more one may be of other code under the same name: a verdict on all would be wrong about it.
-    """
-    by_id = {run.id: run for run in runs}
-    odd: dict[str, Run] = {}
-    for piece in pieces:
-        names = [name for name in piece.detail.get("runs", ()) if name in by_id]
-        if piece.kind != "ratio_regression" or len(names) < 3 or len(names) != len(piece.detail["level"]):
-            continue
-        compared = [by_id[name] for name in names]
-        factors = np.array([[g.log_factor(run) for run in compared] for g in (h, *NAMED)])
-        mask = decision.misfits(np.array(piece.detail["level"], float), factors)
-        odd |= {run.id: run for run, is_odd in zip(compared, mask, strict=True) if is_odd}
-    return tuple(odd.values())
-
-
-def _misfit_text(role: Role, odd: Sequence[Run]) -> str:
-    names = ", ".join(run.name for run in odd[:4])
-    return f"what the {role} of the others says does not fit {names}: leave it out, or say what it was trained with (--stack)"
 
 
 def _look_alike(speaking: set[str], runs: Sequence[Run]) -> str:

@@ -229,11 +229,21 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SetAside:
+    """A run that was read and is not judged, and why."""
+
+    run: Run
+    why: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Audit:
-    """All diagnoses of one call, and what could not be read."""
+    """All diagnoses of one call, the runs that were set aside, and what could not be read."""
 
     diagnoses: tuple[Diagnosis, ...]
     failures: tuple[ReadFailure, ...]
     notes: tuple[Note, ...]
     version: str
     command: str | None = None  # what measured it anew, where `repro` did
+    set_aside: tuple[SetAside, ...] = ()
+    set_aside_remedy: str = ""  # one sentence; the command to paste stands between backticks

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ga_audit import settings
-from ga_audit.run import Note, Role, Run
+from ga_audit.run import Note, Role, Run, Source
 from ga_audit.stats.arrays import median
 
 if TYPE_CHECKING:
@@ -226,16 +226,41 @@ def _join(one: Run, two: Run) -> Run:
 
 
 def _with_siblings(run: Run, siblings: dict[Path, list[Run]], neighbours: Neighbours) -> Run:
-    near = list(siblings.get(root(run), ()))
-    if run.sources:
-        path = Path(run.sources[0].path)
-        folder = path if path.is_dir() else path.parent
-        if folder != root(run):
-            near += siblings.get(folder, [])
+    """The run with the settings of the files beside it: of its own checkpoint, else of its folder, else of others."""
+    top = root(run)
+    folders = {_folder(source) for source in run.sources}
+    near = list(siblings.get(top, ()))
+    for folder in sorted(folders - {top}):
+        near += siblings.get(folder, [])
     if not _is_canonical(run):
         # a lone configuration beside several free-named logs does not say which of them it configured
         near = [s for s in near if _belongs(s, run, neighbours)]
-    return replace(run, settings=settings.merge(run.settings, *(s.settings for s in near))) if near else run
+    if not near:
+        return run
+    in_checkpoint = [s for s in near if _CHECKPOINT.fullmatch(_folder(s.sources[0]).name)]
+    own = [s for s in in_checkpoint if _folder(s.sources[0]) in folders]
+    shared = [s for s in near if s not in in_checkpoint]
+    known = settings.merge(run.settings, *(s.settings for s in (*own, *shared)))
+    others = [s for s in in_checkpoint if s not in own and s.settings.ga in {None, known.ga or s.settings.ga}]
+    agreed, differing = settings.agreed({_short_path(s, top): s.settings for s in others}, known)
+    notes = (*run.notes, _differ(differing)) if differing else run.notes
+    return replace(run, settings=settings.merge(known, agreed), notes=notes)
+
+
+def _differ(values: dict[str, dict[str, str]]) -> Note:
+    """What the checkpoints of other trainings say differently, by setting and file."""
+    each = (f"{name} ({', '.join(f'{v} in {file}' for file, v in by.items())})" for name, by in values.items())
+    return Note("checkpoints-differ", f"not taken from checkpoints that differ: {'; '.join(each)}")
+
+
+def _folder(source: Source) -> Path:
+    path = Path(source.path)
+    return path if path.is_dir() else path.parent
+
+
+def _short_path(sibling: Run, top: Path) -> str:
+    path = Path(sibling.sources[0].path)
+    return str(path.relative_to(top)) if path.is_relative_to(top) else str(path)
 
 
 def _belongs(sibling: Run, run: Run, neighbours: Neighbours) -> bool:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from ga_audit import __version__, registry
+from ga_audit import __version__, advice, registry
 from ga_audit.diagnosis import diagnose_group
 from ga_audit.discovery import find_runs
 from ga_audit.errors import AuditError
-from ga_audit.finding import Audit, Diagnosis, Evidence, Silence
+from ga_audit.finding import Audit, Diagnosis, Evidence, SetAside, Silence
 from ga_audit.grouping import Group, group
 from ga_audit.run import Note, ReadFailure, Run, RunSettings, Schedule, Setting, Trust
 
 T = TypeVar("T")
 EVIDENCE = "ga_audit.evidence"
+_UNKNOWN_GA = "gradient_accumulation_steps is unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +131,38 @@ def audit(
         only for wrong options; what cannot be read is in `Audit.failures`.
     """
     runs, failures = read_runs(targets, options, progress=progress)
-    return audit_runs(runs, failures)
+    return audit_runs(runs, failures, targets)
 
 
-def audit_runs(runs: Sequence[Run], failures: Sequence[ReadFailure] = ()) -> Audit:
-    """Diagnose runs that are in memory."""
+def set_aside(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[SetAside, ...]]:
+    """The runs to judge, and those that are set aside since their GA is unknown.
+
+    A run of unknown GA can be neither healthy nor scaled, and beside others it would only take from their verdicts.
+    Where the GA of no run is known, all are judged, and the diagnosis says what is missing.
+    """
+    known = tuple(run for run in runs if run.settings.ga is not None)
+    if not known:
+        return tuple(runs), ()
+    return known, tuple(SetAside(run, _UNKNOWN_GA) for run in runs if run.settings.ga is None)
+
+
+def audit_runs(runs: Sequence[Run], failures: Sequence[ReadFailure] = (), targets: Sequence[str] = ()) -> Audit:
+    """Diagnose runs that are in memory.
+
+    Parameters
+    ----------
+    runs : of any kind; those whose GA is unknown are set aside, unless it is unknown of all.
+    failures : what could not be read.
+    targets : where the runs were read from, for the command that asks for what is missing.
+    """
     notes: list[Note] = []
     own = [run for run in runs if run.corrected_by is not None]
     if own:
         names = ", ".join(run.name for run in own)
         notes.append(Note("already-corrected", f"left out, since ga-audit wrote them: {names}", count=len(own)))
     rest = [run for run in runs if run.corrected_by is None]
-    return Audit(tuple(diagnose(rest)), tuple(failures), tuple(notes), __version__)
+    judged, aside = set_aside(rest)
+    remedy = advice.ask_for_ga([item.run for item in aside], rest, targets) if aside else ""
+    return Audit(
+        tuple(diagnose(judged)), tuple(failures), tuple(notes), __version__, set_aside=aside, set_aside_remedy=remedy
+    )

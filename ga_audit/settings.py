@@ -306,6 +306,39 @@ def merge(*parts: RunSettings) -> RunSettings:
     return RunSettings(**merged, conflicts=tuple(conflicts))
 
 
+def agreed(parts: Mapping[str, RunSettings], known: RunSettings) -> tuple[RunSettings, dict[str, dict[str, str]]]:
+    """The settings that all of several files agree on, and the others: value by file, by name of the setting.
+
+    Parameters
+    ----------
+    parts : settings by the file that holds them.
+    known : settings that are known already, and not asked for.
+    """
+    found: dict[str, Any] = {}
+    differing: dict[str, dict[str, str]] = {}
+
+    def one(name: str, said: dict[str, Setting[Any]]) -> Setting[Any] | None:
+        values = {file: setting.value for file, setting in said.items()}
+        first = next(iter(said.values()), None)
+        if first is None or all(value == first.value for value in values.values()):
+            return first
+        differing[name] = {file: str(value) for file, value in values.items()}
+        return None
+
+    for field in fields(RunSettings):
+        by_file = {file: getattr(part, field.name) for file, part in parts.items()}
+        have = getattr(known, field.name)
+        if field.name == "conflicts":
+            continue
+        if field.name in {"packages", "other"}:
+            names = dict.fromkeys(name for each in by_file.values() for name in each if name not in have)
+            said = {n: one(n, {file: each[n] for file, each in by_file.items() if n in each}) for n in names}
+            found[field.name] = {name: setting for name, setting in said.items() if setting is not None}
+        elif have is None:
+            found[field.name] = one(field.name, {file: s for file, s in by_file.items() if s is not None})
+    return RunSettings(**found), differing
+
+
 DATA_PARALLEL = "data_parallel"  # devices over which one process splits its batches
 PER_PROCESS = "trainer_state: train_batch_size"
 

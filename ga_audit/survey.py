@@ -17,7 +17,7 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ga_audit import __version__, joining, pipeline
+from ga_audit import __version__, advice, joining, pipeline
 from ga_audit.discovery import Log, find_logs, join, read_log
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.finding import Audit, Diagnosis, Verdict
@@ -82,7 +82,9 @@ def survey(
     tell = progress or (lambda what, done, total: None)
     runs, failures = _read(targets, options, selection, executor, tell)
     own = [run for run in runs if run.corrected_by is not None]
-    groups = group(run for run in runs if run.corrected_by is None)
+    rest = [run for run in runs if run.corrected_by is None]
+    judged, aside = pipeline.set_aside(rest)
+    groups = group(judged)
     kin = {run_id: sets for members in groups for run_id, sets in _kin(members).items()}
     distinct = list({ids: members for sets in kin.values() for ids, members in sets.items()}.items())
     told = _mapped(executor, judge, [m for _, m in distinct], lambda done, total: tell("comparing", done, total))
@@ -96,11 +98,16 @@ def survey(
     shown = list({id(d): d for d in deciding.values()}.values())
     number = {id(d): n for n, d in enumerate(shown, 1)}
     rows = [_row(run, number[id(d)], d, alone[run.id]) for run in every for d in [deciding[run.id]]]
+    rows += [_of(item.run, None, Verdict.INCONCLUSIVE, None, f"set aside: {item.why}") for item in aside]
     rows += [_failure(failure) for failure in failures]
     notes = [
         Note("already-corrected", f"left out, since ga-audit wrote it: {run.name}", run.sources[0].path) for run in own
     ]
-    return Survey(tuple(sorted(rows, key=_severity)), Audit(tuple(shown), tuple(failures), tuple(notes), __version__))
+    remedy = advice.ask_for_ga([item.run for item in aside], rest, targets) if aside else ""
+    found = Audit(
+        tuple(shown), tuple(failures), tuple(notes), __version__, set_aside=aside, set_aside_remedy=remedy
+    )  # fmt: skip
+    return Survey(tuple(sorted(rows, key=_severity)), found)
 
 
 def _kin(members: Group) -> dict[str, dict[frozenset[str], Group]]:
@@ -214,13 +221,13 @@ def _row(run: Run, number: int, group_says: Diagnosis, alone: Diagnosis) -> Row:
     if verdict is not Verdict.SCALED:
         return _of(run, number, verdict, None, why)
     row = _of(run, number, verdict, said, ", ".join(f.id for f in said.findings if run.id in f.runs))
-    if {row.loss_factor, row.grad_norm_factor} <= {1, None}:
+    if {row.loss_factor, row.grad_norm_factor} <= {1, None} and run.settings.ga is not None:
         why = f"at its GA what was found in group {number} changes nothing ({row.why})"
         return _of(run, number, Verdict.HEALTHY, said, why)
     return row
 
 
-def _of(run: Run, number: int, verdict: Verdict, said: Diagnosis | None, why: str) -> Row:
+def _of(run: Run, number: int | None, verdict: Verdict, said: Diagnosis | None, why: str) -> Row:
     """`said` gives the factors; None where nothing is claimed."""
     ga = run.settings.gradient_accumulation_steps
     return Row(

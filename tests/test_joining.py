@@ -1,10 +1,13 @@
 """What is one training; discovery's tests hold the rest, on real folders."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import make_run
 
+from ga_audit.discovery import find_runs
 from ga_audit.joining import joined
 from ga_audit.run import Note, Role, Source
 
@@ -75,3 +78,74 @@ def test_of_one_or_two_points_the_values_must_agree(printed, runs):
     state = in_one_folder("trainer_state.json", "trainer_state", [4.0])
     console = in_one_folder("console.txt", "console", printed)
     assert len(list(joined([console, state], neighbours=lambda path: []))) == runs
+
+
+# --- settings of a run's own checkpoint, from files that real trainers wrote ------------------------------------------
+
+SAMPLES = Path(__file__).parents[1] / "sample_logs" / "transformers-4.57.6"
+
+
+def output(folder, **arguments):
+    """An output folder; by place (`here` for the folder itself), the GA of the sample whose training_args.bin lies there."""
+    for place, ga in arguments.items():
+        where = folder if place == "here" else folder / place.replace("_", "-")
+        where.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SAMPLES / f"ga{ga}" / "training_args.bin", where)
+
+
+def state(folder, ga=8):
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SAMPLES / f"ga{ga}" / "trainer_state.json", folder)
+
+
+def only_run(folder):
+    (run,) = find_runs([str(folder)])
+    return run
+
+
+@pytest.mark.parametrize("others", [{"checkpoint_10": 1}, {"here": 2}, {"here": 2, "checkpoint_10": 1}])
+def test_the_settings_of_a_run_come_from_its_own_checkpoint(tmp_path, others):
+    state(tmp_path / "checkpoint-40")
+    output(tmp_path, checkpoint_40=8, **others)
+    run = only_run(tmp_path)
+    assert (run.settings.ga, run.settings.micro_batch_size.value) == (8, 2)
+    assert not [n for n in run.notes if n.code == "checkpoints-differ"]
+
+
+def test_without_one_they_come_from_its_folder_before_any_other_checkpoint(tmp_path):
+    state(tmp_path)
+    output(tmp_path, here=8, checkpoint_10=1, checkpoint_20=2)
+    assert only_run(tmp_path).settings.ga == 8
+    state(tmp_path / "other" / "checkpoint-40")
+    output(tmp_path / "other", here=4, checkpoint_10=1)
+    assert only_run(tmp_path / "other").settings.ga == 4
+
+
+def test_of_other_checkpoints_only_what_all_agree_on_is_taken(tmp_path):
+    state(tmp_path)
+    output(tmp_path, checkpoint_10=4, checkpoint_20=4)
+    run = only_run(tmp_path)
+    assert run.settings.ga == 4
+    assert not [n for n in run.notes if n.code == "checkpoints-differ"]
+
+
+def test_where_other_checkpoints_differ_the_setting_is_unknown_and_the_files_are_named(tmp_path):
+    state(tmp_path)
+    output(tmp_path, checkpoint_10=1, checkpoint_20=4)
+    run = only_run(tmp_path)
+    assert run.settings.gradient_accumulation_steps is None
+    assert run.settings.seed.value == 42  # in which they agree
+    (note,) = (n for n in run.notes if n.code == "checkpoints-differ")
+    said = "gradient_accumulation_steps (1 in checkpoint-10/training_args.bin, 4 in checkpoint-20/training_args.bin)"
+    assert note.message.startswith(f"not taken from checkpoints that differ: {said}")
+
+
+def test_other_settings_files_of_another_checkpoint_are_no_more_believed(tmp_path):
+    state(tmp_path / "checkpoint-40")
+    output(tmp_path, checkpoint_40=8)
+    (tmp_path / "checkpoint-10").mkdir()
+    (tmp_path / "checkpoint-10" / "args.yaml").write_text("gradient_accumulation_steps: 2\nlearning_rate: 0.5\n")
+    run = only_run(tmp_path)
+    assert run.settings.ga == 8
+    assert run.settings.learning_rate.value != 0.5
+    assert [name for name, _, _ in run.settings.conflicts] == ["num_train_epochs"]  # of its own two files

@@ -140,3 +140,19 @@ def test_long_tables_are_cut_and_say_so():
     assert "... and 60 more runs" in text
     assert len(drawn.text(many, every=True).splitlines()) > 100
     assert max(len(line) for line in text.splitlines()) <= 101
+
+
+def test_a_run_of_unknown_ga_is_a_row_of_no_group():
+    folder = Path(__file__).parent / "golden" / "cases" / "unknown-ga-beside"
+    found = scan(folder)
+    assert [(r.run, r.verdict, r.group) for r in found.rows] == [
+        ("ga8", "scaled", 1), ("ga4", "scaled", 1), ("ga2", "scaled", 1), ("other", "inconclusive", None),
+        ("ga1", "healthy", 1),
+    ]  # fmt: skip
+    remedy = f"Say gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga 'other=N'`"
+    content = json.loads(drawn.json_text(found))
+    assert content["set_aside"] == [{"run": "other", "why": "gradient_accumulation_steps is unknown"}]
+    assert content["set_aside_remedy"] == remedy
+    asked = f"ga-audit inspect {folder} --ga 'other=N'"
+    assert drawn.text(found).endswith(f"1 run set aside, not judged. Say gradient_accumulation_steps (N):\n  {asked}")
+    assert "--ga &#39;other=N&#39;</code>" in drawn.html(found, redacted=False)

@@ -143,7 +143,9 @@ def _finish(
     rows = [row for p in made for row in correction.table(p)]
     changed = {p.run.id for p in made}
     alone = [run.name for run in runs if run.id not in changed]
-    undecided = audit is not None and any(d.verdict.value == "inconclusive" for d in audit.diagnoses)
+    undecided = audit is not None and (
+        bool(audit.set_aside) or any(d.verdict.value == "inconclusive" for d in audit.diagnoses)
+    )
     result: dict[str, Any] = {"changes": rows, "left_alone": alone, "written": [], "output": None}
     if not as_json:
         click.echo(_table(rows))

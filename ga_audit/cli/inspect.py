@@ -61,7 +61,7 @@ def command(
         click.echo(render_series(runs), color=color)
         _show_failures(failures)
         leave(ExitCode.HEALTHY if runs else ExitCode.UNDECIDED)
-    result = pipeline.audit_runs(runs, failures)
+    result = pipeline.audit_runs(runs, failures, targets)
     rich = sys.stdout.isatty() if color is None else color
     renderer = registry.load("ga_audit.render", _formats()[form])
     click.echo(renderer.render(result, explain=explain, color=rich), color=rich)
@@ -75,7 +75,7 @@ def status(audit: Audit) -> ExitCode:
     verdicts = {diagnosis.verdict.value for diagnosis in audit.diagnoses}
     if "scaled" in verdicts:
         return ExitCode.SCALED
-    if audit.failures or not verdicts or verdicts != {"healthy"}:
+    if audit.failures or audit.set_aside or verdicts != {"healthy"}:
         return ExitCode.UNDECIDED
     return ExitCode.HEALTHY
 

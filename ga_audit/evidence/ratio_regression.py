@@ -25,7 +25,7 @@ import numpy as np
 from ga_audit.evidence import _ratios
 from ga_audit.finding import NAMED, OTHER, Evidence, Hypothesis, Silence
 from ga_audit.grouping import Group, version_families
-from ga_audit.run import Role, Run
+from ga_audit.run import FloatArray, Role, Run
 from ga_audit.stats import constants as k
 from ga_audit.stats.decision import equivalent, settling_run
 from ga_audit.stats.scaling import Exponent, fit
@@ -58,6 +58,15 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
             yield Silence(
                 KIND, "no two runs are of the same release of the trainer", "See version_contrast for these runs.", role
             )
+
+
+def levels(group: Group, role: Role) -> Iterator[tuple[tuple[Run, ...], FloatArray]]:
+    """Runs of one release of the trainer with the natural logs of their levels (n,), also where GA is the same in all."""
+    runs, _ = _ratios.usable(group, role, KIND)
+    for family in version_families(runs):
+        panel = group.panel(role, family)
+        if len(family) > 1 and not isinstance(panel, Silence):
+            yield panel.runs, _ratios.measure(panel).levels.level
 
 
 def _speak(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evidence | Silence:

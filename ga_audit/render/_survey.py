@@ -15,6 +15,7 @@ from ga_audit.render import _private
 from ga_audit.render._safe import plain, redact, short
 
 if TYPE_CHECKING:
+    from ga_audit.run import Run
     from ga_audit.survey import Row, Survey
 
 SCHEMA = "ga-audit-scan/1"
@@ -37,8 +38,17 @@ def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool =
             _table(["verdict", "run", "GA", "loss is", "norm is", "group", "why"], rows[:limit], width, color)
         )
         blocks.append(_more(len(rows), limit, "runs"))
+    if survey.audit.set_aside:
+        blocks.append(_set_aside(survey))
     blocks += [f"note: {plain(note.message)}" for note in survey.audit.notes[:limit]]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _set_aside(survey: Survey) -> str:
+    """The command that asks for what is missing, on a line of its own."""
+    before, _, command = survey.audit.set_aside_remedy.rstrip("`").partition("`")
+    count = len(survey.audit.set_aside)
+    return f"{count} run{'s' * (count != 1)} set aside, not judged. {plain(before.strip())}\n  {plain(command)}"
 
 
 def _bare(sentence: str) -> str:
@@ -122,6 +132,8 @@ def json_text(survey: Survey) -> str:
             }
             for number, d in _groups(survey)
         ],
+        "set_aside": [{"run": item.run.name, "why": item.why} for item in survey.audit.set_aside],
+        "set_aside_remedy": survey.audit.set_aside_remedy,
         "notes": [note.message for note in survey.audit.notes],
     }  # fmt: skip
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -157,6 +169,11 @@ def _cell(value: Any) -> Any:
     return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
+def _runs(survey: Survey) -> list[Run]:
+    audit = survey.audit
+    return [*(run for d in audit.diagnoses for run in d.runs), *(item.run for item in audit.set_aside)]
+
+
 def html(survey: Survey, *, redacted: bool = True) -> str:
     """One self-contained page without scripts; keys, people, homes and W&B entities are taken out."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -165,10 +182,13 @@ def html(survey: Survey, *, redacted: bool = True) -> str:
         loader=PackageLoader("ga_audit", "render"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    names = _private.names_in([run for d in survey.audit.diagnoses for run in d.runs])
+    names = _private.names_in(_runs(survey))
     shown: Callable[[str], str] = (lambda value: redact(plain(value), names=names)) if redacted else plain
     environment.filters["shown"] = lambda value: shown(str(value))
     environment.filters["times"] = lambda value: _times(value) or "–"
     groups = [_group_cells(number, d) for number, d in _groups(survey)]
     page = environment.get_template("survey.html.j2")
-    return page.render(headline=_headline(survey), groups=groups, rows=survey.rows, version=survey.audit.version)
+    return page.render(
+        headline=_headline(survey), groups=groups, rows=survey.rows, version=survey.audit.version,
+        remedy=survey.audit.set_aside_remedy,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from ga_audit.finding import Audit, Diagnosis
 from ga_audit.render import _private, _values
 from ga_audit.render._explain import explanation
 from ga_audit.render._safe import plain, redact
-from ga_audit.run import Role
+from ga_audit.run import Role, Run
 
 SUFFIX = ".html"
 _ONE_COLUMN = 400  # points; a wider picture has two columns of axes
@@ -36,7 +36,7 @@ def render(
     names : further words to take out, beside those that the logs record.
     """
     if redacted:
-        names = (*names, *_private.names_in([run for d in audit.diagnoses for run in d.runs]))
+        names = (*names, *_private.names_in(_runs(audit)))
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -52,6 +52,10 @@ def render(
         _context(d, figures[i] if i < len(figures) else {}, shown) for i, d in enumerate(audit.diagnoses)
     ]  # fmt: skip
     return environment.get_template("report.html.j2").render(audit=audit, diagnoses=diagnoses)
+
+
+def _runs(audit: Audit) -> list[Run]:
+    return [*(run for d in audit.diagnoses for run in d.runs), *(item.run for item in audit.set_aside)]
 
 
 def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: Any) -> dict[str, Any]:

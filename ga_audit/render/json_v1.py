@@ -41,6 +41,8 @@ def as_json(audit: Audit, *, explain: bool = False) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": audit.version,
         "diagnoses": [_diagnosis(d, explain) for d in audit.diagnoses],
+        "set_aside": [{**_read(item.run), "why": item.why} for item in audit.set_aside],
+        "set_aside_remedy": audit.set_aside_remedy,
         "failures": [
             {"source": f.source, "message": f.error.message, "where": f.error.where, "remedy": f.error.remedy}
             for f in audit.failures
@@ -88,13 +90,19 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
-    s = run.settings
-    schedule = s.gradient_accumulation_steps
+def _read(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "name": run.name,
         "sources": [{"format": source.format, "path": source.path} for source in run.sources],
+    }
+
+
+def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
+    s = run.settings
+    schedule = s.gradient_accumulation_steps
+    return {
+        **_read(run),
         "gradient_accumulation_steps": None if schedule is None else {
             "value": schedule.value.first, "source": schedule.source,
             "schedule": [

@@ -17,9 +17,18 @@ _MAX_ROWS = 60
 def render(audit: Audit, **_: object) -> str:
     """The audit as Markdown; everything from a log is escaped."""
     parts = ["\n".join(diagnosis_lines(d)) for d in audit.diagnoses]
+    if audit.set_aside:
+        parts.append("\n".join(_set_aside(audit)))
     parts += [f"Could not read {cell(str(f.error))}" for f in audit.failures]
     parts += [f"Note: {cell(n.message)}" for n in audit.notes]
     return "\n\n".join(parts) + "\n"
+
+
+def _set_aside(audit: Audit) -> Iterator[str]:
+    yield "**Set aside, not judged**"
+    yield ""
+    yield from (f"- {cell(item.run.name)}: {cell(item.why)}" for item in audit.set_aside)
+    yield f"- {_with_code(audit.set_aside_remedy)}"
 
 
 def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
@@ -83,9 +92,12 @@ def _list(title: str, lines: Iterable[str], *, code: bool = False) -> Iterator[s
     yield f"**{title}**"
     yield ""
     for line in lines:
-        # our own sentences may hold commands between backticks; text from logs is escaped around them
-        pieces = line.split("`") if code else [line]
-        yield "- " + "".join(f"`{p.replace('`', '')}`" if i % 2 else cell(p) for i, p in enumerate(pieces))
+        yield f"- {_with_code(line) if code else cell(line)}"
+
+
+def _with_code(line: str) -> str:
+    """Our own sentences may hold commands between backticks; text from logs is escaped around them."""
+    return "".join(f"`{p.replace('`', '')}`" if i % 2 else cell(p) for i, p in enumerate(line.split("`")))
 
 
 def corrections(rows: Sequence[dict[str, Any]], audit: Audit | None, reasons: Sequence[str]) -> str:

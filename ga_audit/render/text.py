@@ -27,6 +27,8 @@ def render(audit: Audit, *, explain: bool = False, color: bool = False, width: i
     blocks = [
         "\n".join(_diagnosis(diagnosis, explain=explain, color=color, width=width)) for diagnosis in audit.diagnoses
     ]
+    if audit.set_aside:
+        blocks.append("\n".join(_set_aside(audit, width)))
     tail = [f"note: {plain(note.message)}" for note in audit.notes]
     for failure in audit.failures:
         tail += _failure(failure, color=color)
@@ -35,6 +37,17 @@ def render(audit: Audit, *, explain: bool = False, color: bool = False, width: i
     if tail:
         blocks.append("\n".join(tail))
     return "\n\n".join(blocks)
+
+
+def _set_aside(audit: Audit, width: int) -> Iterator[str]:
+    yield "Set aside, not judged"
+    for item in audit.set_aside[:_MAX_ROWS]:
+        yield from _bullet(f"{item.run.name}: {item.why}", width)
+    if len(audit.set_aside) > _MAX_ROWS:
+        yield f"  ... and {len(audit.set_aside) - _MAX_ROWS} more runs"
+    before, _, command = audit.set_aside_remedy.rstrip("`").partition("`")
+    yield from _bullet(before.strip(), width)
+    yield f"      {plain(command)}"
 
 
 def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) -> Iterator[str]:

@@ -156,3 +156,23 @@ def misfits(level: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray
     nearest = np.nanmin(np.abs(level - factors - middle), axis=0)
     odd: NDArray[np.bool_] = (apart > k.MISFIT) & (nearest < apart / 2)
     return odd
+
+
+def outliers(level: NDArray[np.float64], gap: float) -> NDArray[np.bool_]:
+    """Runs (n,) outside the largest cluster, where a gap parts clusters; all, where no cluster is the largest.
+
+    Parameters
+    ----------
+    level : (n,) natural log of the levels of runs that should be the same.
+    gap : neighbours in size that are further apart belong to different clusters.
+    """
+    order = np.argsort(level, kind="stable")
+    cluster = np.empty(level.size, np.int64)
+    cluster[order] = np.concatenate([[0], np.cumsum(np.diff(level[order]) > gap)])
+    sizes = np.bincount(cluster)
+    largest = np.flatnonzero(sizes == sizes.max())
+    if sizes.size == 1:
+        return np.zeros(level.size, np.bool_)
+    if largest.size > 1:
+        return np.ones(level.size, np.bool_)
+    return np.asarray(cluster != largest[0])

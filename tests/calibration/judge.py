@@ -39,7 +39,7 @@ def read(runs: Sequence[Run] | Group, role: Role = Role.LOSS, given: Reading | N
     evidence = [p for p in pieces if isinstance(p, Evidence)]
     if not evidence:
         return Reading("inconclusive", 0.0, None, {}, silences, "silence")
-    said = read_role(role, one.runs, evidence, given.diagnosed if given else None)
+    said = read_role(role, one, evidence, given.diagnosed if given else None)
     spoken = said.verdict in (Verdict.HEALTHY, Verdict.SCALED)
     name = said.top.name if spoken else "inconclusive"
     probability = sum(said.posterior[h] for h in {said.top, *said.tied})

@@ -8,8 +8,10 @@ from ga_audit.errors import ExitCode
 from ga_audit.finding import Verdict
 
 
-def audit(*verdicts, failures=()):
-    return SimpleNamespace(diagnoses=[SimpleNamespace(verdict=v) for v in verdicts], failures=failures)
+def audit(*verdicts, failures=(), set_aside=()):
+    return SimpleNamespace(
+        diagnoses=[SimpleNamespace(verdict=v) for v in verdicts], failures=failures, set_aside=set_aside
+    )
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,8 @@ def audit(*verdicts, failures=()):
         (audit(Verdict.HEALTHY, Verdict.INCONCLUSIVE), ExitCode.UNDECIDED),
         (audit(Verdict.HEALTHY, failures=[1]), ExitCode.UNDECIDED),
         (audit(), ExitCode.UNDECIDED),
+        (audit(Verdict.HEALTHY, set_aside=[1]), ExitCode.UNDECIDED),
+        (audit(Verdict.HEALTHY, Verdict.SCALED, set_aside=[1]), ExitCode.SCALED),
     ],
 )
 def test_status_worst_first(result, code):

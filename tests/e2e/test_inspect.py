@@ -176,3 +176,63 @@ def test_module_entry_point():
     done = subprocess.run([sys.executable, "-m", "ga_audit", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("ga-audit, version ")
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "cases"
+
+
+def test_a_run_of_unknown_ga_beside_others_is_set_aside_and_their_verdict_stands():
+    done, result = audit_json(".", cwd=GOLDEN / "unknown-ga-beside")
+    assert done.returncode == 1
+    (diagnosis,) = result["diagnoses"]
+    assert (diagnosis["verdict"], diagnosis["reach"]) == ("scaled", "gradients")
+    assert [run["name"] for run in diagnosis["runs"]] == ["ga1", "ga2", "ga4", "ga8"]
+    source = {"format": "table", "path": "notes/other.csv"}
+    why = "gradient_accumulation_steps is unknown"
+    assert result["set_aside"] == [{"id": "other", "name": "other", "sources": [source], "why": why}]
+    remedy = "Say gradient_accumulation_steps (N): `ga-audit inspect . --ga 'other=N'`"
+    assert result["set_aside_remedy"] == remedy
+    text = ga_audit("inspect", ".", cwd=GOLDEN / "unknown-ga-beside").stdout
+    assert text.startswith("SCALED  ")
+    assert "\n      ga-audit inspect . --ga 'other=N'\n" in text
+
+
+def test_a_summed_log_of_unknown_ga_is_not_healthy_beside_a_right_one(tmp_path):
+    """The right run gets the verdict that it gets alone, the loss of 33.4 none, and the status is not 0."""
+    for case, name in (("transformers-4.57.6", "right"), ("transformers-4.48.0", "summed")):
+        shutil.copytree(SAMPLES / case / "ga8", tmp_path / name)
+    (tmp_path / "summed" / "training_args.bin").unlink()
+    done, result = audit_json(".", cwd=tmp_path)
+    assert done.returncode == 3
+    assert [(d["verdict"], [r["name"] for r in d["runs"]]) for d in result["diagnoses"]] == [
+        ("inconclusive", ["right"])
+    ]
+    alone = audit_json("right", cwd=tmp_path)[1]["diagnoses"][0]
+    assert result["diagnoses"][0]["posterior"] == alone["posterior"]
+    assert [run["name"] for run in result["set_aside"]] == ["summed"]
+    scanned = ga_audit("scan", ".", "--format", "csv", cwd=tmp_path)
+    assert scanned.returncode == 3
+    assert [line.split(",")[0] for line in scanned.stdout.splitlines()[1:]] == ["inconclusive", "inconclusive"]
+
+
+def multiple(source, target, factor):
+    """A sample's log with its loss and grad_norm times a factor, and the settings as they were."""
+    shutil.copytree(source, target)
+    file = target / "trainer_state.json"
+    content = json.loads(file.read_text())
+    for row in content["log_history"]:
+        for key in {"loss", "grad_norm"} & row.keys():
+            row[key] *= factor
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("ga", [4, 8])
+@pytest.mark.parametrize("factor", [2, 4, 8, 0.25])
+def test_a_log_beside_its_multiple_at_one_ga_is_not_healthy(tmp_path, ga, factor):
+    multiple(SAMPLES / "transformers-4.57.6" / f"ga{ga}", tmp_path / "right", 1)
+    multiple(SAMPLES / "transformers-4.57.6" / f"ga{ga}", tmp_path / "copy", factor)
+    done, result = audit_json(".", cwd=tmp_path)
+    assert done.returncode == 3
+    (diagnosis,) = result["diagnoses"]
+    assert diagnosis["verdict"] == "inconclusive"
+    assert "copy" in diagnosis["headline"]
