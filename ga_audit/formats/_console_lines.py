@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ga_audit.formats._points import number_of
+from ga_audit.formats import _values
+from ga_audit.formats._values import number as number_of
 
 _NUMBER = r"[-+]?(?:\d[\d_,]*\.?\d*(?:[eE][-+]?\d+)?|nan|inf|NaN|Infinity)"
 _BARE = re.compile(r"(?<![\w'\"])(nan|NaN|inf|-inf|Infinity|-Infinity)(?![\w'\"])")
@@ -45,16 +46,16 @@ def _torchtune(text: str) -> Line | None:
     if not match:
         return None
     pairs = dict(re.findall(rf"([\w/]+):({_NUMBER})", match[2]))
-    return _line(pairs, int(match[1]))
+    return _line(pairs, match[1])
 
 
 def _nanogpt(text: str) -> Line | None:
     match = re.match(rf"\s*iter (\d+): loss ({_NUMBER}), time", text)
     if match:
-        return _line({"loss": match[2]}, int(match[1]))
+        return _line({"loss": match[2]}, match[1])
     match = re.match(rf"\s*step (\d+): train loss ({_NUMBER}), val loss ({_NUMBER})", text)
     # both losses are means over evaluation batches, neither is the training curve
-    return _line({"val_loss": match[3]}, int(match[1])) if match else None
+    return _line({"val_loss": match[3]}, match[1]) if match else None
 
 
 def _megatron(text: str) -> Line | None:
@@ -67,7 +68,7 @@ def _megatron(text: str) -> Line | None:
         name = name.strip().lower()
         if name in {"lm loss", "grad norm", "learning rate", "consumed samples", "reduced_train_loss"}:
             pairs[name.replace(" ", "_")] = value.strip()
-    return _line(pairs, int(match[1]))
+    return _line(pairs, match[1])
 
 
 def _mlx(text: str) -> Line | None:
@@ -82,7 +83,7 @@ def _mlx(text: str) -> Line | None:
         pairs["learning_rate"] = rate[1]
     if tokens:
         pairs["trained_tokens"] = tokens[1]
-    line = _line(pairs, int(match[1]))
+    line = _line(pairs, match[1])
     if line is not None:
         line.micro_steps = True
     return line
@@ -95,7 +96,7 @@ def _litgpt(text: str) -> Line | None:
     pairs = {"loss": match[4]}
     if number_of(match[5]) is not None:
         pairs["val_loss"] = match[5]
-    return _line(pairs, int(match[3]))
+    return _line(pairs, match[3])
 
 
 def _fairseq(text: str) -> Line | None:
@@ -103,8 +104,7 @@ def _fairseq(text: str) -> Line | None:
         return None
     pairs = dict(re.findall(rf"(\w+)=({_NUMBER})", text))
     names = {"loss": "loss", "gnorm": "grad_norm", "lr": "learning_rate", "valid_loss": "val_loss"}
-    step = number_of(pairs.get("num_updates", "").replace(",", ""))
-    return _line({names[k]: v for k, v in pairs.items() if k in names}, int(step)) if step is not None else None
+    return _line({names[k]: v for k, v in pairs.items() if k in names}, pairs.get("num_updates"))
 
 
 def _torchtitan(text: str) -> Line | None:
@@ -115,12 +115,12 @@ def _torchtitan(text: str) -> Line | None:
     norm = re.search(rf"grad_norm:\s*({_NUMBER})", text)
     if norm:
         pairs["grad_norm"] = norm[1]
-    return _line(pairs, int(match[1]))
+    return _line(pairs, match[1])
 
 
 def _log_txt(text: str) -> Line | None:
     match = re.fullmatch(rf"\s*(\d+) (train|val) ({_NUMBER})\s*", text)
-    return _line({"loss" if match[2] == "train" else "val_loss": match[3]}, int(match[1])) if match else None
+    return _line({"loss" if match[2] == "train" else "val_loss": match[3]}, match[1]) if match else None
 
 
 def _plain_pairs(text: str) -> Line | None:
@@ -133,12 +133,14 @@ def _plain_pairs(text: str) -> Line | None:
     norm = re.search(rf"(?:grad[_ ]?norm|gnorm|(?<!\w)norm)\s*[:=]?\s*({_NUMBER})", text, re.IGNORECASE)
     if norm:
         pairs["grad_norm"] = norm[1]
-    return _line(pairs, int(step[1]))
+    return _line(pairs, step[1])
 
 
-def _line(pairs: dict[str, str], step: int) -> Line | None:
+def _line(pairs: dict[str, str], place: str | None) -> Line | None:
+    """The line of a text of the step and the texts of its values; None where either is no number."""
     values = {name: n for name, text in pairs.items() if (n := number_of(text.replace(",", ""))) is not None}
-    return Line(values, step) if values else None
+    step = _values.step(place)
+    return Line(values, step) if values and step is not None else None
 
 
 FAMILIES: tuple[Callable[[str], Line | None], ...] = (
@@ -177,7 +179,9 @@ def parse_header(text: str) -> dict[str, Any]:
     for pattern, key in _HEADER:
         match = pattern.search(text)
         if match and key not in found:
-            found[key] = int(match[1].replace(",", ""))
+            number = _values.step(match[1])
+            if number is not None:  # a stray comma, thousands of digits
+                found[key] = number
     packages = {name.lower(): release.rstrip(".") for name, release in _PACKAGE.findall(text)}
     if packages:
         found["_packages"] = packages
