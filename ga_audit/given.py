@@ -18,6 +18,7 @@ from ga_audit.run import ReadFailure, Role, Run, RunSettings, Schedule, Setting,
 
 T = TypeVar("T")
 _SHOWN = 12  # names that an error lists
+_NEAR = 0.5  # share of letters in common, from which a name may be what was meant
 _ALIASES = {"pytorch": "torch"}
 
 
@@ -183,9 +184,8 @@ def _unread(failures: Sequence[ReadFailure]) -> str:
 
 def _nearest(name: str, there: Iterable[str], most: int = _SHOWN) -> str:
     """What there is, for a sentence: what is most like the name first."""
-    names = sorted(set(there))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    ordered = [*near, *(other for other in names if other not in near)]
+    likeness = {other: difflib.SequenceMatcher(None, name, other).ratio() for other in set(there)}
+    ordered = sorted(likeness, key=lambda other: (-likeness[other] if likeness[other] >= _NEAR else 0.0, other))
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more
 

@@ -72,7 +72,10 @@ class Selection:
         if not runs or any(source.format == "wandb_cloud" for run in runs for source in run.sources):
             return
         for condition in self.conditions:
-            if all(_setting(run, condition.key.removeprefix("config.")) is None for run in runs):
+            # what is not set differs from any value
+            if condition.sign != "!=" and all(
+                _setting(run, condition.key.removeprefix("config.")) is None for run in runs
+            ):
                 known = sorted({name for run in runs for name in _names(run)})
                 message = f"--filter {condition.key}: no run has such a setting"
                 raise WrongUsage(message, remedy=f"The settings are: {', '.join(known)}.")

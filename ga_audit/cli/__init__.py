@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from ga_audit import __version__, registry
+from ga_audit.errors import ExitCode
 
 _NOT_COMMANDS = {"options"}
 
@@ -61,7 +62,7 @@ def cli() -> None:
     ga-audit reads training logs, finds loss and grad_norm that scale with gradient accumulation, names the known bug,
     writes corrected curves, and confirms on your own installed stack.
 
-    Exit status: 0 healthy, 1 scaling found, 2 wrong usage, 3 could not audit or inconclusive.
+    Exit status: 0 healthy, 1 scaling found, 2 wrong usage, 3 could not audit or inconclusive, 130 interrupted.
     """
 
 
@@ -88,14 +89,14 @@ def _status() -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
-        return 128 + signal.SIGINT
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _reader_gone()
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             return _defect(error)
         _say(f"error: cannot write: {error.strerror}{f': {error.filename}' if error.filename else ''}")
-        return 3
+        return ExitCode.UNDECIDED
     except Exception as error:  # a defect of ours; Python would end with 1, which says that scaling was found
         return _defect(error)
 
@@ -141,4 +142,4 @@ def _defect(error: Exception) -> int:
         traceback.print_exc()
     _say(f"error: a defect of ga-audit itself: {type(error).__name__}: {str(error)[:300]}")
     _say("  -> Please report it, with the output of the same command under GA_AUDIT_TRACEBACK=1.")
-    return 3
+    return ExitCode.UNDECIDED

@@ -1,4 +1,4 @@
-"""How a command ends that is interrupted, stopped, or whose reader has gone."""
+"""How a command ends that is interrupted, stopped, asked for what is not there, or whose reader has gone."""
 
 import os
 import signal
@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from ga_audit.cli import cli
 
 SAMPLES = Path(__file__).parents[2] / "sample_logs"
 
@@ -62,3 +65,30 @@ def test_a_full_disk_is_said_and_no_defect():
         _, said = process.communicate(timeout=120)
     assert process.returncode == 3
     assert said == "error: cannot write: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["inspect", "fix", "report", "plot", "scan"])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--ga", "gaX=8"), "--ga gaX=...: no run has this name\n  -> The runs are: ga1, ga2, ga4, ga8.\n"),
+        (("--stack", "foo==1.2"), "--stack foo==1.2: foo is not a package that ga-audit knows\n"),
+        (("--loss-key", "los"), "--loss-key los: no log holds a series of this name\n"),
+    ],
+)
+def test_an_option_that_fits_nothing_is_wrong_usage_everywhere(tmp_path, command, option, said):
+    output = ("-o", str(tmp_path / "a.png")) if command == "plot" else ()
+    arguments = [command, str(SAMPLES / "transformers-4.48.0"), *option, *output]
+    done = CliRunner().invoke(cli, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {said}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fix_shows_a_given_ga_that_contradicts_the_log():
+    arguments = ["fix", str(SAMPLES / "transformers-4.48.0"), "--ga", "ga8*=4", "--dry-run"]
+    line = "ga8: GA 4 is used, as given; training_args.bin: gradient_accumulation_steps says 8"
+    done = CliRunner().invoke(cli, arguments)
+    assert done.stdout.splitlines()[0] == line
+    done = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert done.stderr == f"{line}\n"
