@@ -225,7 +225,7 @@ def _hparams(value: bytes, content: _Content) -> None:
     except DecodeError:
         return
     for name, setting in found.items():
-        with suppress(SerializeToJsonError):  # JSON, and so this, knows no NaN and no infinity
+        with suppress(SerializeToJsonError, ValueError):  # JSON, and so this, knows no NaN and no infinity
             content.hparams[name] = MessageToDict(setting)
 
 
