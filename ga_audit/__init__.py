@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "read_runs": "ga_audit.pipeline",
     "audit": "ga_audit.pipeline",
+    "Options": "ga_audit.given",
     "diagnose": "ga_audit.pipeline",
     "correct": "ga_audit.correction",
     "plot": "ga_audit.plots",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ga_audit.finding import Audit as Audit
     from ga_audit.finding import Diagnosis as Diagnosis
     from ga_audit.finding import Verdict as Verdict
+    from ga_audit.given import Options as Options
     from ga_audit.pipeline import audit as audit
     from ga_audit.pipeline import diagnose as diagnose
     from ga_audit.pipeline import read_runs as read_runs
@@ -47,3 +49,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_WHERE[name]), "draw" if name == "plot" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

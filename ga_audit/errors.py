@@ -10,6 +10,7 @@ class ExitCode(IntEnum):
     SCALED = 1
     USAGE = 2  # Click's own
     UNDECIDED = 3  # could not audit, or inconclusive
+    INTERRUPTED = 130  # Ctrl-C, as shells have it
 
 
 class AuditError(Exception):
@@ -51,6 +52,25 @@ class UnknownFormat(AuditError):
 
 class UnreadableLog(AuditError):
     """The format is known and the content is damaged, empty or of no use."""
+
+
+class NoTrainingSeries(UnreadableLog):
+    """The log holds series, and none that is a training loss or a gradient norm; `names` are those that it holds."""
+
+    def __init__(
+        self, message: str, *, where: str | None = None, remedy: str | None = None, names: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.names = names
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_with_names, (self.message, self.where, self.remedy, self.names)
+
+
+def _rebuild_with_names(
+    message: str, where: str | None, remedy: str | None, names: tuple[str, ...]
+) -> NoTrainingSeries:
+    return NoTrainingSeries(message, where=where, remedy=remedy, names=names)
 
 
 class MissingSetting(AuditError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from ga_audit.run import Role
@@ -154,22 +155,29 @@ def preference(name: str) -> int:
     return list(_EXACT).index(low) if low in _EXACT else len(_EXACT)
 
 
+_DEEPEST = 30  # levels; no trainer's configuration has more
+_MOST_ENTRIES = 100_000  # aliases let a YAML file of a kilobyte stand for more than any memory holds
+
+
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping with keys joined by dots; W&B's `{"value": ...}` wrappers are taken off."""
-    return dict(_flat(mapping, prefix))
+    """A nested mapping with keys joined by dots; W&B's `{"value": ...}` wrappers are taken off.
+
+    What is nested deeper than any trainer's configuration, or beyond 100,000 entries, is left out.
+    """
+    return dict(_flat(mapping, prefix, _DEEPEST, count()))
 
 
-def _flat(mapping: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _flat(mapping: Mapping[str, Any], prefix: str, levels: int, entries: count[int]) -> Iterator[tuple[str, Any]]:
     for key, value in mapping.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            if "value" in value and set(value) <= {"value", "desc"}:
-                inner = value["value"]
-                if isinstance(inner, Mapping):
-                    yield from _flat(inner, f"{name}.")
-                else:
-                    yield name, inner
-            else:
-                yield from _flat(value, f"{name}.")
-        else:
+        if next(entries) >= _MOST_ENTRIES:
+            return
+        try:
+            name = f"{prefix}{key}"
+        except ValueError:  # an integer of thousands of digits
+            continue
+        if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "desc"}:
+            value = value["value"]
+        if not isinstance(value, Mapping):
             yield name, value
+        elif levels > 1:
+            yield from _flat(value, f"{name}.", levels - 1, entries)

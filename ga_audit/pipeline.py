@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ga_audit import __version__, advice, registry
 from ga_audit.diagnosis import diagnose_group
 from ga_audit.discovery import find_runs
-from ga_audit.errors import AuditError
 from ga_audit.finding import Audit, Diagnosis, Evidence, SetAside, Silence
+from ga_audit.given import Options as Options
+from ga_audit.given import apply
+from ga_audit.given import with_given as with_given
 from ga_audit.grouping import Group, group
-from ga_audit.run import Note, ReadFailure, Run, RunSettings, Schedule, Setting, Trust
+from ga_audit.run import Note, ReadFailure, Run, Schedule
 
 T = TypeVar("T")
+Given: TypeAlias = T | Mapping[str, T] | None
+Targets: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 EVIDENCE = "ga_audit.evidence"
 _UNKNOWN_GA = "gradient_accumulation_steps is unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user says about the runs; maps go from a glob on the run's name to a value."""
-
-    ga: Mapping[str, int | Schedule] = field(default_factory=dict)
-    world_size: Mapping[str, int] = field(default_factory=dict)
-    loss_key: str | None = None
-    grad_norm_key: str | None = None
-    stack: tuple[str, ...] = ()  # "transformers==4.46.1"
-    fetch: Mapping[str, str] = field(default_factory=dict)  # for logs on a server: timeout (s), cache (yes, no)
-
-
 def read_runs(
-    targets: Sequence[str], options: Options | None = None, *, progress: Callable[[str], None] | None = None
+    *targets: Targets | Options,
+    ga: Given[int | str | Schedule] = None,
+    world_size: Given[int] = None,
+    loss_key: str | None = None,
+    grad_norm_key: str | None = None,
+    stack: str | Iterable[str] = (),
+    options: Options | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[tuple[Run, ...], tuple[ReadFailure, ...]]:
     """Every run of the targets with the user's settings applied, and what could not be read.
 
     Parameters
     ----------
-    targets : files, directories, addresses of W&B runs, "-" for standard input.
-    options : what the user says about the runs.
+    targets : files, directories, addresses of W&B runs, "-" for standard input: texts or paths, or a list of them.
+    options : what the user says about the runs; it may also be the last of the targets.
     progress : called with the path of each log before it is read.
+    ga, world_size, loss_key, grad_norm_key, stack : the fields of `options`, in place of it; one value of GA
+        (8, "2,8@500") or world size is for every run, a mapping goes from names of runs or globs to values.
+
+    Raises
+    ------
+    TypeError
+        a target is no text and no path, or a field is given beside `options`.
+    ValueError
+        GA is no positive whole number and no schedule.
+    WrongUsage
+        an option fits nothing that was read.
     """
-    options = options or Options()
+    if targets and isinstance(targets[-1], Options):
+        if options is not None:
+            raise TypeError("options are given twice")
+        *targets, options = targets  # type: ignore[assignment]
+    options = _options(options, ga, world_size, loss_key, grad_norm_key, stack)
     runs: list[Run] = []
     failures: list[ReadFailure] = []
     found = find_runs(
-        targets,
+        target_texts(*targets),
         loss_key=options.loss_key,
         grad_norm_key=options.grad_norm_key,
         options=options.fetch,
@@ -57,50 +70,55 @@ def read_runs(
         if isinstance(item, ReadFailure):
             failures.append(item)
         else:
-            runs.append(with_given(item, options))
-    return tuple(runs), tuple(failures)
+            runs.append(item)
+    return apply(runs, options, failures), tuple(failures)
 
 
-def with_given(run: Run, options: Options) -> Run:
-    """The run with what the user gave on the command line, which wins over what was read."""
-    given: dict[str, object] = {}
-    if (ga := _for_run(options.ga, run)) is not None:
-        schedule = ga if isinstance(ga, Schedule) else Schedule.constant(ga)
-        given["gradient_accumulation_steps"] = Setting(schedule, "given: --ga", Trust.GIVEN)
-    if (world := _for_run(options.world_size, run)) is not None:
-        given["world_size"] = Setting(world, "given: --world-size", Trust.GIVEN)
-    if options.stack:
-        given["packages"] = {**run.settings.packages, **_stack(options.stack)}
-    if not given:
-        return run
-    conflicts = list(run.settings.conflicts)
-    for name, setting in given.items():
-        read = getattr(run.settings, name, None)
-        if isinstance(setting, Setting) and isinstance(read, Setting) and read.value != setting.value:
-            conflicts.append((name, setting, read))
-    settings: RunSettings = replace(run.settings, **given, conflicts=tuple(conflicts))  # type: ignore[arg-type]
-    notes = (
-        tuple(n for n in run.notes if n.code != "ga-from-name") if "gradient_accumulation_steps" in given else run.notes
-    )
-    return replace(run, settings=settings, notes=notes)
+def target_texts(*targets: Any) -> tuple[str, ...]:
+    """Targets as text: each is a text or a path, or an iterable of them.
+
+    Raises
+    ------
+    TypeError
+        anything else, bytes included.
+    """
+    texts: list[str] = []
+    for target in targets:
+        if isinstance(target, str | os.PathLike):
+            text = os.fspath(target)
+            if not isinstance(text, str):
+                raise TypeError(f"a target is text or a path of text, not {text!r}")
+            texts.append(text)
+        elif isinstance(target, Iterable) and not isinstance(target, bytes | bytearray | memoryview | Mapping):
+            for inner in target:
+                if not isinstance(inner, str | os.PathLike):
+                    raise TypeError(f"a target is text or a path, not {type(inner).__name__}")
+                texts += target_texts(inner)
+        else:
+            raise TypeError(f"a target is text or a path, or a list of them, not {type(target).__name__}")
+    return tuple(texts)
 
 
-def _for_run(values: Mapping[str, T], run: Run) -> T | None:
-    """The value whose glob fits the run's name (exact names before globs, later before earlier)."""
-    if run.name in values:
-        return values[run.name]
-    fitting = [value for glob, value in values.items() if fnmatchcase(run.name, glob) or fnmatchcase(run.id, glob)]
-    return fitting[-1] if fitting else None
+def _options(
+    options: Options | None, ga: Given[int | str | Schedule], world_size: Given[int], loss_key: str | None,
+    grad_norm_key: str | None, stack: str | Iterable[str],
+) -> Options:  # fmt: skip
+    """The options, given whole or field by field."""
+    schedules = {
+        name: value if isinstance(value, Schedule) else Schedule.parse(str(value))
+        for name, value in _by_name(ga).items()
+    }
+    packages = (stack,) if isinstance(stack, str) else tuple(stack)
+    given = Options(schedules, _by_name(world_size), loss_key, grad_norm_key, packages)
+    if options is not None and given != Options():
+        raise TypeError("give either options, or its fields by name")
+    return given if options is None else options
 
 
-def _stack(entries: Iterable[str]) -> dict[str, Setting[str]]:
-    stack: dict[str, Setting[str]] = {}
-    for entry in entries:
-        package, sign, release = entry.partition("==")
-        if not sign or not package or not release:
-            raise AuditError(f"{entry!r} is not PACKAGE==RELEASE", remedy="Write e.g. --stack transformers==4.46.1.")
-        stack[package.strip().lower().replace("_", "-")] = Setting(release.strip(), "given: --stack", Trust.GIVEN)
-    return stack
+def _by_name(given: Given[T]) -> Mapping[str, T]:
+    if given is None:
+        return {}
+    return given if isinstance(given, Mapping) else {"*": given}
 
 
 def gather(members: Group) -> Iterator[Evidence | Silence]:
@@ -121,17 +139,30 @@ def diagnose_one(members: Group) -> Diagnosis:
 
 
 def audit(
-    targets: Sequence[str], options: Options | None = None, *, progress: Callable[[str], None] | None = None
+    *targets: Targets | Options,
+    ga: Given[int | str | Schedule] = None,
+    world_size: Given[int] = None,
+    loss_key: str | None = None,
+    grad_norm_key: str | None = None,
+    stack: str | Iterable[str] = (),
+    options: Options | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Audit:
-    """Read the targets, group comparable runs, and diagnose each group.
+    """Read the targets, group comparable runs, and diagnose each group; the parameters are those of `read_runs`.
 
     Raises
     ------
-    AuditError
-        only for wrong options; what cannot be read is in `Audit.failures`.
+    TypeError
+        a target is no text and no path, or a field is given beside `options`.
+    WrongUsage
+        an option fits nothing that was read; what cannot be read is in `Audit.failures`.
     """
-    runs, failures = read_runs(targets, options, progress=progress)
-    return audit_runs(runs, failures, targets)
+    runs, failures = read_runs(
+        *targets, ga=ga, world_size=world_size, loss_key=loss_key, grad_norm_key=grad_norm_key, stack=stack,
+        options=options, progress=progress,
+    )  # fmt: skip
+    logs = [target for target in targets if not isinstance(target, Options)]
+    return audit_runs(runs, failures, target_texts(*logs))
 
 
 def set_aside(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[SetAside, ...]]:

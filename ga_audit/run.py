@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+_UNUSED = frozenset({"no-role", "not-a-number"})  # notes on a series that was seen and not read
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
@@ -221,7 +222,7 @@ class Run:
     @property
     def names(self) -> frozenset[str]:
         """Names of all series as logged, also of those that have no role here."""
-        unused = (note.where for note in self.left_out if note.code == "no-role" and note.where)
+        unused = (note.where for note in self.left_out if note.code in _UNUSED and note.where)
         return frozenset((*(series.name for series in self.series), *unused))
 
     def views(self, role: Role) -> tuple[Series, ...]:

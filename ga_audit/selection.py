@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ga_audit import naming
-from ga_audit.errors import AuditError
+from ga_audit.errors import WrongUsage
 from ga_audit.run import Run, Schedule
 
 _SIGNS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
@@ -61,18 +61,37 @@ class Selection:
             parts.append({key: {_SIGNS[c.sign][0]: c.value}})
         return {"$and": parts} if parts else {}
 
+    def check(self, runs: Sequence[Run]) -> None:
+        """Refuse a condition on a setting that no run has; of those of a server the server has chosen.
+
+        Raises
+        ------
+        WrongUsage
+            with the settings that there are.
+        """
+        if not runs or any(source.format == "wandb_cloud" for run in runs for source in run.sources):
+            return
+        for condition in self.conditions:
+            # what is not set differs from any value
+            if condition.sign != "!=" and all(
+                _setting(run, condition.key.removeprefix("config.")) is None for run in runs
+            ):
+                known = sorted({name for run in runs for name in _names(run)})
+                message = f"--filter {condition.key}: no run has such a setting"
+                raise WrongUsage(message, remedy=f"The settings are: {', '.join(known)}.")
+
     def fits(self, run: Run) -> bool:
         """Whether a run that was read from disk fits.
 
         Raises
         ------
-        AuditError
+        WrongUsage
             tags are asked for, which only a server tells.
         """
         if any(source.format == "wandb_cloud" for source in run.sources):
             return True  # the server has chosen
         if self.tags:
-            raise AuditError(
+            raise WrongUsage(
                 "only runs of a W&B server have tags", where=run.name, remedy="Leave --tag, or use --filter."
             )
         if self.since is not None and not any(_changed(source.path) >= self.since for source in run.sources):
@@ -127,6 +146,13 @@ def _holds(condition: Condition, run: Run) -> bool:
         return bool(_SIGNS[condition.sign][1](value, condition.value))
     except TypeError:
         return False  # a text is neither more nor less than a number
+
+
+def _names(run: Run) -> Iterator[str]:
+    yield "name"
+    yield from (name for name in naming.CONFIG_KEYS if getattr(run.settings, name) is not None)
+    yield from run.settings.other
+    yield from run.settings.packages
 
 
 def _setting(run: Run, key: str) -> Any:

@@ -20,7 +20,7 @@ from ga_audit.naming import (
 )
 from ga_audit.run import RunSettings, Schedule, Setting, Trust
 
-_TRAINERS = frozenset({
+TRAINERS = frozenset({
     "transformers", "trl", "accelerate", "peft", "torch", "deepspeed", "axolotl", "llamafactory", "ms-swift", "unsloth",
     "liger-kernel", "lightning", "pytorch-lightning", "torchtune", "litgpt", "mlx-lm", "composer", "verl", "wandb",
     "open-instruct", "unsloth-zoo", "megatron-core", "nemo-rl", "torchtitan", "bitsandbytes", "datasets",
@@ -158,6 +158,11 @@ def _derived_ga(
     return Setting(total.value // each, f"derived: {total.value} / ({terms}) from {source}{assumed}", trust)
 
 
+_LONGEST_LIST = 100
+_LONGEST_TEXT = 1000
+_LARGEST_INT = 1 << 63
+
+
 def _count(value: Any) -> int | None:
     """A positive whole number, also as text or in a list of one (fairseq's update_freq)."""
     if isinstance(value, list) and len(value) == 1:
@@ -173,9 +178,10 @@ def _count(value: Any) -> int | None:
 
 def _whole(value: Any) -> int | None:
     try:
-        return None if isinstance(value, bool) or value is None else int(value)
+        whole = None if isinstance(value, bool) or value is None else int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return whole if whole is not None and abs(whole) <= _LARGEST_INT else None
 
 
 def _number(value: Any) -> float | None:
@@ -190,25 +196,38 @@ def _number(value: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, list):
-        parts = [str(v.get("path", v)) if isinstance(v, Mapping) else str(v) for v in value]
-        value = ", ".join(parts)
-    text = str(value).strip() if value is not None else ""
+        parts = (v.get("path") if isinstance(v, Mapping) else v for v in value[:_LONGEST_LIST])
+        value = ", ".join(text for v in parts if (text := _scalar_text(v)))
+    text = _scalar_text(value)
     if not text or text.lower() in {"none", "null", "auto", "true", "false"}:
         return None
     return text.removeprefix("OptimizerNames.").lower() if text.startswith("OptimizerNames.") else text
 
 
+def _scalar_text(value: Any) -> str:
+    """A text, number or date as text; empty for anything nested, and for an integer of thousands of digits."""
+    if value is None or isinstance(value, Mapping | list | tuple | set):
+        return ""
+    try:
+        return str(value)[:_LONGEST_TEXT].strip()
+    except ValueError:
+        return ""
+
+
 def _release(value: Any) -> str | None:
-    text = str(value).strip() if value is not None else ""
+    text = _scalar_text(value)
     return text if re.match(r"\d+(\.\d+)*", text) else None
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+        return None
     if value is None or isinstance(value, int | float | bool):
         return value
     if isinstance(value, list):
-        return [v for v in value if isinstance(v, str | int | float)] or None
-    text = str(value)
+        return [v for v in value[:_LONGEST_LIST] if isinstance(v, str | float | bool)
+                or (isinstance(v, int) and abs(v) <= _LARGEST_INT)] or None  # fmt: skip
+    text = _scalar_text(value)
     return None if text in {"", "None", "null"} else text
 
 
@@ -243,7 +262,7 @@ def from_requirements(text: str, *, source: str, trust: Trust) -> RunSettings:
         if match:
             name = re.sub(r"[-_.]+", "-", match[1]).lower()
             name = {"pytorch": "torch"}.get(name, name)
-            if name in _TRAINERS:
+            if name in TRAINERS:
                 packages[name] = Setting(match[2], f"{source}: {line.strip()[:80]}", trust)
     return RunSettings(packages=packages)
 

@@ -17,7 +17,7 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ga_audit import __version__, advice, joining, pipeline
+from ga_audit import __version__, advice, given, joining, pipeline
 from ga_audit.discovery import Log, find_logs, join, read_log
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.finding import Audit, Diagnosis, Verdict
@@ -157,8 +157,10 @@ def _read(
     read = iter(_mapped(executor, read_safely, to_read, lambda done, total: tell("reading", done, total), lost=_lost))
     found = list(join([(log, next(read) if isinstance(log, Log) else []) for log in logs]))
     failures = [item for item in found if isinstance(item, ReadFailure)]
-    runs = [pipeline.with_given(run, options) for run in found if isinstance(run, Run) and selection.fits(run)]
-    return runs, failures
+    # a NAME may be that of a run that is not wanted: it is no mistake
+    runs = given.apply([item for item in found if isinstance(item, Run)], options, failures)
+    selection.check(runs)
+    return [run for run in runs if selection.fits(run)], failures
 
 
 def _mapped(

@@ -43,6 +43,8 @@ def test_public_names_resolve():
 
     for name in ga_audit.__all__:
         assert getattr(ga_audit, name) is not None
+    assert dir(ga_audit) == sorted(ga_audit.__all__)
+    assert {"Options", "audit", "read_runs"} <= set(dir(ga_audit))
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ga_audit.discovery import find_runs
+from ga_audit.formats import Claim
 from ga_audit.joining import _short_labels
 from ga_audit.run import ReadFailure, Role
 
@@ -196,3 +197,206 @@ def test_outputs_in_a_folder_that_is_called_runs_keep_their_own_settings(tmp_pat
     shutil.copy(next((tmp_path / "runs/ga8/runs/Nov24_10-00-00_host").iterdir()), tmp_path / "runs/ga8")
     shutil.rmtree(tmp_path / "runs/ga8/runs")
     assert len(list(find_runs([str(tmp_path / "runs")]))) == 4
+
+
+# --- one bad file ends nothing ---------------------------------------------------------------------------------------
+
+
+def good_and(tmp_path, name, content):
+    state(tmp_path / "good" / "trainer_state.json", LOSSES)
+    path = tmp_path / "bad" / name
+    path.parent.mkdir()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def judged(tmp_path):
+    """(names of the runs, (file, message) of each failure) of a tree."""
+    runs, failures = found(tmp_path)
+    return [run.name for run in runs], [(f.source, f.error.message) for f in failures]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), MemoryError(), RecursionError(), TypeError("odd"), OSError(5, "I/O error")]
+)
+@pytest.mark.parametrize("step", ["claim", "read"])
+def test_a_format_that_breaks_is_a_failure_and_the_rest_is_read(tmp_path, monkeypatch, error, step):
+    from ga_audit.formats import table
+
+    bad = good_and(tmp_path, "a.jsonl", '{"step": 1, "loss": 2}\n')
+    own = getattr(table, step)
+
+    def broken(target):
+        if target.path == str(bad):
+            raise error
+        return own(target)
+
+    monkeypatch.setattr(table, step, broken)
+    names, failures = judged(tmp_path)
+    assert names == ["good"]
+    assert [source for source, _ in failures] == [str(bad)]
+    runs, (failure,) = found(bad)
+    assert (runs, failure.source) == ([], str(bad))
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_is_no_failure(tmp_path, monkeypatch, kind):
+    from ga_audit.formats import table
+
+    good_and(tmp_path, "a.jsonl", '{"step": 1, "loss": 2}\n')
+    monkeypatch.setattr(table, "read", lambda target: (_ for _ in ()).throw(kind()))
+    with pytest.raises(kind):
+        found(tmp_path)
+
+
+def test_what_was_read_before_a_format_broke_is_kept(tmp_path, monkeypatch):
+    from ga_audit.formats import table
+
+    bad = good_and(tmp_path, "a.jsonl", '{"step": 1, "loss": 2}\n')
+    own = table.read
+
+    def breaks_late(target):
+        yield from own(target)
+        raise ValueError("late")
+
+    monkeypatch.setattr(table, "read", breaks_late)
+    names, failures = judged(tmp_path)
+    assert names == ["a", "good"]
+    assert failures == [(str(bad), "cannot be read as table: ValueError: late")]
+
+
+def test_another_format_that_is_sure_reads_what_breaks_the_first(tmp_path, monkeypatch):
+    from ga_audit.formats import console
+
+    def broken(target):
+        if target.is_dir:
+            return Claim.NO
+        raise ValueError("odd")
+
+    state(tmp_path / "good" / "trainer_state.json", LOSSES)
+    monkeypatch.setattr(console, "claim", broken)
+    assert judged(tmp_path) == (["good"], [])
+
+
+_AS_ANOTHER = """
+import os, sys
+from ga_audit import registry
+from ga_audit.discovery import find_runs
+from ga_audit.run import ReadFailure
+registry.load_all("ga_audit.formats")  # another user may not be able to read these
+list(find_runs([sys.argv[2]]))
+os.setgid(65534); os.setuid(65534)
+for item in find_runs([sys.argv[1]]):
+    print(f"{item.source}: {item.error.message}" if isinstance(item, ReadFailure) else item.name)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_told_what_may_not_be_read():
+    import subprocess
+    import sys
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as top:  # pytest's own folder is closed to other users
+        tree = Path(top)
+        tree.chmod(0o755)
+        state(tree / "good" / "trainer_state.json", LOSSES)
+        locked = state(tree / "locked" / "trainer_state.json", LOSSES).parent
+        unlisted = state(tree / "unlisted" / "trainer_state.json", LOSSES).parent
+        file = state(tree / "file" / "trainer_state.json", LOSSES)
+        events = tree / "events" / "events.out.tfevents.1"
+        events.parent.mkdir()
+        events.write_bytes(b"x" * 100)
+        for path, mode in ((locked, 0o000), (unlisted, 0o744), (file, 0o000), (events, 0o000)):
+            path.chmod(mode)
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_ANOTHER, top, str(tree / "good")], capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        assert sorted(done.stdout.splitlines()) == sorted([
+            f"{events}: permission denied",
+            f"{file}: permission denied",
+            "good",
+            f"{locked}: permission denied",
+            f"{unlisted / 'trainer_state.json'}: permission denied",
+        ])  # fmt: skip
+
+
+def test_an_unreadable_folder_is_a_failure_with_its_name(tmp_path, monkeypatch):
+    state(tmp_path / "good" / "trainer_state.json", LOSSES)
+    (tmp_path / "locked").mkdir()
+    own = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return own(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert judged(tmp_path) == (["good"], [(str(tmp_path / "locked"), "permission denied")])
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "a.csv", "a.jsonl", "console.txt", "events.out.tfevents.1"])
+@pytest.mark.parametrize("when", ["claimed", "read"])
+def test_a_file_that_vanishes_is_a_failure(tmp_path, monkeypatch, name, when):
+    from ga_audit import discovery
+
+    bad = good_and(tmp_path, name, "step,loss\n1,2\n" if name != "a.jsonl" else '{"step": 1, "loss": 2}\n')
+    if when == "claimed":
+        own = discovery._highest
+
+        def highest(target):
+            if target.path == str(bad):
+                bad.unlink(missing_ok=True)
+            return own(target)
+
+        monkeypatch.setattr(discovery, "_highest", highest)
+    progress = (lambda path: bad.unlink(missing_ok=True)) if when == "read" else None
+    runs, failures = found(tmp_path, progress=progress)
+    assert [run.name for run in runs] == ["good"]
+    said = [(f.source, f.error.message) for f in failures]
+    if name.startswith("events"):  # the folder is the log, and an empty one by then
+        assert said.pop(0) == (str(bad.parent), "holds no scalar")
+    assert said == ([] if name.startswith("events") and when == "read" else [(str(bad), "vanished while it was read")])
+
+
+def test_pipes_are_never_opened_on_a_walk_and_refused_by_name(tmp_path):
+    names = (
+        "a.jsonl",
+        "trainer_state.json",
+        "events.out.tfevents.1",
+        "run-x.wandb",
+        "training_args.bin",
+        "config.yaml",
+    )
+    log = good_and(tmp_path, "log.jsonl", '{"step": 1, "loss": 2}\n')
+    for name in names:
+        os.mkfifo(log.parent / name)
+    assert judged(tmp_path) == (["log", "good"], [])
+    assert [run.name for run in found(log)[0]] == ["log"]
+    for name in (*(log.parent / name for name in names), "/dev/null"):
+        runs, (failure,) = found(name)
+        assert (runs, failure.error.message) == ([], "is a pipe, a socket or a device, and no file")
+
+
+def test_the_pipe_of_a_shell_is_read_and_given_up_where_nothing_comes(monkeypatch):
+    from ga_audit import discovery
+
+    reading, writing = os.pipe()
+    os.write(writing, b'{"step": 1, "loss": 2}\n{"step": 2, "loss": 1.5}\n')
+    os.close(writing)
+    (run,), failures = found(f"/dev/fd/{reading}")
+    os.close(reading)
+    assert (len(run.get(Role.LOSS)), failures) == (2, [])
+    monkeypatch.setattr(discovery, "_PIPE_WAIT", 0.1)
+    reading, writing = os.pipe()
+    _, (failure,) = found(f"/dev/fd/{reading}")
+    assert failure.error.message == "nothing came through this pipe for 0.1 s"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_one_text_is_one_target(tmp_path):
+    log = state(tmp_path / "good" / "trainer_state.json", LOSSES)
+    (run,) = find_runs(str(log))
+    assert run.name == "good"

@@ -1,6 +1,7 @@
 """The whole path on runs in memory and on small files."""
 
 import json
+import os
 
 import pytest
 from conftest import make_run, twins
@@ -39,6 +40,47 @@ def test_a_malformed_stack_is_refused(tmp_path):
     target = write(tmp_path / "a.jsonl", [3.0, 2.0])
     with pytest.raises(AuditError, match="PACKAGE==RELEASE"):
         pipeline.read_runs([target], pipeline.Options(stack=("transformers",)))
+
+
+@pytest.mark.parametrize("kind", [str, os.fspath, lambda p: p, lambda p: [p], lambda p: (str(p),), lambda p: iter([p])])
+def test_one_target_is_a_text_or_a_path_and_a_list_still_is_several(tmp_path, monkeypatch, kind):
+    write(tmp_path / "logs.jsonl", [3.0, 2.0])
+    (run,), failures = pipeline.read_runs(kind(tmp_path))
+    assert (run.name, failures) == ("logs", ())
+    result = pipeline.audit(kind(tmp_path), ga=8)
+    assert [run.settings.ga for d in result.diagnoses for run in d.runs] == [8]
+
+
+def test_several_targets_and_options_last(tmp_path):
+    a, b = (tmp_path / f"{name}.jsonl" for name in "ab")
+    for path in (a, b):
+        write(path, [3.0, 2.0])
+    for call in (
+        lambda: pipeline.read_runs(a, str(b), ga="2,8@2"),
+        lambda: pipeline.read_runs([a, str(b)], pipeline.Options(ga={"*": pipeline.Schedule.parse("2,8@2")})),
+        lambda: pipeline.read_runs(a, [b], ga={"a": "2,8@2", "b": pipeline.Schedule.parse("2,8@2")}),
+    ):
+        runs, _ = call()
+        assert [(run.name, str(run.settings.gradient_accumulation_steps.value)) for run in runs] == [
+            ("a", "2 from step 0, 8 from step 2"),
+            ("b", "2 from step 0, 8 from step 2"),
+        ]
+
+
+@pytest.mark.parametrize("target", [b"logs", [b"logs"], 7, None, {"logs": 1}, [["logs"]]])
+def test_other_kinds_of_target_are_a_type_error(target):
+    with pytest.raises(TypeError, match="a target is text or a path"):
+        pipeline.audit(target)
+
+
+def test_options_are_given_once_and_ga_is_a_positive_whole_number(tmp_path):
+    with pytest.raises(TypeError, match="options"):
+        pipeline.audit(tmp_path, pipeline.Options(), options=pipeline.Options())
+    with pytest.raises(TypeError, match="options"):
+        pipeline.audit(tmp_path, ga=8, options=pipeline.Options())
+    for ga in (0, -1, 2.5, True, "eight"):
+        with pytest.raises(ValueError, match=r"positive|invalid literal"):
+            pipeline.audit(tmp_path, ga=ga)
 
 
 def test_corrected_runs_are_left_out_and_named():

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from conftest import make_run
 
-from ga_audit.errors import AuditError
+from ga_audit.errors import AuditError, WrongUsage
 from ga_audit.run import Source
 from ga_audit.selection import Condition, Selection, parse_condition, parse_since
 
@@ -66,3 +66,16 @@ def test_what_is_on_disk_is_held_against_the_conditions(tmp_path):
     assert not fits(since=datetime.now(UTC) + timedelta(hours=1))
     with pytest.raises(AuditError, match="have tags"):
         fits(tags=("x",))
+
+
+def test_a_condition_on_a_setting_that_no_run_has_is_refused():
+    runs = [make_run("a", ga=8, seed=4), make_run("b", ga=1, packages={"trl": "0.12"})]
+    for text in ("seed>4", "name=c", "seeed!=4", "trl=0.12", "gradient_accumulation_steps=2"):
+        Selection(conditions=(parse_condition(text),)).check(runs)
+    with pytest.raises(WrongUsage) as refused:
+        Selection(conditions=(parse_condition("seeed=4"),)).check(runs)
+    assert refused.value.message == "--filter seeed: no run has such a setting"
+    assert refused.value.remedy == "The settings are: gradient_accumulation_steps, name, seed, trl."
+    on_a_server = replace(runs[0], sources=(Source("wandb_cloud", "wandb://a/b/c"),))
+    Selection(conditions=(parse_condition("state=finished"),)).check([on_a_server])
+    Selection(conditions=(parse_condition("state=finished"),)).check([])

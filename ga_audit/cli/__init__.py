@@ -7,15 +7,20 @@ for each stands here, as the first line of its module's docstring, read from the
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ga_audit import __version__, registry
+from ga_audit.errors import ExitCode
 
 _NOT_COMMANDS = {"options"}
 
@@ -36,6 +41,14 @@ class _LazyGroup(click.Group):
         command: click.Command = registry.load("ga_audit.cli", name).command
         return command
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _closed_pipe_to_status():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _closed_pipe_to_status():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _first_line(name)) for name in self.list_commands(ctx)] or [("", "")])
@@ -49,7 +62,7 @@ def cli() -> None:
     ga-audit reads training logs, finds loss and grad_norm that scale with gradient accumulation, names the known bug,
     writes corrected curves, and confirms on your own installed stack.
 
-    Exit status: 0 healthy, 1 scaling found, 2 wrong usage, 3 could not audit or inconclusive.
+    Exit status: 0 healthy, 1 scaling found, 2 wrong usage, 3 could not audit or inconclusive, 130 interrupted.
     """
 
 
@@ -58,12 +71,75 @@ def main() -> None:
     # our matrices are small: threads of the linear algebra would spin and gain nothing
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # as for Ctrl-C: what is half written is taken away before the program ends
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Run the command line; how it ended, in words on standard error where the command has not said so itself."""
     try:
-        cli(prog_name="ga-audit")
+        ended = cli(prog_name="ga-audit", standalone_mode=False)
+        _flush()
+        return ended if isinstance(ended, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            return _defect(error)
+        _say(f"error: cannot write: {error.strerror}{f': {error.filename}' if error.filename else ''}")
+        return ExitCode.UNDECIDED
     except Exception as error:  # a defect of ours; Python would end with 1, which says that scaling was found
-        if os.environ.get("GA_AUDIT_TRACEBACK"):
-            traceback.print_exc()
-        click.echo(f"error: a defect of ga-audit itself: {type(error).__name__}: {str(error)[:300]}", err=True)
-        click.echo("  -> Please report it, with the output of the same command under GA_AUDIT_TRACEBACK=1.", err=True)
-        sys.exit(3)
+        return _defect(error)
+
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
+@contextmanager
+def _closed_pipe_to_status() -> Iterator[None]:
+    """End with the status of SIGPIPE, before Click ends with 1, which says that scaling was found."""
+    try:
+        try:
+            yield
+        except SystemExit:
+            _flush()  # what is still buffered is written, or refused, while we can say so
+            raise
+    except BrokenPipeError:
+        sys.exit(_reader_gone())
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by the shell, as with >&-
+            stream.flush()
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _reader_gone() -> int:
+    """The program that read our output (`head`, a pager) has ended: no fault, and nobody is there to read a word."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)  # Python flushes once more at its end
+        os.dup2(nowhere, 2)
+    return 128 + getattr(signal, "SIGPIPE", 13)
+
+
+def _defect(error: Exception) -> int:
+    if os.environ.get("GA_AUDIT_TRACEBACK"):
+        traceback.print_exc()
+    _say(f"error: a defect of ga-audit itself: {type(error).__name__}: {str(error)[:300]}")
+    _say("  -> Please report it, with the output of the same command under GA_AUDIT_TRACEBACK=1.")
+    return ExitCode.UNDECIDED

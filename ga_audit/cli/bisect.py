@@ -79,7 +79,7 @@ def command(
             rows = [row for name in names for row in bisect.search(releases, one_of(name))]
     except KeyboardInterrupt:
         click.echo("interrupted; what was measured is kept: the same command goes on", err=True)
-        leave(ExitCode.UNDECIDED)
+        leave(ExitCode.INTERRUPTED)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:

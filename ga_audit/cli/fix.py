@@ -59,6 +59,7 @@ def command(
     ga-audit fix run.json --ga 8 --assume loss=1,grad_norm=0
     """  # noqa: D301 (\b is Click's)
     from ga_audit import pipeline
+    from ga_audit.given import contradictions
     from ga_audit.safe_output import check_directory
 
     if assume and bug:
@@ -72,6 +73,8 @@ def command(
     rest = [run for run in runs if not run.corrected_by]
     if own and not as_json:
         click.echo(f"already corrected, left alone: {', '.join(run.name for run in own)}")
+    for line in contradictions(rest):
+        click.echo(line, err=as_json)
     if own and not rest:
         leave(ExitCode.HEALTHY)
     if assume or bug:

@@ -136,7 +136,7 @@ def command(
             broken = matrix.run(*plans, resume=resume, keep_going=len(plans) > 1, progress=show)
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)
-        leave(ExitCode.UNDECIDED)
+        leave(ExitCode.INTERRUPTED)
     leave(_outcome.one(plans[0], reports[0]) if len(plans) == 1 else _outcome.several(plans, broken, reports))
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ga_audit.formats._points import number_of
+from ga_audit.formats import _values
+from ga_audit.formats._values import number as number_of
 
 _NUMBER = r"[-+]?(?:\d[\d_,]*\.?\d*(?:[eE][-+]?\d+)?|nan|inf|NaN|Infinity)"
 
@@ -88,16 +89,16 @@ def _torchtune(text: str) -> Line | None:
     if not match:
         return None
     found = re.compile(rf"([\w/]+):({_NUMBER})").finditer(text, *match.span(2))
-    return _line({m[1]: _piece(m, 2) for m in found}, int(match[1]))
+    return _line({m[1]: _piece(m, 2) for m in found}, match[1])
 
 
 def _nanogpt(text: str) -> Line | None:
     match = re.match(rf"\s*iter (\d+): loss ({_NUMBER}), time", text)
     if match:
-        return _line({"loss": _piece(match, 2)}, int(match[1]))
+        return _line({"loss": _piece(match, 2)}, match[1])
     match = re.match(rf"\s*step (\d+): train loss ({_NUMBER}), val loss ({_NUMBER})", text)
     # both losses are means over evaluation batches, neither is the training curve
-    return _line({"val_loss": _piece(match, 3)}, int(match[1])) if match else None
+    return _line({"val_loss": _piece(match, 3)}, match[1]) if match else None
 
 
 def _megatron(text: str) -> Line | None:
@@ -113,7 +114,7 @@ def _megatron(text: str) -> Line | None:
             start = at + len(part) - len(value.lstrip())
             pairs[name.replace(" ", "_")] = _Piece(value.strip(), start)
         at += len(part) + 1
-    return _line(pairs, int(match[1]))
+    return _line(pairs, match[1])
 
 
 def _mlx(text: str) -> Line | None:
@@ -128,7 +129,7 @@ def _mlx(text: str) -> Line | None:
         pairs["learning_rate"] = _piece(rate, 1)
     if tokens:
         pairs["trained_tokens"] = _piece(tokens, 1)
-    line = _line(pairs, int(match[1]))
+    line = _line(pairs, match[1])
     if line is not None:
         line.micro_steps = True
     return line
@@ -141,7 +142,7 @@ def _litgpt(text: str) -> Line | None:
     pairs = {"loss": _piece(match, 4)}
     if number_of(match[5]) is not None:
         pairs["val_loss"] = _piece(match, 5)
-    return _line(pairs, int(match[3]))
+    return _line(pairs, match[3])
 
 
 def _fairseq(text: str) -> Line | None:
@@ -149,8 +150,8 @@ def _fairseq(text: str) -> Line | None:
         return None
     pairs = {m[1]: _piece(m, 2) for m in re.finditer(rf"(\w+)=({_NUMBER})", text)}
     names = {"loss": "loss", "gnorm": "grad_norm", "lr": "learning_rate", "valid_loss": "val_loss"}
-    step = number_of(pairs["num_updates"].text.replace(",", "")) if "num_updates" in pairs else None
-    return _line({names[k]: v for k, v in pairs.items() if k in names}, int(step)) if step is not None else None
+    step = pairs["num_updates"].text if "num_updates" in pairs else None
+    return _line({names[k]: v for k, v in pairs.items() if k in names}, step)
 
 
 def _torchtitan(text: str) -> Line | None:
@@ -161,13 +162,13 @@ def _torchtitan(text: str) -> Line | None:
     norm = re.search(rf"grad_norm:\s*({_NUMBER})", text)
     if norm:
         pairs["grad_norm"] = _piece(norm, 1)
-    return _line(pairs, int(match[1]))
+    return _line(pairs, match[1])
 
 
 def _log_txt(text: str) -> Line | None:
     match = re.fullmatch(rf"\s*(\d+) (train|val) ({_NUMBER})\s*", text)
     name = "loss" if match and match[2] == "train" else "val_loss"
-    return _line({name: _piece(match, 3)}, int(match[1])) if match else None
+    return _line({name: _piece(match, 3)}, match[1]) if match else None
 
 
 def _plain_pairs(text: str) -> Line | None:
@@ -180,10 +181,11 @@ def _plain_pairs(text: str) -> Line | None:
     norm = re.search(rf"(?:grad[_ ]?norm|gnorm|(?<!\w)norm)\s*[:=]?\s*({_NUMBER})", text, re.IGNORECASE)
     if norm:
         pairs["grad_norm"] = _piece(norm, 1)
-    return _line(pairs, int(step[1]))
+    return _line(pairs, step[1])
 
 
-def _line(pairs: Mapping[str, _Piece], step: int) -> Line | None:
+def _line(pairs: Mapping[str, _Piece], place: str | None) -> Line | None:
+    """The line of a text of the step and the pieces of its values; None where either is no number."""
     values, spans = {}, {}
     for name, piece in pairs.items():
         number = number_of(piece.text.replace(",", ""))
@@ -191,7 +193,8 @@ def _line(pairs: Mapping[str, _Piece], step: int) -> Line | None:
             values[name] = number
             # a comma after a number belongs to the sentence
             spans[name] = (piece.start, piece.start + len(piece.text.rstrip(",")))
-    return Line(values, step, spans=spans) if values else None
+    step = _values.step(place)
+    return Line(values, step, spans=spans) if values and step is not None else None
 
 
 FAMILIES: tuple[Callable[[str], Line | None], ...] = (
@@ -230,7 +233,9 @@ def parse_header(text: str) -> dict[str, Any]:
     for pattern, key in _HEADER:
         match = pattern.search(text)
         if match and key not in found:
-            found[key] = int(match[1].replace(",", ""))
+            number = _values.step(match[1])
+            if number is not None:  # a stray comma, thousands of digits
+                found[key] = number
     packages = {name.lower(): release.rstrip(".") for name, release in _PACKAGE.findall(text)}
     if packages:
         found["_packages"] = packages

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ga_audit.formats import _places
-from ga_audit.formats._points import number_of
+from ga_audit.formats._values import number as number_of
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")

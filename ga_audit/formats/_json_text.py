@@ -37,3 +37,7 @@ def load(data: bytes, where: str) -> Any:
             where=f"{where}:{error.lineno}:{error.colno}",
             remedy="Give an older checkpoint's file, or the console output.",
         ) from None
+    except ValueError:  # Python refuses integers of more than 4,300 digits
+        raise UnreadableLog(
+            "holds an integer of thousands of digits", where=where, remedy="Give the file as the trainer wrote it."
+        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from ga_audit import naming, settings
-from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Target
+from ga_audit.errors import NoTrainingSeries
+from ga_audit.formats import Target, _values
+from ga_audit.formats._values import MOST_STEPS as MOST_STEPS
+from ga_audit.formats._values import number as number_of
 from ga_audit.run import Note, Role, RunSettings, Series
 from ga_audit.stats.arrays import median
 
@@ -23,7 +24,6 @@ STEP_KEYS = (
 )  # fmt: skip
 
 
-MOST_STEPS = float(1 << 53)  # beyond, a number is no count of steps
 NO_STEP = -(1 << 63)  # a point whose row has no step
 
 
@@ -86,8 +86,8 @@ class Rows:
             else:
                 by_role[role].append(name)
         for name, count in self.unread.items():
-            if naming.role_of(name) is not None:
-                left.append(Note("not-a-number", f"{name!r}: {count} values are no numbers", count=count))
+            if naming.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key) is not None:
+                left.append(Note("not-a-number", f"{name!r}: {count} values are no numbers", name, count))
         chosen = []
         for role, names in by_role.items():
             best, *others = sorted(names, key=naming.preference)
@@ -99,34 +99,14 @@ class Rows:
         return tuple(chosen), tuple(left)
 
 
-def number_of(value: Any) -> float | None:
-    """A number, or the number that a text is; None for anything else."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int | float):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return None
-
-
 def step_of(row: Mapping[str, Any], keys: Sequence[str] = STEP_KEYS) -> int | None:
     """The optimizer step of a row, or None."""
     for key in keys:
-        number = number_of(row.get(key))
-        if number is not None and abs(number) < MOST_STEPS:
-            return int(number)
+        if (step := _values.step(row.get(key))) is not None:
+            return step
     # ms-swift: "global_step/max_steps": "1/2046"
     both = row.get("global_step/max_steps")
-    if isinstance(both, str) and both.partition("/")[0].strip().isdigit():
-        return int(both.partition("/")[0])
-    return None
+    return _values.step(both.partition("/")[0]) if isinstance(both, str) else None
 
 
 def numbered(steps: Sequence[int | None], window: int | None = None) -> list[int]:
@@ -176,14 +156,16 @@ def need_series(series: Sequence[Series], where: str, left: Sequence[Note] = ())
 
     Raises
     ------
-    UnreadableLog
+    NoTrainingSeries
         with the names that were seen.
     """
     if any(s.role in (Role.LOSS, Role.GRAD_NORM, Role.EVAL_LOSS) and len(s) for s in series):
         return
-    seen = [note.message.split("'")[1] for note in left if "'" in note.message][:8]
-    raise UnreadableLog(
+    names = tuple(note.message.split("'")[1] for note in left if "'" in note.message)
+    seen = names[:8]
+    raise NoTrainingSeries(
         "holds no training loss and no gradient norm" + (f"; it has {', '.join(seen)}" if seen else ""),
         where=where,
         remedy="Name the series with --loss-key or --grad-norm-key." if seen else "Give the log of a run that trained.",
+        names=(*(s.name for s in series), *names),
     )

@@ -31,6 +31,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         except sqlite3.OperationalError:
             # a write-ahead log on a disk that we may not write to: what is in the main file can still be read
             connection = sqlite3.connect(f"file:{name}?immutable=1", uri=True)
+        # a damaged text is shown as far as it can be read
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
         with closing(connection):
             yield connection
     except sqlite3.Error as error:

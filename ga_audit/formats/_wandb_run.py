@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ga_audit import naming, settings
-from ga_audit.formats import Target
-from ga_audit.formats._points import MOST_STEPS, Rows, number_of
+from ga_audit.formats import Target, _values
+from ga_audit.formats._points import Rows
 from ga_audit.run import Note, RunSettings, Series, Trust
 
 X_AXIS = ("train/global_step", "trainer/global_step", "global_step", "iter", "iteration")
@@ -27,17 +27,15 @@ def series_of(
     axis = next((key for key in X_AXIS if any(key in row for row in held)), None)
     without = 0
     for row in held:
-        step = number_of(row.get(axis)) if axis else number_of(row.get("_step"))
-        if step is None or not abs(step) < MOST_STEPS:
+        step = _values.step(row.get(axis or "_step"))
+        if step is None:
             without += 1
             continue
         for name, value in row.items():
             if name not in _INTERNAL and name != axis and not isinstance(value, dict | list):
                 if naming.role_of(name) is None and isinstance(value, str):
                     continue
-                found.add(
-                    "train/train_loss" if name == "train_loss" and "train_runtime" in row else name, int(step), value
-                )
+                found.add("train/train_loss" if name == "train_loss" and "train_runtime" in row else name, step, value)
     series, left = found.series(target)
     notes = []
     if without:
@@ -48,8 +46,8 @@ def series_of(
 def step_after(rows: Sequence[Mapping[str, Any]], before: int) -> int:
     """The optimizer step of the first row after the first `before` rows, or a step beyond all where none follows."""
     axis = next((key for key in X_AXIS if any(key in row for row in rows)), "_step")
-    found = (number_of(row.get(axis)) for row in rows[before:])
-    return next((int(step) for step in found if step is not None and abs(step) < MOST_STEPS), 1 << 53)
+    found = (_values.step(row.get(axis)) for row in rows[before:])
+    return next((step for step in found if step is not None), 1 << 53)
 
 
 def settings_of(config: Mapping[str, Any], requirements: str, metadata: Mapping[str, Any], where: str) -> RunSettings:
@@ -57,8 +55,8 @@ def settings_of(config: Mapping[str, Any], requirements: str, metadata: Mapping[
     own = {key: value for key, value in config.items() if key != "_wandb"}
     found = settings.from_mapping(own, source=f"{where}: config", trust=Trust.RECORDED)
     packages = settings.from_requirements(requirements, source="requirements.txt", trust=Trust.RECORDED)
-    gpus = number_of(metadata.get("gpu_count"))
-    hint = {"n_gpu": int(gpus)} if gpus else {}
+    gpus = _values.count(metadata.get("gpu_count"))
+    hint = {"n_gpu": gpus} if gpus else {}
     other = settings.from_mapping(hint, source="wandb-metadata.json: gpu_count", trust=Trust.SIBLING)
     return settings.merge(found, packages, other)
 
@@ -71,9 +69,9 @@ def provenance(config: Mapping[str, Any]) -> str | None:
     return str(made.get("version", "ga-audit")) if isinstance(made, Mapping) else None
 
 
-def json_value(text: str) -> Any:
-    """A history value: JSON with Python's NaN and Infinity; None where it is neither."""
+def json_value(text: Any) -> Any:
+    """A history value: JSON with Python's NaN and Infinity; None where it is neither, or no text."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None

@@ -5,14 +5,15 @@ Read without MLflow: the directory holds a text file for each metric and paramet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ga_audit import settings
+from ga_audit import failures, settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Target, _sqlite
+from ga_audit.formats import Claim, Target, _sqlite, _values
 from ga_audit.formats._points import Rows, need_series
 from ga_audit.run import Note, ReadFailure, Run, Source, Trust
 
@@ -40,7 +41,10 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
     """
     if target.is_dir:
         for folder in _run_folders(target.file):
-            yield _run(str(folder), folder.name, target, *_from_folder(folder))
+            try:
+                yield _run(str(folder), folder.name, target, *_from_folder(folder))
+            except Exception as error:
+                yield failures.of_error(str(folder), error, reader=SINK)
     else:
         yield from _from_database(target)
 
@@ -95,21 +99,20 @@ def _is_deleted(run: Path) -> bool:
 
 
 def _from_folder(folder: Path) -> tuple[str, dict[str, Any], Rows]:
-    params = {_name(f, folder / "params"): _value(_text(f)) for f in _files(folder / "params")}
+    # these may not be passed over where they cannot be read: the run would look whole
+    params = {_name(f, folder / "params"): _value(_content(f)) for f in _files(folder / "params")}
     points = Rows(SINK, str(folder))
     for file in _files(folder / "metrics"):
         name = _name(file, folder / "metrics")
-        for line in sorted(_text(file).splitlines(), key=_timestamp):
+        for line in sorted(_content(file).splitlines(), key=_timestamp):
             parts = line.split()
             if len(parts) >= 2:  # timestamp, value, and since 1.0 the step
-                step = int(parts[2]) if len(parts) > 2 and parts[2].lstrip("-").isdigit() else None
-                points.add(name, step, parts[1])
+                points.add(name, _values.step(parts[2]) if len(parts) > 2 else None, parts[1])
     return _text(folder / "tags" / "mlflow.runName") or folder.name, params, points
 
 
 def _timestamp(line: str) -> int:
-    first = line.partition(" ")[0]
-    return int(first) if first.isdigit() else 0
+    return _values.step(line.partition(" ")[0]) or 0
 
 
 def _files(folder: Path) -> list[Path]:
@@ -123,9 +126,13 @@ def _name(file: Path, top: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "replace").strip()
+        return _content(path) if path.is_file() else ""
     except OSError:
         return ""
+
+
+def _content(path: Path) -> str:
+    return path.read_text("utf-8", "replace").strip()
 
 
 # --- the database ----------------------------------------------------------------------------------------------------
@@ -145,8 +152,8 @@ def _from_database(target: Target) -> Iterator[Run | ReadFailure]:
             for key, value, step, is_nan in connection.execute(
                 "select key, value, step, is_nan from metrics where run_uuid = ? order by timestamp, step", (run_id,)
             ):
-                points.add(str(key), step, float("nan") if is_nan else _number(value))
-            made = _run(path, run_id, target, name or run_id, {str(k): _value(str(v)) for k, v in params}, points)
+                points.add(str(key), _values.step(step), float("nan") if is_nan else _number(value))
+            made = _run(path, run_id, target, str(name or run_id), {str(k): _value(str(v)) for k, v in params}, points)
             if isinstance(made, Run) and status == "RUNNING":
                 made = replace(
                     made, notes=(*made.notes, Note("unfinished", "the run is going on, or it crashed", path))
@@ -154,7 +161,8 @@ def _from_database(target: Target) -> Iterator[Run | ReadFailure]:
             yield made
 
 
-def _number(value: float) -> float:
-    if abs(value) == _LARGEST:
-        return float("inf") if value > 0 else float("-inf")
-    return value
+def _number(value: Any) -> Any:
+    number = _values.number(value)
+    if number is not None and abs(number) == _LARGEST:
+        return math.copysign(math.inf, number)
+    return value if number is None else number

@@ -18,7 +18,8 @@ from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Rewrite, Target, _csv_cells, _json_places, _json_text, _places
 from ga_audit.formats._csv_cells import CellRow
 from ga_audit.formats._json_places import JsonObject
-from ga_audit.formats._points import STEP_KEYS, Rows, need_series, number_of, step_of
+from ga_audit.formats._points import STEP_KEYS, Rows, need_series, step_of
+from ga_audit.formats._values import number as number_of
 from ga_audit.run import Note, Role, Run, RunSettings, Source
 
 SINK = "table"

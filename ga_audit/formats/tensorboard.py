@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from ga_audit import settings
+from ga_audit import failures, settings
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Rewrite, Target
 from ga_audit.formats._event import FLOAT, PROVENANCE_TAG, tag_of_shape, tensor_value
@@ -18,7 +19,7 @@ from ga_audit.formats._event_rewrite import rewritten
 from ga_audit.formats._points import Rows, need_series
 from ga_audit.formats._protobuf import fields, signed
 from ga_audit.formats._tfrecord import Damage, mapped, records
-from ga_audit.run import Note, Run, RunSettings, Source, Trust
+from ga_audit.run import Note, ReadFailure, Run, RunSettings, Source, Trust
 
 SINK = "tensorboard"
 _FILE = "events.out.tfevents."
@@ -31,7 +32,7 @@ def claim(target: Target) -> Claim:
     """YES for a directory that holds event files itself, and for a file that begins as one."""
     if target.is_dir:
         try:
-            found = any(f.name.startswith(_FILE) for f in target.file.iterdir())
+            found = bool(_files(target))
         except OSError:
             found = False
         return Claim.YES if found else Claim.NO
@@ -54,28 +55,36 @@ class _Content:
     known: dict[bytes, str] = field(default_factory=dict)
 
 
-def read(target: Target) -> Iterator[Run]:
-    """The run of the event files, joined in the order in which they were opened.
+def read(target: Target) -> Iterator[Run | ReadFailure]:
+    """The run of the event files, joined in the order in which they were opened; one that cannot be read is a failure.
 
     Raises
     ------
     UnreadableLog
         no event in any file, or no series of ours.
     """
-    files = _files(target)
+    files, unread = _files(target), 0
     content = _Content(Rows(SINK, target.path))
     for file in files:
         if target.text is not None:
             _session(target.text, str(file), content)
             continue
-        with mapped(file) as data:
-            _session(data, str(file), content)
+        try:
+            with mapped(file) as data:
+                _session(data, str(file), content)
+        except OSError as error:
+            if not target.is_dir:
+                raise
+            yield failures.of_error(str(file), error, reader=SINK)
+            unread += 1
     found = settings.in_order(content.sessions)
     folder = target.file if target.is_dir else target.file.parent
     if content.hparams and all(len(points) < 2 for points in content.rows.points.values()):
         # SummaryWriter.add_hparams writes into a folder of its own, below that of the log
         yield Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
         return
+    if not content.events and unread and unread == len(files):
+        return  # each has said why
     if not content.events:
         raise UnreadableLog(
             "holds no scalar", where=target.path,
@@ -92,7 +101,8 @@ def read(target: Target) -> Iterator[Run]:
 def _files(target: Target) -> list[Path]:
     if not target.is_dir:
         return [target.file]
-    return sorted((f for f in target.file.iterdir() if f.name.startswith(_FILE)), key=lambda f: f.name)
+    found = (f for f in target.file.iterdir() if f.name.startswith(_FILE) and f.is_file())
+    return sorted(found, key=lambda f: f.name)
 
 
 def _session(data: bytes | mmap, where: str, content: _Content) -> None:
@@ -204,7 +214,7 @@ def _settings(content: _Content) -> RunSettings:
 
 def _hparams(value: bytes, content: _Content) -> None:
     """`_hparams_/session_start_info`, as `SummaryWriter.add_hparams` and Keras write it."""
-    from google.protobuf.json_format import MessageToDict
+    from google.protobuf.json_format import MessageToDict, SerializeToJsonError
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -212,9 +222,11 @@ def _hparams(value: bytes, content: _Content) -> None:
     try:
         plugin = Summary.Value.FromString(value).metadata.plugin_data.content
         found = HParamsPluginData.FromString(plugin).session_start_info.hparams
-        content.hparams.update({name: MessageToDict(v) for name, v in found.items()})
     except DecodeError:
         return
+    for name, setting in found.items():
+        with suppress(SerializeToJsonError, ValueError):  # JSON, and so this, knows no NaN and no infinity
+            content.hparams[name] = MessageToDict(setting)
 
 
 def _json_in(text: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ga_audit import failures
 from ga_audit.errors import UnreadableLog
 from ga_audit.formats import Claim, Target, _sqlite, _wandb_run
 from ga_audit.formats._points import need_series
@@ -38,9 +39,12 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
         if not runs:
             raise UnreadableLog("holds no runs", where=target.path, remedy="Give the database of a project with runs.")
         for run_id, name in runs:
-            rows = [{**_object(text), "_step": step} for step, text in connection.execute(rows_of, (run_id,))]
-            configs = connection.execute(config_of, (run_id,)).fetchall()
-            yield _run(str(run_id), str(name), rows, _object(configs[-1][0]) if configs else {}, target)
+            try:
+                rows = [{**_object(text), "_step": step} for step, text in connection.execute(rows_of, (run_id,))]
+                configs = connection.execute(config_of, (run_id,)).fetchall()
+                yield _run(str(run_id), str(name), rows, _object(configs[-1][0]) if configs else {}, target)
+            except Exception as error:
+                yield failures.of_error(f"{target.path} ({name})", error, reader=SINK)
 
 
 def _run(
@@ -59,6 +63,6 @@ def _run(
     )  # fmt: skip
 
 
-def _object(text: str | bytes) -> dict[str, Any]:
-    value = _wandb_run.json_value(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
-    return value if isinstance(value, dict) else {}
+def _object(value: Any) -> dict[str, Any]:
+    found = _wandb_run.json_value(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+    return found if isinstance(found, dict) else {}

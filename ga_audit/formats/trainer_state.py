@@ -10,8 +10,8 @@ from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _json_places, _json_text, _places
-from ga_audit.formats._points import Rows, need_series, number_of, step_of
+from ga_audit.formats import Claim, Rewrite, Target, _json_places, _json_text, _places, _values
+from ga_audit.formats._points import Rows, need_series, step_of
 from ga_audit.run import Note, Role, Run, RunSettings, Series, Setting, Source, Trust
 
 SINK = "trainer_state"
@@ -41,24 +41,8 @@ def read(target: Target) -> Iterator[Run]:
         raise UnreadableLog(
             "has no list `log_history`", where=target.path, remedy="Give the trainer_state.json of a checkpoint."
         )
-    window = _count(state.get("logging_steps"))
-    rows = Rows(SINK, target.path)
-    summary: list[tuple[int | None, float]] = []
-    for row in history:
-        if isinstance(row, dict):
-            step = step_of(row, ("step",))
-            for name, value in row.items():
-                if name == "train_loss" and "train_runtime" in row:
-                    summary.append((step, float(value)))
-                elif name != "step":
-                    rows.add(name, step, value)
-    series, left = rows.series(target, window)
-    if summary:
-        step, value = summary[-1]
-        import numpy as np
-
-        point = Series(Role.SUMMARY_LOSS, "train_loss", SINK, target.path, np.array([step or 0]), np.array([value]))
-        series = (*series, point)
+    # the Trainer also writes logging_steps as a share of the training (below 1)
+    series, left = _series(history, target, _values.count(state.get("logging_steps")))
     if not history:
         raise UnreadableLog(
             "nothing has been logged yet", where=target.path,
@@ -81,6 +65,35 @@ def read(target: Target) -> Iterator[Run]:
     )
 
 
+def _series(history: list[Any], target: Target, window: int | None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
+    """The series of the rows, the closing `train_loss` as one of a single point; and what was left out."""
+    rows = Rows(SINK, target.path)
+    summary: list[tuple[int | None, float]] = []
+    no_numbers = 0
+    for row in history:
+        if isinstance(row, dict):
+            step = step_of(row, ("step",))
+            for name, value in row.items():
+                if name == "train_loss" and "train_runtime" in row:
+                    if (closing := _values.number(value)) is not None:
+                        summary.append((step, closing))
+                    else:
+                        no_numbers += 1
+                elif name != "step":
+                    rows.add(name, step, value)
+    series, left = rows.series(target, window)
+    if no_numbers:
+        message = f"'train_loss', the closing mean: {no_numbers} values are no numbers"
+        left = (*left, Note("not-a-number", message, count=no_numbers))
+    if summary:
+        step, value = summary[-1]
+        import numpy as np
+
+        point = Series(Role.SUMMARY_LOSS, "train_loss", SINK, target.path, np.array([step or 0]), np.array([value]))
+        series = (*series, point)
+    return series, left
+
+
 def _load(target: Target) -> dict[str, Any]:
     state = _json_text.load(target.read_bytes(), target.path)
     if not isinstance(state, dict):
@@ -90,18 +103,13 @@ def _load(target: Target) -> dict[str, Any]:
     return state
 
 
-def _count(value: Any) -> int | None:
-    # the Trainer also writes logging_steps as a share of the training (below 1)
-    return int(value) if isinstance(value, int | float) and value >= 1 else None
-
-
 def _settings(state: dict[str, Any]) -> RunSettings:
     """What the state itself records; GA is not in it, `train_batch_size` is the size per process."""
     known: dict[str, Any] = {
         key: state[key] for key in ("logging_steps", "max_steps", "num_train_epochs") if key in state
     }
     found = settings.from_mapping(known, source="trainer_state", trust=Trust.RECORDED)
-    size = _count(state.get("train_batch_size"))
+    size = _values.count(state.get("train_batch_size"))
     if size is None:
         return found
     batch = Setting(size, settings.PER_PROCESS, Trust.RECORDED)
@@ -109,9 +117,10 @@ def _settings(state: dict[str, Any]) -> RunSettings:
 
 
 def _notes(state: dict[str, Any], target: Target) -> Iterator[Note]:
-    last = max((row.get("step", 0) for row in state["log_history"] if isinstance(row, dict)), default=0)
-    total = state.get("global_step")
-    if isinstance(total, int) and isinstance(last, int) and last < total:
+    steps = [_values.step(row.get("step", 0)) for row in state["log_history"] if isinstance(row, dict)]
+    last = max((step for step in steps if step is not None), default=0)
+    total = _values.step(state.get("global_step"))
+    if total is not None and last < total:
         yield Note("unlogged-end", f"logged to step {last} of {total}", target.path)
 
 
@@ -125,7 +134,7 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     """
     original = Path(source.path)
     text = original.read_bytes().decode()
-    window = _count(_load(Target(source.path)).get("logging_steps")) or 1
+    window = _values.count(_load(Target(source.path)).get("logging_steps")) or 1
     # both may be called `train_loss`: the closing summary and a curve
     rescales = [replace(r, name=_SUMMARY) if r.role is Role.SUMMARY_LOSS else r for r in rewrite.rescales]
     places, state = _places_of(text)
@@ -146,7 +155,7 @@ def _places_of(text: str) -> tuple[list[_places.Place], _json_places.JsonObject]
     for row in _json_places.objects_in_list(text, state.spans["log_history"][0]):
         step = step_of(row.values, ("step",))
         for key, value in row.values.items():
-            number = number_of(value)
+            number = _values.number(value)
             if key == "step" or key.startswith(_json_places.ORIGINAL) or number is None:
                 continue
             name = _SUMMARY if key == "train_loss" and "train_runtime" in row.values else key

@@ -56,16 +56,16 @@ def _over_devices(found: RunSettings, devices: Any) -> RunSettings:
 
 def arguments(data: bytes, where: str) -> dict[str, Any]:
     """Plain fields (text, numbers, switches, None) of a pickled TrainingArguments."""
-    from zipfile import BadZipFile
-
     if data.startswith(b"version https://git-lfs"):
         raise UnreadableLog("is a git-lfs pointer", where=where, remedy="Fetch the content with `git lfs pull`.")
     try:
         return _fields(_pickle_of(data))
-    except (ValueError, BadZipFile, KeyError, IndexError, EOFError, NotImplementedError, OSError) as error:
-        raise UnreadableLog(
-            f"is damaged or no torch file: {error}", where=where, remedy="Give --ga NAME=N instead."
-        ) from None
+    except (
+        Exception
+    ) as error:  # a damaged or encrypted archive: zipfile, zlib, lzma and pickletools raise a dozen kinds
+        what = str(error)[:200] or type(error).__name__
+        remedy = "Give --ga NAME=N instead."
+        raise UnreadableLog(f"is damaged or no torch file: {what}", where=where, remedy=remedy) from None
 
 
 def _pickle_of(data: bytes) -> bytes:
@@ -76,7 +76,9 @@ def _pickle_of(data: bytes) -> bytes:
     if data[:2] != b"PK":
         return data[:_MAX_BYTES]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        name = next(n for n in [*archive.namelist(), ""] if n.endswith("data.pkl"))
+        name = next((n for n in archive.namelist() if n.endswith("data.pkl")), None)
+        if name is None:
+            raise ValueError("the archive holds no data.pkl")
         if archive.getinfo(name).file_size > _MAX_BYTES:
             raise ValueError("its pickle is larger than any set of arguments")
         return archive.read(name)

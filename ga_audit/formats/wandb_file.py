@@ -16,7 +16,7 @@ from typing import Any
 
 from ga_audit import settings
 from ga_audit.errors import UnreadableLog
-from ga_audit.formats import Claim, Rewrite, Target, _wandb_publish, _wandb_run
+from ga_audit.formats import Claim, Rewrite, Target, _values, _wandb_publish, _wandb_run
 from ga_audit.formats._points import need_series
 from ga_audit.formats._protobuf import fields
 from ga_audit.formats._wandb_address import local_runs
@@ -43,7 +43,7 @@ def claim(target: Target) -> Claim:
 
 def _file_in(folder: Path) -> Path | None:
     try:
-        return next(iter(sorted(folder.glob("run-*.wandb"))), None)
+        return next((file for file in sorted(folder.glob("run-*.wandb")) if file.is_file()), None)
     except OSError:
         return None
 
@@ -115,7 +115,7 @@ def _with_changes(found: RunSettings, content: _Content) -> RunSettings:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "replace")
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
     except OSError:
         return ""
 
@@ -128,9 +128,9 @@ def _yaml(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month, 5,000 digits
         return {}
-    return content if isinstance(content, dict) else {}
+    return dict(_values.mapping(content))
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ga_audit.errors import AuditError
 from ga_audit.formats import Claim, Rescale, Rewrite, Target, tensorboard
+from ga_audit.formats._points import Rows
 from ga_audit.formats._tfrecord import Damage, frame, records
 from ga_audit.run import Role
 
@@ -204,3 +205,17 @@ def test_a_float64_tensor_stays_one(tmp_path):
     tensorboard.write(run.sources[0], Rewrite([rescale], {}), tmp_path / "b")
     theirs = accumulated(tmp_path / "b").Tensors("train/loss")
     assert [tensor_util.make_ndarray(e.tensor_proto).item() for e in theirs] == [exact / 8] * 3
+
+
+def test_a_setting_that_is_no_number_hides_no_other(tmp_path):
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    made = HParamsPluginData()
+    for name, number in (("bad", float("nan")), ("gradient_accumulation_steps", 4.0), ("worse", float("inf"))):
+        made.session_start_info.hparams[name].number_value = number
+    value = Summary.Value(tag="_hparams_/session_start_info")
+    value.metadata.plugin_data.content = made.SerializeToString()
+    content = tensorboard._Content(Rows("test", "test"))
+    tensorboard._hparams(value.SerializeToString(), content)
+    assert content.hparams == {"gradient_accumulation_steps": 4.0}
