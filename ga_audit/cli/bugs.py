@@ -94,13 +94,12 @@ def _of_stack(known: RunSettings, model: str | None, form: str) -> ExitCode:
     if form == "text":
         for one in looked_up:
             click.echo(_heading(one, len({b.id for b, _ in found if b.package == one.package})))
-        click.echo()
-        for bug, row in found:
-            click.echo(f"  {bug.id}: {_signature(row)}{_if(row, known)}")
+        lines = [f"  {bug.id}: {_signature(row)}{_if(row, known)}" for bug, row in found]
         release = known.packages.get("transformers")
         if line := _stock_models(None if release is None else release.value, model):
-            click.echo(f"\n  {line}" if found else f"  {line}")
-        click.echo("" if not found else "\nin full:\n")
+            lines += ["", f"  {line}"] if found else [f"  {line}"]
+        if lines:
+            click.echo("\n".join(["", *lines, *(["", "in full:", ""] if found else [])]))
     if form == "json":
         click.echo(_json(full, looked_up))
     elif found:

@@ -51,9 +51,9 @@ def test_wrong_input_is_a_usage_error(arguments, said):
 
 @pytest.mark.parametrize(("package", "said"), [
     ("transfomers==4.48.0", "transfomers 4.48.0: nothing is known of it: no bug of a package transfomers is known, and none was "
-     "looked for; did you mean transformers?\n\n\n"),
-    ("torchtune==0.6.1", "torchtune 0.6.1: no known bug, but this release was not measured\n\n\n"),
-    ("trl==99", "trl 99: nothing is known of it: it is newer than 1.16.0, the newest that was measured\n\n\n"),
+     "looked for; did you mean transformers?\n"),
+    ("torchtune==0.6.1", "torchtune 0.6.1: no known bug, but this release was not measured\n"),
+    ("trl==99", "trl 99: nothing is known of it: it is newer than 1.16.0, the newest that was measured\n"),
 ])  # fmt: skip
 def test_where_nobody_looked_nothing_is_cleared(package, said):
     result = run("--package", package)
