@@ -14,6 +14,7 @@ from typing import Any
 
 from ga_audit.bugs.conditions import CONDITIONS, condition
 from ga_audit.bugs.releases import union, within
+from ga_audit.bugs.remedies import ORDINARY, Workaround, advice, read_workaround
 from ga_audit.finding import BugMatch, Finding, Signature, Verdict
 from ga_audit.run import Role, Run, RunSettings
 
@@ -28,11 +29,12 @@ class Affected:
     releases: str  # PEP 440 specifier
     when: Mapping[str, Any]
     signature: Signature
+    continues: bool = False  # later releases have the bug too, in another row
 
     @property
     def is_window(self) -> bool:
-        """Whether the releases have an end: a bug that is still there is a habit, not a release's fault."""
-        return "==" in self.releases or "<" in self.releases
+        """Whether the bug has an end: one that is still there is a habit, not a release's fault."""
+        return ("==" in self.releases or "<" in self.releases) and not self.continues
 
     def holds(self, release: str) -> bool:
         """Whether a release is in the range."""
@@ -49,7 +51,9 @@ class Bug:
     affected: tuple[Affected, ...]
     eval_loss_affected: bool
     fixed_in: str | None
-    workaround: str
+    upgrade: str | None  # releases to upgrade to, a PEP 440 specifier: from the one that fixed it on, or later
+    workarounds: tuple[Workaround, ...]
+    caution: str  # what an upgrade may meet that no condition says
     retrain: str
     references: tuple[tuple[str, str], ...]  # (type, url)
     verified: str
@@ -57,11 +61,8 @@ class Bug:
 
     @property
     def fix(self) -> str:
-        """What to do, in one sentence."""
-        parts = [f"upgrade {self.package} to {self.fixed_in} or later"] if self.fixed_in else []
-        parts += [self.workaround] if self.workaround else []
-        text = ", or ".join(parts) or "no fixed release is known"
-        return f"{text[0].upper()}{text[1:]}."
+        """What to do on any of the affected releases, in one sentence."""
+        return advice(self)
 
     @property
     def releases(self) -> str:
@@ -85,10 +86,13 @@ def _bug(name: str, entry: Mapping[str, Any]) -> Bug:
     return Bug(
         id=name, title=entry["title"], package=entry["package"],
         affected=tuple(
-            Affected(row["releases"], row.get("when", {}), _signature(row["signature"])) for row in entry["affected"]
+            Affected(row["releases"], row.get("when", {}), _signature(row["signature"]), row.get("continues", False))
+            for row in entry["affected"]
         ),
-        eval_loss_affected=entry["eval_loss_affected"], fixed_in=fix.get("release"), workaround=fix.get("workaround", ""),
-        retrain=fix.get("retrain", ""),
+        eval_loss_affected=entry["eval_loss_affected"], fixed_in=fix.get("release"),
+        upgrade=fix.get("upgrade", f">={fix['release']}" if "release" in fix else None),
+        workarounds=tuple(read_workaround(way, entry["package"]) for way in fix.get("workarounds", ())),
+        caution=fix.get("caution", ""), retrain=fix.get("retrain", ""),
         references=tuple((r["type"], r["url"]) for r in entry["references"]),
         verified=entry["verified"]["how"], verified_note=entry["verified"].get("note", ""),
     )  # fmt: skip
@@ -194,15 +198,19 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
                 row = fitting[0]
                 # a bug of many releases is named for certain only where the logs settle its conditions
                 sure = row.releases.startswith("==") or not _open(row, runs)
-                matches.append(_match(bug, "matches" if sure else "possible", _why(bug, held, row, runs)))
+                matches.append(
+                    _match(
+                        bug, "matches" if sure else "possible", _why(bug, held, row, runs), fix_for(bug, fitting, runs)
+                    )
+                )
         elif rows and verdict is Verdict.HEALTHY:
             # of a bug that needs what the logs do not tell, a healthy log says nothing worth a line
             if any(not _open(row, runs) for row in rows):
                 why = f"{bug.package} {', '.join(held)} is affected, and these logs are healthy"
-                matches.append(_match(bug, "affected-but-healthy", why))
+                matches.append(_match(bug, "affected-but-healthy", why, fix_for(bug, rows, runs)))
         elif rows and any((run.settings.ga or 2) > 1 or run.settings.ranks > 1 for run in runs):
             why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
-            matches.append(_match(bug, "possible", why))
+            matches.append(_match(bug, "possible", why, fix_for(bug, rows, runs)))
         elif (
             held
             and not covered
@@ -210,11 +218,8 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
             and any(_fits(r.signature, found, strict=True) for r in bug.affected)
         ):
             ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
-            matches.append(
-                _match(
-                    bug, "outside-range", f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}"
-                )
-            )
+            why = f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}"
+            matches.append(_match(bug, "outside-range", why, bug.fix))
     order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
     # a bug of one release explains better than one of every release
     narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
@@ -252,10 +257,7 @@ def settled(row: Affected, runs: Sequence[Run]) -> bool | None:
 def concerns(row: Affected, runs: Sequence[Run]) -> bool:
     """Whether a row may well be about these runs: it holds, or it has an end and what is open is nothing rare."""
     held = settled(row, runs)
-    return held is True or (held is None and row.is_window and open_conditions(row, runs) <= _ORDINARY)
-
-
-_ORDINARY = frozenset({"model", "deepspeed"})  # conditions that an ordinary stack meets or not; the others are rare
+    return held is True or (held is None and row.is_window and open_conditions(row, runs) <= ORDINARY)
 
 
 def packages() -> frozenset[str]:
@@ -288,11 +290,23 @@ def _why(bug: Bug, held: Sequence[str], row: Affected, runs: Sequence[Run]) -> s
     return f"{bug.package} {', '.join(held)} is affected ({row.releases}) and the signature fits{tail}"
 
 
-def confirmed(name: str, why: str) -> BugMatch:
-    """The match of a bug that a measurement has shown."""
-    return _match(next(bug for bug in load() if bug.id == name), "matches", why)
+def confirmed(name: str, why: str, stack: Mapping[str, str]) -> BugMatch:
+    """The match of a bug that a measurement has shown on these releases."""
+    bug = next(bug for bug in load() if bug.id == name)
+    rows = [row for row in bug.affected if row.holds(stack.get(bug.package, ""))]
+    return _match(bug, "matches", why, advice(bug, rows, stack))
 
 
-def _match(bug: Bug, fit: str, why: str) -> BugMatch:
+def _match(bug: Bug, fit: str, why: str, fix: str) -> BugMatch:
     links = tuple(url for _, url in bug.references)
-    return BugMatch(bug.id, bug.title, fit, f"{why[0].upper()}{why[1:]}.", bug.fix, bug.retrain, links)
+    return BugMatch(bug.id, bug.title, fit, f"{why[0].upper()}{why[1:]}.", fix, bug.retrain, links)
+
+
+def fix_for(bug: Bug, rows: Sequence[Affected], runs: Sequence[Run]) -> str:
+    """What to do about a bug on the releases of these runs: what does not help on them is left out."""
+    held = {
+        name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)
+    }
+    stack = {name: next(iter(releases)) for name, releases in held.items() if len(releases) == 1}
+    deepspeed = condition("deepspeed", True, runs)
+    return advice(bug, rows, stack, {} if deepspeed is None else {"deepspeed": deepspeed})

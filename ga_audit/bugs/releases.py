@@ -18,17 +18,46 @@ def within(specifier: str, release: str) -> bool:
     return SpecifierSet(specifier).contains(version.base_version, prereleases=True)
 
 
+def exactly(release: str) -> str | None:
+    """The range of one release, a development version as the release that it leads to; None where it is no release."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return f"=={Version(release).base_version}"
+    except InvalidVersion:
+        return None
+
+
 def union(specifiers: Iterable[str]) -> list[str]:
     """The ranges, the oldest first, without those that lie in another one."""
-    told = sorted(set(specifiers), key=_oldest)
+    told = sorted(set(specifiers), key=oldest)
     return [inner for inner in told if not any(inner != outer and _lies_in(inner, outer) for outer in told)]
+
+
+def share(one: str, other: str) -> bool:
+    """Whether two ranges have a release in common; an end that a range names is taken for a release."""
+    ends = {"0", *_named(one), *_named(other)}
+    return any(within(one, release) and within(other, release) for release in ends)
+
+
+def in_words(specifier: str) -> str:
+    """A range for a sentence: `5.2.0 to 5.5.3`."""
+    ends = dict(re.findall(r"(==|>=|<=|<)\s*([\w.]+)", specifier))
+    if "==" in ends:
+        return str(ends["=="])
+    low, last, before = ends.get(">="), ends.get("<="), ends.get("<")
+    if last:
+        return f"{low} to {last}" if low else f"{last} or earlier"
+    if before:
+        return f"{low} or later but before {before}" if low else f"a release before {before}"
+    return f"{low} or later" if low else specifier
 
 
 def _named(specifier: str) -> list[str]:
     return re.findall(r"\d+(?:\.\d+)*", specifier)
 
 
-def _oldest(specifier: str) -> tuple[int, ...]:
+def oldest(specifier: str) -> tuple[int, ...]:
     """The oldest release that a specifier names, to sort by."""
     named = [tuple(int(n) for n in found.split(".")) for found in _named(specifier)]
     return min(named, default=()) if not specifier.startswith("<") else ()

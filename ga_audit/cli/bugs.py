@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ga_audit.cli.options import errors_to_status, leave
-from ga_audit.errors import AuditError, ExitCode
+from ga_audit.errors import AuditError, ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from ga_audit.bugs.catalogue import Affected, Bug
+    from ga_audit.bugs.coverage import Coverage
     from ga_audit.run import RunSettings
 
 _QUANTITIES = (("loss", "logged loss"), ("grad_norm", "logged grad_norm"), ("gradient", "real gradient"))
 
 
-@click.command(name="bugs", epilog="Exit status: 0, or 1 where --package or --installed finds a known bug.")
+@click.command(
+    name="bugs",
+    epilog="Exit status: 0. With --package or --installed: 1 a bug is known; 3 none is known, and a release was not "
+    "measured or nothing is known of it. 2 usage.",
+)
 @click.argument("ids", nargs=-1, metavar="[GAnnn]...")
 @click.option("--package", "packages", multiple=True, metavar="NAME==RELEASE", help="Known bugs of a release.")
 @click.option("--installed", is_flag=True, help="Known bugs of what is installed in this environment.")
@@ -59,26 +65,59 @@ def command(
     """  # noqa: D301 (\b is Click's)
     from ga_audit.bugs import catalogue
 
+    if ids and (packages or installed):
+        raise WrongUsage("GAnnn and --package or --installed exclude each other", remedy="Give one of them.")
     if ids:
         chosen = _by_id(ids, catalogue.load())
-        click.echo(_render([(bug, None) for bug in chosen], form, full=True))
-        return
-    if packages or installed:
-        stack = [_release(text) for text in packages] + (_installed(catalogue.load()) if installed else [])
+        click.echo(_render([(bug, bug.affected, bug.fix) for bug in chosen], form, full=True))
+    elif packages or installed:
+        stack = [_release(text) for text in packages] + (_installed() if installed else [])
         known = _settings(stack, model, deepspeed, world_size, label_smoothing, stock_trainer)
-        found = list(catalogue.expected(known))
-        if form == "text":
-            held = ", ".join(f"{name} {release}" for name, release in stack) or "no package of the catalogue"
-            click.echo(f"{held}: {_count(len({b.id for b, _ in found}))}\n")
-            for bug, row in found:
-                click.echo(f"  {bug.id}: {_signature(row)}{_if(row, known)}")
-            if line := _stock_models(dict(stack).get("transformers"), model):
-                click.echo(f"\n  {line}" if found else f"  {line}")
-            click.echo("" if not found else "\nin full:\n")
-        if found or form == "json":
-            click.echo(_render(found, form, full=True))
-        leave(ExitCode.SCALED if found else ExitCode.HEALTHY)
-    click.echo(_render([(bug, None) for bug in catalogue.load()], form, full=form != "text"))
+        leave(_of_stack(known, model, form))
+    else:
+        every = [(bug, bug.affected, bug.fix) for bug in catalogue.load()]
+        click.echo(_render(every, form, full=form != "text"))
+
+
+def _of_stack(known: RunSettings, model: str | None, form: str) -> ExitCode:
+    """Print the known bugs of the releases and what is known of them at all; the exit status."""
+    from ga_audit.bugs import catalogue, coverage
+
+    looked_up = [coverage.look_up(name, release.value) for name, release in known.packages.items()]
+    unknown = {one.package for one in looked_up if one.why_unknown}
+    found = list(catalogue.expected(known))
+    run = catalogue.stack(known)
+    merged: dict[str, tuple[Bug, list[Affected]]] = {}
+    for bug, row in found:
+        merged.setdefault(bug.id, (bug, []))[1].append(row)
+    full = [(bug, rows, catalogue.fix_for(bug, rows, [run])) for bug, rows in merged.values()]
+    if form == "text":
+        for one in looked_up:
+            click.echo(_heading(one, len({b.id for b, _ in found if b.package == one.package})))
+        lines = [f"  {bug.id}: {_signature(row)}{_if(row, known)}" for bug, row in found]
+        release = known.packages.get("transformers")
+        if line := _stock_models(None if release is None else release.value, model):
+            lines += ["", f"  {line}"] if found else [f"  {line}"]
+        if lines:
+            click.echo("\n".join(["", *lines, *(["", "in full:", ""] if found else [])]))
+    if form == "json":
+        click.echo(_json(full, looked_up))
+    elif found:
+        click.echo(_render(full, form, full=True))
+    elif form == "markdown":
+        click.echo("\n".join(f"- {_heading(one, 0)}" for one in looked_up))
+    if any(bug.package not in unknown for bug, _ in found):
+        return ExitCode.SCALED
+    return ExitCode.HEALTHY if all(one.measured for one in looked_up) else ExitCode.UNDECIDED
+
+
+def _heading(one: Coverage, found: int) -> str:
+    """One line on a release: how many bugs are known of it, or what it means that none is."""
+    if not found or one.why_unknown:
+        bugs = "1 bug of earlier releases is" if found == 1 else f"{found} bugs of earlier releases are"
+        earlier = f"; {bugs} not known to be fixed" if found else ""
+        return f"{one.package} {one.release}: {one.sentence}{earlier}"
+    return f"{one.package} {one.release}: {_count(found)}"
 
 
 def _settings(
@@ -146,43 +185,55 @@ def _by_id(ids: tuple[str, ...], bugs: tuple[Bug, ...]) -> list[Bug]:
     known = {bug.id: bug for bug in bugs}
     unknown = [i for i in ids if i.upper() not in known]
     if unknown:
-        raise AuditError(f"no bug {', '.join(unknown)}", remedy="`ga-audit bugs` lists them.")
+        raise WrongUsage(f"no bug {', '.join(unknown)}", remedy="`ga-audit bugs` lists them.")
     return [known[i.upper()] for i in ids]
 
 
 def _release(text: str) -> tuple[str, str]:
-    name, sign, release = text.partition("==")
-    if not sign or not name or not release:
-        raise AuditError(f"{text!r} is not NAME==RELEASE", remedy="Write e.g. --package transformers==4.46.1.")
+    from packaging.version import InvalidVersion, Version
+
+    name, sign, release = (part.strip() for part in text.partition("=="))
+    remedy = "Write e.g. --package transformers==4.46.1."
+    if not sign or not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", name):
+        raise WrongUsage(f"{text!r} is not NAME==RELEASE", remedy=remedy)
+    try:
+        Version(release)
+    except InvalidVersion:
+        raise WrongUsage(f"{release!r} of {text!r} is no release", remedy=remedy) from None
     return name, release
 
 
-def _installed(bugs: tuple[Bug, ...]) -> list[tuple[str, str]]:
-    from importlib import metadata
+def _installed() -> list[tuple[str, str]]:
+    from ga_audit.bugs import coverage
 
-    found = []
-    for name in sorted({bug.package for bug in bugs}):
-        try:
-            found.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            continue
+    found = list(coverage.installed())
+    if not found:
+        raise AuditError(
+            "none of the packages of which a bug is known is installed here", where=sys.prefix,
+            remedy=f"These are known: {', '.join(sorted(coverage.packages()))}. Run ga-audit in the environment that trains.",
+        )  # fmt: skip
     return found
 
 
-def _render(found: Sequence[tuple[Bug, Affected | None]], form: str, *, full: bool) -> str:
-    merged: dict[str, tuple[Bug, list[Affected]]] = {}
-    for bug, row in found:
-        merged.setdefault(bug.id, (bug, []))[1].extend([row] if row else bug.affected)
+def _render(found: Sequence[tuple[Bug, Sequence[Affected], str]], form: str, *, full: bool) -> str:
+    """Bugs, their rows that are asked about, and what to do there."""
     if form == "json":
-        return json.dumps(
-            {"schema": "ga-audit-bugs/1", "bugs": [_as_json(b, rows) for b, rows in merged.values()]}, indent=2
-        )
+        return _json(found, ())
     if form == "markdown":
-        return "\n\n".join(_markdown(b, rows) for b, rows in merged.values())
+        return "\n\n".join(_markdown(*one) for one in found)
     if not full:
-        width = max((len(b.package) for b, _ in merged.values()), default=0)
-        return "\n".join(f"{b.id}  {b.package:<{width}}  {b.title}" for b, _ in merged.values())
-    return "\n\n".join(_text(b, rows) for b, rows in merged.values())
+        width = max((len(b.package) for b, _, _ in found), default=0)
+        return "\n".join(f"{b.id}  {b.package:<{width}}  {b.title}" for b, _, _ in found)
+    return "\n\n".join(_text(*one) for one in found)
+
+
+def _json(found: Sequence[tuple[Bug, Sequence[Affected], str]], looked_up: Sequence[Coverage]) -> str:
+    bugs = [_as_json(*one) for one in found]
+    stack = [
+        {"package": one.package, "release": one.release, "measured": one.measured, "unknown": one.why_unknown}
+        for one in looked_up
+    ]
+    return json.dumps({"schema": "ga-audit-bugs/1", "bugs": bugs, "stack": stack}, indent=2)
 
 
 def _signature(row: Affected) -> str:
@@ -205,13 +256,15 @@ def _where(row: Affected) -> str:
     return f"{row.releases}{'; ' + conditions if conditions else ''}"
 
 
-def _text(bug: Bug, rows: list[Affected]) -> str:
+def _text(bug: Bug, rows: Sequence[Affected], fix: str) -> str:
     lines = [f"{bug.id}  {bug.package}: {bug.title}"]
     for row in rows:
         lines.append(f"  {_where(row)}")
         lines.append(f"    {_signature(row)}")
     lines += _wrapped("eval loss", "affected" if bug.eval_loss_affected else "not affected")
-    lines += _wrapped("fix", bug.fix) + _wrapped("retrain?", bug.retrain)
+    if bug.fixed_in and bug.fixed_in not in fix:  # what is advised is a later one
+        lines += _wrapped("fixed in", bug.fixed_in)
+    lines += _wrapped("fix", fix) + _wrapped("retrain?", bug.retrain)
     how = {"run": "by running the releases", "source": "in the released source", "said": "as reported, not checked"}
     lines += _wrapped("verified", f"{how[bug.verified]}. {bug.verified_note}")
     lines += [f"  {kind:<9} {url}" for kind, url in bug.references]
@@ -222,15 +275,15 @@ def _wrapped(label: str, text: str) -> list[str]:
     return textwrap.wrap(text, 100, initial_indent=f"  {label:<9} ", subsequent_indent=" " * 12) if text else []
 
 
-def _markdown(bug: Bug, rows: list[Affected]) -> str:
+def _markdown(bug: Bug, rows: Sequence[Affected], fix: str) -> str:
     lines = [f"### {bug.id}: {bug.title}", "", f"| {bug.package} releases and conditions | effect |", "|---|---|"]
     lines += [f"| {_where(row)} | {_signature(row)} |" for row in rows]
-    lines += ["", f"Fix: {bug.fix} Retrain? {bug.retrain}", ""]
+    lines += ["", f"Fix: {fix} Retrain? {bug.retrain}", ""]
     lines += [f"- {kind}: {url}" for kind, url in bug.references]
     return "\n".join(lines)
 
 
-def _as_json(bug: Bug, rows: list[Affected]) -> dict[str, object]:
+def _as_json(bug: Bug, rows: Sequence[Affected], fix: str) -> dict[str, object]:
     def exponents(row: Affected) -> dict[str, object]:
         return {
             name: None if (e := getattr(row.signature, name)) is None else {"ga": e[0], "world": e[1]}
@@ -240,7 +293,7 @@ def _as_json(bug: Bug, rows: list[Affected]) -> dict[str, object]:
     return {
         "id": bug.id, "title": bug.title, "package": bug.package, "eval_loss_affected": bug.eval_loss_affected,
         "affected": [{"releases": r.releases, "when": dict(r.when), "signature": exponents(r)} for r in rows],
-        "fixed_in": bug.fixed_in, "fix": bug.fix, "retrain": bug.retrain,
+        "fixed_in": bug.fixed_in, "fix": fix, "retrain": bug.retrain,
         "verified": {"how": bug.verified, "note": bug.verified_note},
         "references": [{"type": kind, "url": url} for kind, url in bug.references],
     }  # fmt: skip

@@ -147,7 +147,7 @@ def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
     )
     ids = situations.known_bugs(variant, found.training.packages, seen)
     why = "Measured: this stack does in this situation what the bug is known to do"
-    return tuple(catalogue.confirmed(name, why) for name in ids)
+    return tuple(catalogue.confirmed(name, why, found.training.packages) for name in ids)
 
 
 def _with_packages(run: Run, found: Judgement) -> Run:

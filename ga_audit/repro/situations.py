@@ -84,6 +84,8 @@ def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str,
 def _situations(variant: str, stack: Mapping[str, str]) -> tuple[str, ...]:
     """What a variant may be: itself, or for a stock model what its class does with loss arguments in the release."""
     model = engines()["transformers"].models.get(variant)
+    if variant == "B2-flagged" and within(">=4.48.0", stack.get("transformers", "")):
+        return ("B",)  # what the flag says holds: to the Trainer it takes no count
     if model is None:
         return _OPEN.get(variant, (variant,))
     does = stock_models.loss_arguments(model, stack.get("transformers", ""))

@@ -2,6 +2,8 @@
 
 python tests/bugs/scan_models.py PYTHON...    # interpreters that have transformers and torch, such as those of `bisect`
 
+Releases that were read before and are not asked again stay as they are.
+
 Every modeling module is imported, and each class with a head is asked what its release's Trainer asks it: whether its
 forward takes loss arguments (before 4.47.0 a parameter `loss_kwargs`, then any `**kwargs`; from 4.48.0 on
 `accepts_loss_kwargs` decides where a class has it). Whether it also uses them is read in the source of its forward: it does
@@ -13,6 +15,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 PLACE = Path(__file__).parents[2] / "ga_audit" / "bugs" / "models.json"
 
@@ -77,12 +80,27 @@ print(json.dumps({"release": version("transformers"), "models": found, "failed":
 """
 
 
+def kept() -> list[dict[str, Any]]:
+    """The answers of the releases that were read before."""
+    table = json.loads(PLACE.read_text("utf-8"))
+    answers = []
+    for number, release in enumerate(table["releases"]):
+        models = {}
+        for name, changes in table["models"].items():
+            held = [does for since, does in changes if table["releases"].index(since) <= number]
+            if held and held[-1] is not None:
+                models[name] = held[-1]
+        answers.append({"release": release, "models": models, "failed": []})
+    return answers
+
+
 def main() -> None:
     """Ask each interpreter, and keep for each model the releases at which its answer changes."""
-    asked = []
+    asked = kept()
     for python in sys.argv[1:]:
         done = subprocess.run([python, "-c", ASK], capture_output=True, text=True, check=True)
-        asked.append(json.loads(done.stdout.splitlines()[-1]))
+        answer = json.loads(done.stdout.splitlines()[-1])
+        asked = [*(one for one in asked if one["release"] != answer["release"]), answer]
         counted = {does: list(asked[-1]["models"].values()).count(does) for does in ("uses", "ignores", "none")}
         print(asked[-1]["release"], counted, f"{len(asked[-1]['failed'])} modules not imported", file=sys.stderr)
     asked.sort(key=lambda answer: [int(part) for part in answer["release"].split(".")])

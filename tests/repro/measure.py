@@ -1,7 +1,8 @@
 """Measures the releases of `releases.json` again, by the command that stands with each table, and writes the numbers there.
 
 `python -m tests.repro.measure` takes every table (hours, gigabytes of environments); `python -m tests.repro.measure trl`
-those whose title holds the word. A table whose command names an ENVIRONMENT was put together by hand and is passed over.
+those whose title holds the word. `--missing` measures only the releases that a table lacks. A table whose command names an
+ENVIRONMENT was put together by hand and is passed over.
 Then `pytest tests/repro/test_releases.py --update-golden` makes the page.
 """
 
@@ -12,7 +13,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from ga_audit.repro.packages import between
 
 PLACE = Path(__file__).with_name("releases.json")
 
@@ -25,6 +32,24 @@ def measured(command: str, out: str) -> list[dict[str, object]]:
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     rows: list[dict[str, object]] = json.loads(done.stdout)
     return rows
+
+
+def missing(table: dict[str, Any]) -> list[str]:
+    """The releases that the command of a table measures and that it lacks."""
+    words = shlex.split(table["command"])
+    first, last = (words[words.index(option) + 1] for option in ("--from", "--to"))
+    held = {row["release"] for row in table["rows"]}
+    return [release for release in between(first, last, words[2]) if release not in held]
+
+
+def added(table: dict[str, Any], out: str) -> list[dict[str, object]]:
+    """The rows of a table and those of the releases that it lacks, ascending."""
+    words, rows = shlex.split(table["command"]), list(table["rows"])
+    for release in missing(table):
+        for option in ("--from", "--to"):
+            words[words.index(option) + 1] = release
+        rows += measured(shlex.join(words), out)
+    return sorted(rows, key=lambda row: Version(str(row["release"])))
 
 
 def kept_where_broken(new: list[dict[str, object]], old: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -53,13 +78,18 @@ def text_of(kept: dict[str, object], tables: list[dict[str, object]]) -> str:
 def main() -> None:
     """Table by table, each written as soon as it is measured."""
     kept = json.loads(PLACE.read_text("utf-8"))
+    words = [word for word in sys.argv[1:] if word != "--missing"]
     for table in kept["tables"]:
-        wanted = not sys.argv[1:] or any(word in table["title"] for word in sys.argv[1:])
+        wanted = not words or any(word in table["title"] for word in words)
         if not wanted or "ENVIRONMENT" in table["command"]:
             continue
         print(table["title"], file=sys.stderr)
         with tempfile.TemporaryDirectory() as out:
-            table["rows"] = kept_where_broken(measured(table["command"], out), table["rows"])
+            if "--missing" in sys.argv:
+                table["rows"] = added(table, out)
+            else:
+                table["rows"] = kept_where_broken(measured(table["command"], out), table["rows"])
+        table["measured"] = f"{datetime.now(UTC):%Y-%m}"
         PLACE.write_text(text_of(kept, kept["tables"]), "utf-8")
 
 

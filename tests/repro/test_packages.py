@@ -14,6 +14,7 @@ def test_between_is_by_release_number_not_by_text():
 
 def test_packages_of_its_time_stand_beside_a_release_and_pins_win():
     assert packages.requirements("transformers", "4.47.0") == ("transformers==4.47.0", "accelerate==1.10.1")
+    assert packages.requirements("transformers", "5.3.0") == ("transformers==5.3.0", "accelerate==1.13.0")
     assert packages.requirements("trl", "0.13.0")[:2] == ("trl==0.13.0", "transformers==4.48.3")
     assert packages.requirements("deepspeed", "0.18.3")[:3] == (
         "deepspeed==0.18.3", "transformers==4.57.6", "accelerate==1.10.1",

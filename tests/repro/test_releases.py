@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
+from ga_audit.bugs import coverage
 from ga_audit.repro import bisect, judge, truth
 
 HERE = Path(__file__).parent
 PAGE = HERE / "RELEASES.md"
+MEASURED_PLACE = Path(coverage.__file__).with_name("measured.json")
 
 
 def _row(row):
@@ -107,6 +110,43 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     if update_golden:
         PAGE.write_text(parts, "utf-8")
     assert PAGE.read_text("utf-8") == parts
+
+
+def test_what_the_catalogue_takes_for_measured_is_what_was_measured(update_golden):
+    """`bugs` says of a release without a known bug whether anybody looked."""
+    found = {}
+    for table in TABLES:
+        for row in map(_row, table["rows"]):
+            if row.is_measured:
+                held = found.setdefault(row.package, {})
+                held[row.release] = max(held.get(row.release, ""), table["measured"])
+    ordered = {name: dict(sorted(of.items(), key=lambda i: Version(i[0]))) for name, of in sorted(found.items())}
+    if update_golden:
+        MEASURED_PLACE.write_text(f"{json.dumps(ordered, indent=1)}\n", "utf-8")
+        coverage.measured.cache_clear()
+    assert coverage.measured() == ordered
+
+
+def test_the_seven_releases_divide_once_more_in_every_situation_and_model():
+    """Accelerate divides what the Trainer has divided: a level lower in grad_norm and gradient, whatever the loss."""
+    alone = [row for table in TABLES[:2] for row in map(_row, table["rows"])]
+    assert [table["title"] for table in TABLES[:2]] == ["transformers: situations", "transformers: stock models"]
+    exponents = {
+        (row.release, row.variant): tuple(round(e) for e in (row.loss, row.grad_norm, row.gradient))
+        for row in alone if row.is_measured
+    }  # fmt: skip
+    variants = {variant for release, variant in exponents if release == "5.1.0"}
+    assert len(variants) == 23
+    for variant in variants:
+        before = exponents["5.1.0", variant]
+        assert before in ((0, 0, 0), (1, 1, 1))
+        for release in ("5.2.0", "5.3.0", "5.4.0", "5.5.0", "5.5.1", "5.5.2", "5.5.3"):
+            assert exponents[release, variant] == (before[0], before[1] - 1, before[2] - 1), (release, variant)
+        assert exponents["5.5.4", variant] == exponents["5.6.0", variant] == before
+    bugs = {row.variant: row.bugs for row in alone if row.release == "5.3.0"}
+    divided = {variant for variant in variants if exponents["5.3.0", variant] == (0, -1, -1)}
+    assert {bugs[variant] for variant in divided} == {("GA029",)}
+    assert {bugs[v] for v in variants - divided} == {("GA004",), ("GA007",), ("GA008",), ("GA009",)}
 
 
 def _needs_the_index():
