@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 _WHERE = {
     "read_runs": "ga_audit.pipeline",
     "audit": "ga_audit.pipeline",
-    "Options": "ga_audit.given",
+    "Options": "ga_audit.options",
     "diagnose": "ga_audit.pipeline",
-    "correct": "ga_audit.correction",
+    "correct": "ga_audit.correction.curves",
     "plot": "ga_audit.plots",
     "Run": "ga_audit.run",
     "Role": "ga_audit.run",
@@ -27,12 +27,12 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from ga_audit.correction import correct as correct
+    from ga_audit.correction.curves import correct as correct
     from ga_audit.errors import AuditError as AuditError
     from ga_audit.finding import Audit as Audit
     from ga_audit.finding import Diagnosis as Diagnosis
     from ga_audit.finding import Verdict as Verdict
-    from ga_audit.given import Options as Options
+    from ga_audit.options import Options as Options
     from ga_audit.pipeline import audit as audit
     from ga_audit.pipeline import diagnose as diagnose
     from ga_audit.pipeline import read_runs as read_runs

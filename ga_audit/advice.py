@@ -19,8 +19,8 @@ from ga_audit.finding import (
     Verdict,
 )
 from ga_audit.grouping import Group
+from ga_audit.logs.settings import is_over_devices
 from ga_audit.run import Role, Run, Setting, Trust
-from ga_audit.settings import is_over_devices
 
 _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
 _SCALE_FREE = ("adam", "lion", "lamb", "adafactor", "adagrad", "rmsprop", "muon", "sophia")

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ga_audit import advice, odd_runs
-from ga_audit.bugs import catalogue, unseen
-from ga_audit.evidence import clip_share
+from ga_audit import clipping as clip_share
+from ga_audit.bugs import catalogue, silent
 from ga_audit.finding import (
     HEALTHY,
     NAMED,
@@ -29,7 +29,14 @@ from ga_audit.finding import (
     Verdict,
 )
 from ga_audit.grouping import Group
-from ga_audit.posterior import SAME, by_kind, hypotheses_about, log_likelihood, of_one_kind, prior_of
+from ga_audit.posterior import (
+    SAME,
+    by_kind,
+    hypotheses_about,
+    log_likelihood,
+    of_one_kind,
+    prior_of,
+)
 from ga_audit.run import Note, Role, Run
 from ga_audit.stats import decision
 from ga_audit.stats.constants import SPEAK
@@ -263,7 +270,7 @@ def _notes(
     if readings[Role.LOSS].verdict is Verdict.HEALTHY:  # of a sum it is no news that a sum over few is small
         yield from (note for piece in evidence if piece.kind == "short_accumulation" for note in piece.notes)
     if not findings and readings[Role.GRAD_NORM].verdict is not Verdict.HEALTHY:
-        yield from unseen.notes(runs)
+        yield from silent.notes(runs)
     if len(runs) > 1 and any(r.verdict is not None for r in readings.values()):
         message = "a factor that is the same in every run (5x too high at each GA) cannot be seen from ratios"
         yield Note("common-factor", message)

@@ -224,7 +224,7 @@ class Diagnosis:
         # by name at call time: the value knows nothing of its renderers, a notebook still shows it
         import importlib
 
-        text: str = getattr(importlib.import_module("ga_audit.render._notebook"), how)(self)
+        text: str = getattr(importlib.import_module("ga_audit.output._notebook"), how)(self)
         return text
 
 

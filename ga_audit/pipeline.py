@@ -8,12 +8,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from ga_audit import __version__, advice, registry
 from ga_audit.diagnosis import diagnose_group
-from ga_audit.discovery import find_runs
 from ga_audit.finding import Audit, Diagnosis, Evidence, SetAside, Silence
-from ga_audit.given import Options as Options
-from ga_audit.given import apply
-from ga_audit.given import with_given as with_given
 from ga_audit.grouping import Group, group
+from ga_audit.logs.discovery import find_runs
+from ga_audit.options import Options as Options
+from ga_audit.options import apply
+from ga_audit.options import with_given as with_given
 from ga_audit.run import Note, ReadFailure, Run, Schedule
 
 T = TypeVar("T")

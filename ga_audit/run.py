@@ -172,7 +172,7 @@ class Note:
 class Source:
     """One log of a training: which format read it, and where it lies."""
 
-    format: str  # leaf name in ga_audit.formats
+    format: str  # leaf name in ga_audit.logs.formats
     path: str  # file or directory as given, "-" for standard input, or a wandb:// address
     part: str = ""  # which run of the log, where one log holds several and the names of the series do not say
 

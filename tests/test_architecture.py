@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ga_audit"
 TESTS = Path(__file__).parent
 HEAVY = ("numpy", "pandas", "scipy", "matplotlib", "wandb", "tensorboard", "torch", "yaml", "jinja2", "packaging")
-LEAF_FOLDERS = ("formats", "evidence", "render", "plots", "cli")
+LEAF_FOLDERS = ("logs/formats", "evidence", "output", "plots", "cli")
 
 
 def modules() -> list[Path]:

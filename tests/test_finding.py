@@ -3,7 +3,15 @@ import math
 import pytest
 from conftest import make_run
 
-from ga_audit.finding import DIVIDED_GA2, HEALTHY, NAMED, SUMMED_GA, SUMMED_GA_WORLD, SUMMED_WORLD, Hypothesis
+from ga_audit.finding import (
+    DIVIDED_GA2,
+    HEALTHY,
+    NAMED,
+    SUMMED_GA,
+    SUMMED_GA_WORLD,
+    SUMMED_WORLD,
+    Hypothesis,
+)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from ga_audit import registry
 
 
 def test_leaves_are_found_by_being_there_and_helpers_are_not():
-    found = registry.names("ga_audit.formats")
+    found = registry.names("ga_audit.logs.formats")
     assert list(found) == sorted(found)
     assert {"trainer_state", "tensorboard", "console"} <= set(found)
     assert not [name for name in found if name.startswith("_")]

@@ -42,17 +42,25 @@ def _command(args: tuple[str, ...], env: dict[str, str | None], folder: str) -> 
 
 def _fetch(text: str, env: dict[str, str | None], folder: str, options: dict[str, Any]) -> list[Any]:
     from ga_audit.errors import AuditError
-    from ga_audit.formats import _wandb_address, _wandb_fetch, _wandb_login
+    from ga_audit.logs.formats._wandb import (
+        address as wandb_address,
+    )
+    from ga_audit.logs.formats._wandb import (
+        fetch as wandb_fetch,
+    )
+    from ga_audit.logs.formats._wandb import (
+        login as wandb_login,
+    )
 
     _prepare(env, folder)
     timeout = options.pop("timeout", 60)
     try:
-        address = _wandb_address.parse(text)
+        address = wandb_address.parse(text)
         assert address is not None, text
-        api = _wandb_login.connect(address.base_url, timeout)
+        api = wandb_login.connect(address.base_url, timeout)
         api.flush()
-        found = list(_wandb_fetch.find(api, address, timeout=timeout, filters=options.pop("filters", None)))
-        return [_wandb_fetch.read_run(run, timeout=timeout, **options) for run in found]
+        found = list(wandb_fetch.find(api, address, timeout=timeout, filters=options.pop("filters", None)))
+        return [wandb_fetch.read_run(run, timeout=timeout, **options) for run in found]
     except AuditError as error:
         return [error]
 

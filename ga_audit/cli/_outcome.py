@@ -16,8 +16,8 @@ from ga_audit.errors import AuditError, EngineFailed, ExitCode, UnreadableLog
 
 if TYPE_CHECKING:
     from ga_audit.finding import Audit
-    from ga_audit.repro.judge import Judgement
-    from ga_audit.repro.matrix import Cell, Plan
+    from ga_audit.repro.plan import Cell, Plan
+    from ga_audit.repro.verdict import Judgement
     from ga_audit.run import Note, ReadFailure, Run
 
 _CODES = {
@@ -28,7 +28,7 @@ _CODES = {
 
 def one(plan: Plan, report: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
-    from ga_audit.repro import confirmed, tables
+    from ga_audit.repro import as_evidence, tables
     from ga_audit.repro.engine import USER_COMMAND
 
     audit = _read(plan)
@@ -42,7 +42,7 @@ def one(plan: Plan, report: Path) -> ExitCode:
     found = _judged(plan)
     click.echo(tables.table(found))
     click.echo(f"the logs alone, as inspect reads them: {read}")
-    for line in dict.fromkeys(note.message for d in audit.diagnoses for note in confirmed.comparison(d, found)):
+    for line in dict.fromkeys(note.message for d in audit.diagnoses for note in as_evidence.comparison(d, found)):
         click.echo(line)
     told = _told(audit, found, plan)
     for line in dict.fromkeys(_bug_lines(told)):
@@ -60,7 +60,7 @@ _DONE_HERE = re.compile(r"ga-audit re|--stack |^Add one short run")
 def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
     """Nothing was measured: what inspect reads, and what to do next, but for what is done here already."""
     from ga_audit.cli.inspect import status
-    from ga_audit.render import text
+    from ga_audit.output import text
 
     left = [replace(d, next_steps=tuple(s for s in d.next_steps if not _DONE_HERE.search(s))) for d in audit.diagnoses]
     click.echo("of a command of yours no gradient is measured; what inspect reads in its logs:\n")
@@ -71,7 +71,7 @@ def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
 
 def several(plans: Sequence[Plan], broken: Mapping[Path, Any], reports: Sequence[Path]) -> ExitCode:
     """A line for each matrix, and a report of each; one that broke says why and stops no other."""
-    from ga_audit.repro import confirmed, tables
+    from ga_audit.repro import as_evidence, tables
 
     rows: dict[str, Judgement | str] = {}
     logs: dict[str, tuple[Note, ...]] = {}
@@ -86,7 +86,7 @@ def several(plans: Sequence[Plan], broken: Mapping[Path, Any], reports: Sequence
             rows[plan.name] = f"not measured: {error.message}"
             continue
         rows[plan.name] = found
-        logs[plan.name] = tuple(note for d in audit.diagnoses for note in confirmed.comparison(d, found))
+        logs[plan.name] = tuple(note for d in audit.diagnoses for note in as_evidence.comparison(d, found))
         told = _told(audit, found, plan)
         for line in dict.fromkeys(_bug_lines(told)):
             bugs.setdefault(line, []).append(plan.name)
@@ -121,7 +121,7 @@ def _of_cell(logs: Sequence[Run], cell: Cell, plan: Plan) -> Run:
     A cell is one training: its other logs are not further runs, and its console is one where there is no other.
     """
     from ga_audit import pipeline
-    from ga_audit.repro.launch import CONSOLE
+    from ga_audit.repro.train import CONSOLE
     from ga_audit.run import Schedule, Setting, Trust
 
     if not logs:
@@ -147,19 +147,20 @@ def _of_cell(logs: Sequence[Run], cell: Cell, plan: Plan) -> Run:
 
 
 def _judged(plan: Plan) -> Judgement:
-    from ga_audit.repro import judge, truth
+    from ga_audit.repro import measurement
+    from ga_audit.repro import verdict as verdicts
 
-    return judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
+    return verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in plan.cells])
 
 
 def _told(audit: Audit, found: Judgement, plan: Plan) -> Audit:
     """The audit of the logs with the measurement in it."""
-    from ga_audit.repro import confirmed
+    from ga_audit.repro import as_evidence
     from ga_audit.repro.engine import engines
 
     options = plan.options
     variant = str(options.get("model") or options.get("variant") or next(iter(engines()[plan.engine].variants), ""))
-    return confirmed.with_truth(audit, found, variant=variant, command=_command(plan))
+    return as_evidence.with_truth(audit, found, variant=variant, command=_command(plan))
 
 
 def _bug_lines(told: Audit) -> Iterator[str]:

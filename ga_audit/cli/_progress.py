@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ga_audit.repro.matrix import Progress
+    from ga_audit.repro.plan import Progress
 
 
 class progress:  # noqa: N801 (reads as a function)

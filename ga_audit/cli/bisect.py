@@ -15,8 +15,8 @@ from ga_audit.cli.repro import whole_numbers
 from ga_audit.errors import ExitCode, WrongUsage
 
 if TYPE_CHECKING:
-    from ga_audit.repro.bisect import Row
-    from ga_audit.repro.packages import Package
+    from ga_audit.releases.bisect import Row
+    from ga_audit.releases.packages import Package
 
 
 @click.command(name="bisect", epilog="Exit status: 0 every release measured, 2 usage, 3 some could not be measured.")
@@ -51,8 +51,8 @@ def command(
     """  # noqa: D301 (\b is Click's)
     from dataclasses import asdict
 
-    from ga_audit.repro import bisect
-    from ga_audit.repro.packages import between, packages
+    from ga_audit.releases import bisect
+    from ga_audit.releases.packages import between, packages
 
     if as_json and as_markdown:
         raise click.UsageError("--json and --markdown: give one of them")

@@ -13,7 +13,7 @@ from ga_audit.cli.options import errors_to_status, leave, reading_options, show_
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
-    from ga_audit.correction import Plan
+    from ga_audit.correction.curves import Plan
     from ga_audit.finding import Audit, Diagnosis, Hypothesis
     from ga_audit.pipeline import Options
     from ga_audit.run import Role, Run
@@ -59,8 +59,8 @@ def command(
     ga-audit fix run.json --ga 8 --assume loss=1,grad_norm=0
     """  # noqa: D301 (\b is Click's)
     from ga_audit import pipeline
-    from ga_audit.given import contradictions
-    from ga_audit.safe_output import check_directory
+    from ga_audit.files.atomic import check_directory
+    from ga_audit.options import contradictions
 
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
@@ -90,13 +90,13 @@ def command(
 
 
 def _plan(run: Run, hypotheses: dict[Role, Hypothesis], reason: str) -> Plan | None:
-    from ga_audit.correction import plan
+    from ga_audit.correction.curves import plan
 
     return plan(run, hypotheses, f"assumed by the user: {reason}")
 
 
 def _plans(audit: Audit) -> list[Plan]:
-    from ga_audit.correction import plans
+    from ga_audit.correction.curves import plans
 
     return [p for diagnosis in audit.diagnoses for p in plans(diagnosis)]
 
@@ -141,7 +141,7 @@ def _finish(
     targets: Sequence[str], made: list[Plan], audit: Audit | None, runs: Sequence[Run], output: Path | None, *,
     force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool, upload: bool, annotate: bool, timeout: int,
 ) -> None:  # fmt: skip
-    from ga_audit import correction
+    from ga_audit.correction import curves as correction
 
     rows = [row for p in made for row in correction.table(p)]
     changed = {p.run.id for p in made}
@@ -179,8 +179,8 @@ def _finish(
 
 def _places(made: Sequence[Plan]) -> dict[str, PurePosixPath]:
     """By run id: the folder of the run in the output; what is written there is what is sent."""
-    from ga_audit import correction
-    from ga_audit.output_names import folders
+    from ga_audit.correction import curves as correction
+    from ga_audit.files.folders import folders
 
     return folders(correction.place_names(made))
 
@@ -201,8 +201,8 @@ def _publish(
     quiet: bool,
 ) -> dict[str, Any]:
     """What the user asked for on the server, and nothing else."""
-    from ga_audit import publishing
-    from ga_audit.output_manifest import add_to_manifest
+    from ga_audit.correction import publishing
+    from ga_audit.files.manifest import add_to_manifest
 
     result: dict[str, Any] = {}
     if upload:
@@ -246,15 +246,16 @@ def _write(
     inputs: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """The corrected logs with manifest and diagnosis, whole or not at all; returns the files that are on disk."""
-    from ga_audit import correction, registry
-    from ga_audit.safe_output import new_directory
+    from ga_audit import registry
+    from ga_audit.correction import curves as correction
+    from ga_audit.files.atomic import new_directory
 
     with new_directory(top, schema="ga-audit-fix/1", force=force, inputs=inputs) as draft:
         folders = {key: draft.path / place for key, place in places.items()}
         written = correction.write_all(made, folders, include_original=keep)
         draft.facts.update(correction.manifest(written, made, draft.path))
         rows = [row for p in made for row in correction.table(p)]
-        text = registry.load("ga_audit.render", "markdown").corrections(rows, audit, [p.reason for p in made])
+        text = registry.load("ga_audit.output", "markdown").corrections(rows, audit, [p.reason for p in made])
         (draft.path / "DIAGNOSIS.md").write_text(text, "utf-8")
         return draft.files()
 
@@ -262,7 +263,7 @@ def _write(
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing to correct"
-    from ga_audit.render.markdown import factors_text
+    from ga_audit.output.markdown import factors_text
 
     lines = [["run", "series", "factor", "first", "", "last", ""]]
     for row in rows:

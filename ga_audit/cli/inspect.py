@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def _formats() -> dict[str, str]:
     """Name on the command line -> leaf: the newest version of a form has the plain name."""
-    return {name.partition("_v")[0]: name for name in registry.names("ga_audit.render") if name != "html_page"}
+    return {name.partition("_v")[0]: name for name in registry.names("ga_audit.output") if name != "html_page"}
 
 
 @click.command(
@@ -56,14 +56,14 @@ def command(
     with _progress() as progress:
         runs, failures = pipeline.read_runs(targets, reading, progress=progress)
     if show_series:
-        from ga_audit.render._series import render_series
+        from ga_audit.output._series import render_series
 
         click.echo(render_series(runs), color=color)
         _show_failures(failures)
         leave(ExitCode.HEALTHY if runs else ExitCode.UNDECIDED)
     result = pipeline.audit_runs(runs, failures, targets)
     rich = sys.stdout.isatty() if color is None else color
-    renderer = registry.load("ga_audit.render", _formats()[form])
+    renderer = registry.load("ga_audit.output", _formats()[form])
     click.echo(renderer.render(result, explain=explain, color=rich), color=rich)
     if form != "text":
         _show_failures(failures)

@@ -40,7 +40,7 @@ def command(
     Of several groups of runs the first is drawn.
     """
     from ga_audit import pipeline, plots
-    from ga_audit.safe_output import check_file, new_file
+    from ga_audit.files.atomic import check_file, new_file
 
     if output.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise click.BadParameter("the file's name must end in .png, .svg or .pdf", param_hint="--output")

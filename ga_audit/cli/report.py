@@ -44,7 +44,7 @@ def command(
     Keys, user names, home directories, host names and W&B entities are taken out.
     """
     from ga_audit import pipeline
-    from ga_audit.safe_output import check_directory
+    from ga_audit.files.atomic import check_directory
 
     check_directory(output, force=force, inputs=targets)
     audit = pipeline.audit(targets, reading)
@@ -66,9 +66,9 @@ def command(
 
 def private_names(audit: Audit) -> tuple[str, ...]:
     """Names of machines and people that a report leaves out: those of this machine, and those that the logs record."""
-    from ga_audit.render import _private
+    from ga_audit.output import _redact
 
-    return (*_private.names_here(), *_private.names_in([run for d in audit.diagnoses for run in d.runs]))
+    return (*_redact.names_here(), *_redact.names_in([run for d in audit.diagnoses for run in d.runs]))
 
 
 def write(
@@ -76,8 +76,8 @@ def write(
     inputs: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """The report's files, whole or not at all; returns the names of the pictures."""
-    from ga_audit.render._safe import redact
-    from ga_audit.safe_output import new_directory
+    from ga_audit.files.atomic import new_directory
+    from ga_audit.output._safe import redact
 
     pictures: list[str] = []
     embedded = []
@@ -86,13 +86,13 @@ def write(
         for number, diagnosis in enumerate(audit.diagnoses, 1):
             prefix = f"{number}-" if len(audit.diagnoses) > 1 else ""
             embedded.append(_pictures(diagnosis, part, prefix, style, pictures, redacted, names))
-        issue = registry.load("ga_audit.render", "issue")
+        issue = registry.load("ga_audit.output", "issue")
         shown = [name for name in pictures if name.endswith(".png") and "dark" not in name]
         options = {"redacted": redacted, "names": names}
         (part / "issue.md").write_text(issue.render(audit, template=template, figures=shown, **options), "utf-8")
-        page = registry.load("ga_audit.render", "html_page").render(audit, figures=embedded, **options)
+        page = registry.load("ga_audit.output", "html_page").render(audit, figures=embedded, **options)
         (part / "report.html").write_text(page, "utf-8")
-        json_v1 = registry.load("ga_audit.render", "json_v1")
+        json_v1 = registry.load("ga_audit.output", "json_v1")
         safe = (lambda text: redact(text, names=names)) if redacted else None
         (part / "diagnosis.json").write_text(json_v1.render(audit, explain=True, shown=safe), "utf-8")
     return pictures
@@ -106,7 +106,7 @@ def _pictures(
     import dataclasses
 
     from ga_audit import plots
-    from ga_audit.render._safe import redact
+    from ga_audit.output._safe import redact
 
     if redacted:
         runs = tuple(dataclasses.replace(run, name=redact(run.name, names=names)) for run in diagnosis.runs)

@@ -15,7 +15,7 @@ from ga_audit.cli.options import errors_to_status, leave
 from ga_audit.errors import ExitCode, RefusedToOverwrite
 
 if TYPE_CHECKING:
-    from ga_audit.repro.matrix import Plan
+    from ga_audit.repro.plan import Plan
 
 _SECONDS = 1800  # of a cell of ours; a user's command takes as long as it takes
 # options that an engine of ours takes; a user's command has its own
@@ -111,7 +111,7 @@ def command(
     ga-audit repro --script "python train.py --ga {gradient_accumulation_steps} --batch {micro_batch_size} --out {output_dir}"
     """  # noqa: D301 (\b is Click's)
     from ga_audit.cli import _outcome, _progress
-    from ga_audit.repro import matrix
+    from ga_audit.repro import plan as planning
     from ga_audit.repro.engine import USER_COMMAND
 
     if script is not None and not script.strip():
@@ -127,13 +127,13 @@ def command(
     for name, option in named:
         place = Path(out) / name if len(named) > 1 else Path(out)
         reports.append(place / "report")
-        cells = matrix.plan_cells(place, ga, world_size, effective_batch_size)
-        plans.append(matrix.Plan(engine, cells, effective_batch_size, {**given, **option}, python, script, seconds,
+        cells = planning.plan_cells(place, ga, world_size, effective_batch_size)
+        plans.append(planning.Plan(engine, cells, effective_batch_size, {**given, **option}, python, script, seconds,
                                  name=name or engine))  # fmt: skip
     _keep_what_is_not_ours(plans, reports, resume)
     try:
         with _progress.progress() as show:
-            broken = matrix.run(*plans, resume=resume, keep_going=len(plans) > 1, progress=show)
+            broken = planning.run(*plans, resume=resume, keep_going=len(plans) > 1, progress=show)
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)
         leave(ExitCode.INTERRUPTED)
@@ -170,7 +170,7 @@ def _named(engine: str, model: str | None, variant: str | None, python: str) -> 
 
 def _keep_what_is_not_ours(plans: Sequence[Plan], reports: Sequence[Path], resume: bool) -> None:
     """A report gives way to a new one only where it stands beside cells that are resumed."""
-    from ga_audit.safe_output import check_directory
+    from ga_audit.files.atomic import check_directory
 
     for plan, report in zip(plans, reports, strict=True):
         if os.path.lexists(report) and not (resume and any(cell.out.exists() for cell in plan.cells)):

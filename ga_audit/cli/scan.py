@@ -17,8 +17,8 @@ from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.pipeline import Options
-    from ga_audit.selection import Condition
-    from ga_audit.survey import Progress, Survey
+    from ga_audit.scan.selection import Condition
+    from ga_audit.scan.survey import Progress, Survey
 
 _FORMS = ("text", "json", "csv", "html")
 _JOBS = 8  # a W&B server slows down clients that ask for more at once
@@ -27,7 +27,7 @@ _JOBS = 8  # a W&B server slows down clients that ask for more at once
 def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     if value is None:
         return None
-    from ga_audit.selection import parse_since
+    from ga_audit.scan.selection import parse_since
 
     try:
         return parse_since(value)
@@ -40,7 +40,7 @@ def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 def _conditions(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Condition, ...]:
     if not values:
         return ()
-    from ga_audit.selection import parse_condition
+    from ga_audit.scan.selection import parse_condition
 
     try:
         return tuple(parse_condition(text) for text in values)
@@ -87,9 +87,9 @@ def command(
     ga-audit scan runs/ -o scan.html
     ga-audit scan entity/project --dask tcp://scheduler:8786 --format csv
     """  # noqa: D301 (\b is Click's)
-    from ga_audit.safe_output import check_file
-    from ga_audit.selection import Selection
-    from ga_audit.survey import survey
+    from ga_audit.files.atomic import check_file
+    from ga_audit.scan.selection import Selection
+    from ga_audit.scan.survey import survey
 
     form = form or _form_of(output)
     if output is not None:
@@ -113,7 +113,7 @@ def _form_of(output: Path | None) -> str:
 
 
 def _rendered(found: Survey, form: str, *, every: bool, redacted: bool, color: bool) -> str:
-    drawn = registry.load("ga_audit.render", "_survey")
+    drawn = registry.load("ga_audit.output", "_survey")
     makers: dict[str, Callable[[], str]] = {
         "text": lambda: drawn.text(found, color=color, every=every),
         "json": lambda: drawn.json_text(found),
@@ -125,7 +125,7 @@ def _rendered(found: Survey, form: str, *, every: bool, redacted: bool, color: b
 
 def _write(output: Path, text: str, *, force: bool, inputs: Sequence[str]) -> None:
     """The file whole or not at all."""
-    from ga_audit.safe_output import new_file
+    from ga_audit.files.atomic import new_file
 
     with new_file(output, force=force, inputs=inputs) as part:
         part.write_text(text if text.endswith("\n") else f"{text}\n", "utf-8")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ga_audit.repro.judge import Judgement, Scale, apart
-from ga_audit.repro.truth import Measured, OddStep, is_astray
+from ga_audit.repro.measurement import Measured, OddStep, is_astray
+from ga_audit.repro.verdict import Judgement, Scale, apart
 from ga_audit.run import Note
 
 FACTOR_SAID = 0.02  # a factor of every cell that is farther from 1 is worth a line

@@ -27,7 +27,7 @@ print(sum(len(ea.Scalars(t)) for t in ea.Tags()["scalars"]))
 """
 OURS = """
 import sys
-from ga_audit.formats import tensorboard, Target
+from ga_audit.logs.formats import tensorboard, Target
 (run,) = tensorboard.read(Target(sys.argv[1]))
 print(sum(len(s) for s in run.series))
 """
@@ -35,7 +35,7 @@ CORRECTED = """
 import sys, tempfile
 from pathlib import Path
 import numpy as np
-from ga_audit.formats import Rescale, Rewrite, Target, tensorboard
+from ga_audit.logs.formats import Rescale, Rewrite, Target, tensorboard
 from ga_audit.run import Role, Source
 rescale = Rescale("train/loss", Role.LOSS, np.zeros(1, np.int64), np.array([8.0]))
 with tempfile.TemporaryDirectory() as out:
@@ -44,7 +44,7 @@ with tempfile.TemporaryDirectory() as out:
 PROTOBUF = """
 import json, sys
 from wandb.proto import wandb_internal_pb2 as pb
-from ga_audit.formats.wandb_file import _payloads
+from ga_audit.logs.formats.wandb_file import _payloads
 n = 0
 for payload in _payloads(open(sys.argv[1], "rb").read(), [], ""):
     record = pb.Record.FromString(payload)
@@ -54,7 +54,7 @@ print(n)
 """
 OURS_WANDB = """
 import sys
-from ga_audit.formats import wandb_file, Target
+from ga_audit.logs.formats import wandb_file, Target
 (run,) = wandb_file.read(Target(sys.argv[1]))
 print(sum(len(s) for s in run.series))
 """

@@ -27,7 +27,7 @@ import numpy as np
 from ga_audit.evidence import eval_gap
 from ga_audit.evidence._objective import objective
 from ga_audit.finding import HEALTHY, OTHER, Verdict
-from ga_audit.formats import Target, yaml_config
+from ga_audit.logs.formats import Target, yaml_config
 from ga_audit.pipeline import Options, diagnose, read_runs
 from ga_audit.run import Role, Run, RunSettings, Schedule, Series, Setting, Trust
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import jsonschema
 from click.testing import CliRunner
 
-import ga_audit.render
+import ga_audit.output
 from ga_audit.cli.report import TEMPLATES, command
-from ga_audit.render import issue
+from ga_audit.output import issue
 
 SAMPLES = Path(__file__).parents[2] / "sample_logs"
 
@@ -25,7 +25,7 @@ def test_everything_for_a_bug_report(tmp_path):
     assert done.exit_code == 0, done.output
     names = {p.name for p in (tmp_path / "r").iterdir()}
     assert {"issue.md", "report.html", "diagnosis.json", "curves.png", "curves-dark.svg", "regression.png"} <= names
-    schema = json.loads((Path(ga_audit.render.__file__).parent / "schema_v1.json").read_text())
+    schema = json.loads((Path(ga_audit.output.__file__).parent / "schema_v1.json").read_text())
     jsonschema.validate(json.loads((tmp_path / "r" / "diagnosis.json").read_text()), schema)
     text = (tmp_path / "r" / "issue.md").read_text()
     assert "GA001" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ga_audit.output_manifest import foreign
+from ga_audit.files.manifest import foreign
 
 COMMAND = str(Path(sys.executable).with_name("ga-audit"))
 

@@ -3,7 +3,15 @@ from evidence.single_runs import curve, evidence, language_model, one, ratio
 
 from ga_audit import pipeline
 from ga_audit.evidence import known_release
-from ga_audit.finding import DIVIDED_WORLD, SUMMED_GA, SUMMED_GA_WORLD, SUMMED_WORLD, Evidence, Silence, Verdict
+from ga_audit.finding import (
+    DIVIDED_WORLD,
+    SUMMED_GA,
+    SUMMED_GA_WORLD,
+    SUMMED_WORLD,
+    Evidence,
+    Silence,
+    Verdict,
+)
 from ga_audit.grouping import Group
 from ga_audit.run import Role
 

@@ -20,7 +20,7 @@ from ga_audit.finding import (
     SUMMED_WORLD,
     Evidence,
     Silence,
-)  # fmt: skip
+)
 from ga_audit.grouping import Group, group
 from ga_audit.run import Role, Setting, Trust
 

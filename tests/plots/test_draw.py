@@ -69,7 +69,7 @@ def mixed_groups():
 @pytest.mark.parametrize("kind", plots.KINDS)
 @pytest.mark.parametrize("runs", [pytest.param(runs, id=name) for name, runs in mixed_groups()])
 def test_other_groups_draw_without_a_warning_and_have_tables(runs, kind):
-    from ga_audit.render import _values
+    from ga_audit.output import _values
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

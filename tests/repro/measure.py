@@ -19,7 +19,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from ga_audit.repro.packages import between
+from ga_audit.releases.packages import between
 
 PLACE = Path(__file__).with_name("releases.json")
 

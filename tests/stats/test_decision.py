@@ -1,6 +1,13 @@
 import pytest
 
-from ga_audit.stats.decision import coupled_prior, decide, equivalent, merge_ties, posterior, settling_run
+from ga_audit.stats.decision import (
+    coupled_prior,
+    decide,
+    equivalent,
+    merge_ties,
+    posterior,
+    settling_run,
+)
 
 PRIOR = {"healthy": 0.6, "summed": 0.3, "world": 0.1}
 

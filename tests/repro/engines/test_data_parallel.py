@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ga_audit.repro import engine, judge, matrix, truth
+from ga_audit.repro import engine, measurement
+from ga_audit.repro import plan as planning
+from ga_audit.repro import verdict as verdicts
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -81,16 +83,18 @@ def test_a_stand_in_says_that_it_is_one(helper):
 @live
 def test_devices_multiply_the_loss_of_a_model_that_ignores_the_count(tmp_path):
     """On transformers 5.24.0: A is right, B2 is x GA x devices, and the known bug that does it is named."""
-    from ga_audit.repro import confirmed
+    from ga_audit.repro import as_evidence
 
     plans = [
-        matrix.Plan("transformers", matrix.plan_cells(tmp_path / name, (1, 4), (1, 2), 16), 16,
+        planning.Plan("transformers", planning.plan_cells(tmp_path / name, (1, 4), (1, 2), 16), 16,
                     {"steps": 2, "measure-every": 1, "variant": name, "data-parallel": True}, name=name)
         for name in ("A", "B2")
     ]  # fmt: skip
-    matrix.run(*plans)
-    right, wrong = (judge.judge([truth.read_truth(c.out / "truth.json") for c in plan.cells]) for plan in plans)
+    planning.run(*plans)
+    right, wrong = (
+        verdicts.judge([measurement.read_truth(c.out / "truth.json") for c in plan.cells]) for plan in plans
+    )
     assert right.verdict == "healthy"
     assert (wrong.on_gradient.ga, wrong.on_gradient.world) == pytest.approx((1, 1), abs=0.02)
     assert any("not so many here" in note for note in wrong.notes)
-    assert [bug.bug for bug in confirmed._bugs(wrong, "B2")] == ["GA004"]
+    assert [bug.bug for bug in as_evidence._bugs(wrong, "B2")] == ["GA004"]

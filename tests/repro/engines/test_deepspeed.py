@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ga_audit.repro import engine, judge, matrix, truth
+from ga_audit.repro import engine, measurement
+from ga_audit.repro import plan as planning
+from ga_audit.repro import verdict as verdicts
 
 pytestmark = [
     pytest.mark.torch,
@@ -83,13 +85,13 @@ def test_what_cannot_be_measured_is_said_in_one_line(tmp_path, more, message):
 @live
 def test_the_installed_deepspeed_hands_on_the_gradient_of_the_whole_batch(tmp_path):
     plans = [
-        matrix.Plan("transformers", matrix.plan_cells(tmp_path / name, (1, 4), (1,), 16), 16,
+        planning.Plan("transformers", planning.plan_cells(tmp_path / name, (1, 4), (1,), 16), 16,
                     {"steps": 3, "measure-every": 1, **option}, name=name)
         for name, option in engine.chosen("variant", "A-deepspeed")
     ]  # fmt: skip
-    matrix.run(*plans)
+    planning.run(*plans)
     for plan in plans:
-        found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        found = verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in plan.cells])
         assert found.verdict == "healthy"
         assert [cell.cosine for cell in found.cells] == pytest.approx([1, 1], abs=1e-3)
         assert found.gradient == pytest.approx(0, abs=1e-3)

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from ga_audit.repro import engine, judge, matrix, truth
+from ga_audit.repro import engine, measurement
+from ga_audit.repro import plan as planning
+from ga_audit.repro import verdict as verdicts
 
 pytestmark = [
     pytest.mark.torch,
@@ -16,12 +18,15 @@ pytestmark = [
 def trained(tmp_path, *plans, ga=(1, 4), world=(1,), **options):
     """Judgements by name, of variants or models trained for three steps."""
     made = [
-        matrix.Plan("transformers", matrix.plan_cells(tmp_path / name, ga, world, 16), 16,
+        planning.Plan("transformers", planning.plan_cells(tmp_path / name, ga, world, 16), 16,
                     {"steps": 3, "measure-every": 1, **option, **options}, name=name)
         for name, option in plans
     ]  # fmt: skip
-    matrix.run(*made)
-    return {plan.name: judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells]) for plan in made}
+    planning.run(*made)
+    return {
+        plan.name: verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        for plan in made
+    }
 
 
 def test_the_newest_stack_sums_what_ignores_the_count_and_nothing_else(tmp_path):
@@ -65,6 +70,6 @@ def test_two_ranks_and_average_tokens(tmp_path):
 
 
 def test_a_variant_with_a_model_is_refused(tmp_path):
-    cells = matrix.plan_cells(tmp_path, (1,), (1,), 16)
+    cells = planning.plan_cells(tmp_path, (1,), (1,), 16)
     with pytest.raises(Exception, match="give --model or --variant"):
-        matrix.run(matrix.Plan("transformers", cells, 16, {"model": "t5-seq2seq", "variant": "B"}))
+        planning.run(planning.Plan("transformers", cells, 16, {"model": "t5-seq2seq", "variant": "B"}))

@@ -6,7 +6,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ga_audit.repro import bisect, judge, tables, truth
+from ga_audit.releases import bisect
+from ga_audit.repro import measurement, tables
+from ga_audit.repro import verdict as verdicts
 from ga_audit.repro.engine import SCRIPTS
 
 
@@ -86,8 +88,8 @@ def test_a_model_that_liger_has_not_patched_is_no_measurement(liger):
 
 
 def test_a_number_of_the_interpreter_says_so():
-    cell = truth.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None, note="by the interpreter")
-    found = judge.judge([cell])
+    cell = measurement.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None, note="by the interpreter")
+    found = verdicts.judge([cell])
     assert found.notes == ("by the interpreter",)
     assert "note: by the interpreter" in tables.table(found)
     assert "liger: note: by the interpreter" in tables.summary({"liger": found})

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from ga_audit.repro import engine, judge, matrix, truth
+from ga_audit.repro import engine, measurement
+from ga_audit.repro import plan as planning
+from ga_audit.repro import verdict as verdicts
 
 STACKS = ("axolotl", "llamafactory")
 
@@ -148,7 +150,7 @@ def test_whatever_trainer_a_package_makes_is_measured_and_one_on_other_rows_is_r
     kept = json.loads((tmp_path / "none" / "truth.json").read_text())
     assert (kept["trainer"], kept["packages"]["package"]) == ("Own", "1.0")
     assert [row["step"] for row in kept["measured"]] == [1, 2]
-    found = truth.read_truth(tmp_path / "none" / "truth.json")
+    found = measurement.read_truth(tmp_path / "none" / "truth.json")
     assert found.gradient == pytest.approx(1, abs=1e-4)
     assert found.held_out_loss is not None
     assert (tmp_path / "none" / "config.yaml").read_text() == "gradient_accumulation_steps: 2\n"
@@ -160,9 +162,9 @@ def test_whatever_trainer_a_package_makes_is_measured_and_one_on_other_rows_is_r
 def test_a_package_that_is_installed_is_trained_and_measured(name, variant, tmp_path):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
-    cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
-    matrix.run(matrix.Plan(name, cells, 16, {"steps": 3, "measure-every": 1, "variant": variant}))
-    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
+    cells = planning.plan_cells(tmp_path, (1, 4), (1,), 16)
+    planning.run(planning.Plan(name, cells, 16, {"steps": 3, "measure-every": 1, "variant": variant}))
+    found = verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in cells])
     assert abs(found.gradient - round(found.gradient)) < 0.03
     if "ignoring-count" not in variant:  # which releases know of such a model and which do not: RELEASES.md
         assert found.verdict == "healthy"

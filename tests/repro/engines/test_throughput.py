@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from ga_audit.repro import judge, launch, matrix, tables, truth
+from ga_audit.repro import (
+    measurement,
+    tables,
+)
+from ga_audit.repro import (
+    plan as planning,
+)
+from ga_audit.repro import (
+    train as training,
+)
+from ga_audit.repro import (
+    verdict as verdicts,
+)
 from ga_audit.repro.engine import SCRIPTS
 
 pytest.importorskip("torch")
@@ -130,32 +142,34 @@ def test_a_gpu_trains_in_bfloat16_where_it_has_it(throughput, monkeypatch, devic
 
 
 def test_the_device_is_measured_once_for_a_matrix(tmp_path):
-    cells = matrix.plan_cells(tmp_path, (1, 2), (1,), 16)
-    plan = matrix.Plan("torch", cells, 16, {"steps": 2})
-    assert ["--benchmark" in launch.argv(plan, cell) for cell in cells] == [True, False]
-    matrix.run(plan)
-    read = [truth.read_truth(cell.out / "truth.json") for cell in cells]
+    cells = planning.plan_cells(tmp_path, (1, 2), (1,), 16)
+    plan = planning.Plan("torch", cells, 16, {"steps": 2})
+    assert ["--benchmark" in training.argv(plan, cell) for cell in cells] == [True, False]
+    planning.run(plan)
+    read = [measurement.read_truth(cell.out / "truth.json") for cell in cells]
     assert read[0].speed.limit > 0
     assert read[1].speed.limit is None
     assert all(cell.speed.tokens > 0 < cell.speed.flops < read[0].speed.limit for cell in read)
 
 
 def _cell(ga, world, tokens, flops, limit=None):
-    speed = truth.Speed(tokens, flops, limit, "float32" if limit else None)
-    return truth.Measured(ga, world, 1.0, 1.0, 1.0, 1.0, None, None, speed=speed)
+    speed = measurement.Speed(tokens, flops, limit, "float32" if limit else None)
+    return measurement.Measured(ga, world, 1.0, 1.0, 1.0, 1.0, None, None, speed=speed)
 
 
 def test_the_table_says_tokens_and_the_share_of_the_limit():
-    text = tables.table(judge.judge([_cell(1, 1, 1000, 2e9, 1e11), _cell(2, 1, 3000, 6e9), _cell(4, 1, 20000, 9e9)]))
+    text = tables.table(verdicts.judge([_cell(1, 1, 1000, 2e9, 1e11), _cell(2, 1, 3000, 6e9), _cell(4, 1, 20000, 9e9)]))
     assert "throughput: 3k tokens/s" in text
     assert "6% of the 100 GFLOP/s that a matrix product in float32 reaches" in text
-    alone = judge.judge([_cell(1, 2, 1000, 1e11, 1e11)])
+    alone = verdicts.judge([_cell(1, 2, 1000, 1e11, 1e11)])
     assert "50% of the 100 GFLOP/s" in tables.table(alone)  # of two ranks' devices
     assert "waits for its operations" not in tables.table(alone)
     assert "throughput: 3k" in tables.summary(
-        {"one": judge.judge([_cell(1, 1, 3000, 1e9)]), "broken": "not measured: -"}
+        {"one": verdicts.judge([_cell(1, 1, 3000, 1e9)]), "broken": "not measured: -"}
     )
 
 
 def test_a_truth_without_throughput_has_no_such_line():
-    assert "throughput" not in tables.table(judge.judge([truth.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None)]))
+    assert "throughput" not in tables.table(
+        verdicts.judge([measurement.Measured(1, 1, 1.0, 1.0, 1.0, 1.0, None, None)])
+    )

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ga_audit import pipeline
-from ga_audit.repro import engine, judge, matrix, truth
+from ga_audit.repro import engine, measurement
+from ga_audit.repro import plan as planning
+from ga_audit.repro import verdict as verdicts
 
 SCRIPT = engine.engines()["torch"].script
 FAULTS = {"none": (0, 0), "sum-loss-log": (1, 0), "sum-grad": (1, 1), "sum-grad-only": (0, 1), "mean-of-means": (0, 0),
@@ -36,14 +38,14 @@ def test_measured_truth_equals_the_fault(fault: str, tmp_path: Path) -> None:
 
 def test_inspect_reaches_the_measured_verdict_from_every_sink(tmp_path: Path) -> None:
     plans = [
-        matrix.Plan("torch", matrix.plan_cells(tmp_path / fault, (1, 8), (1,), 16), 16,
+        planning.Plan("torch", planning.plan_cells(tmp_path / fault, (1, 8), (1,), 16), 16,
                     {"fault": fault, "steps": 12, "sink": ("json", "tensorboard", "wandb")}, name=fault)
         for fault in FAULTS
     ]  # fmt: skip
-    matrix.run(*plans)
+    planning.run(*plans)
     wrong = []
     for plan in plans:
-        found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in plan.cells])
+        found = verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in plan.cells])
         assert (found.loss, found.gradient) == pytest.approx(
             FAULTS[plan.name], abs=0.02 if "means" in plan.name else 0.01
         )
@@ -75,18 +77,18 @@ def _only(cell: Path, sink: str) -> Path:
     pytest.param("sum-grad", 1, 0, marks=pytest.mark.slow), pytest.param("world-size", 0, 1, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_two_ranks_through_torchrun_tell_ga_from_world_size(fault, on_ga, on_world, tmp_path):
-    cells = matrix.plan_cells(tmp_path, (1, 4), (1, 2), 16)
-    matrix.run(matrix.Plan("torch", cells, 16, {"fault": fault, "steps": 3}))
-    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
+    cells = planning.plan_cells(tmp_path, (1, 4), (1, 2), 16)
+    planning.run(planning.Plan("torch", cells, 16, {"fault": fault, "steps": 3}))
+    found = verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in cells])
     for exponents in (found.on_loss, found.on_grad_norm, found.on_gradient):
         assert (exponents.ga, exponents.world) == pytest.approx((on_ga, on_world), abs=0.01)
     assert found.cells[1].cosine == pytest.approx(1)
 
 
 def test_a_short_last_group_is_measured_at_its_steps(tmp_path):
-    cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
-    matrix.run(matrix.Plan("torch", cells, 16, {"fault": "partial-last", "steps": 10}))
-    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
+    cells = planning.plan_cells(tmp_path, (1, 4), (1,), 16)
+    planning.run(planning.Plan("torch", cells, 16, {"fault": "partial-last", "steps": 10}))
+    found = verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in cells])
     assert found.verdict == "gradients at some steps"
     odd = found.cells[1].odd_steps
     assert [step.step for step in odd] == [5, 10]
@@ -97,8 +99,8 @@ def test_a_short_last_group_is_measured_at_its_steps(tmp_path):
     "options", [{"packing": True}, {"dtype": "bfloat16"}, {"optimizer": "sgd", "max-grad-norm": 0.0}]
 )
 def test_settings_that_change_no_verdict(options, tmp_path):
-    cells = matrix.plan_cells(tmp_path, (1, 4), (1,), 16)
-    matrix.run(matrix.Plan("torch", cells, 16, {"steps": 3, "fault": "sum-grad", **options}))
-    found = judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
+    cells = planning.plan_cells(tmp_path, (1, 4), (1,), 16)
+    planning.run(planning.Plan("torch", cells, 16, {"steps": 3, "fault": "sum-grad", **options}))
+    found = verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in cells])
     assert found.gradient == pytest.approx(1, abs=0.01)
     assert (found.cells[0].clipped is None) == ("optimizer" in options)

@@ -4,7 +4,9 @@ import importlib.util
 
 import pytest
 
-from ga_audit.repro import engine, judge, matrix, truth
+from ga_audit.repro import engine, measurement
+from ga_audit.repro import plan as planning
+from ga_audit.repro import verdict as verdicts
 
 pytestmark = [
     pytest.mark.torch,
@@ -13,9 +15,9 @@ pytestmark = [
 
 
 def measured(tmp_path, trainer, world=(1,), **options):
-    cells = matrix.plan_cells(tmp_path, (1, 4), world, 16)
-    matrix.run(matrix.Plan("trl", cells, 16, {"steps": 3, "measure-every": 1, "variant": trainer, **options}))
-    return judge.judge([truth.read_truth(cell.out / "truth.json") for cell in cells])
+    cells = planning.plan_cells(tmp_path, (1, 4), world, 16)
+    planning.run(planning.Plan("trl", cells, 16, {"steps": 3, "measure-every": 1, "variant": trainer, **options}))
+    return verdicts.judge([measurement.read_truth(cell.out / "truth.json") for cell in cells])
 
 
 @pytest.mark.parametrize("trainer", engine.engines()["trl"].variants)

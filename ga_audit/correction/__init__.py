@@ -1,0 +1,1 @@
+"""What a correct trainer would have logged, and where it goes."""

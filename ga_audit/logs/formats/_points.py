@@ -1,0 +1,171 @@
+"""Rows of named numbers -> the series of a run; shared by the formats that hold rows."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ga_audit.errors import NoTrainingSeries
+from ga_audit.logs import roles, settings
+from ga_audit.logs.formats import Target, _values
+from ga_audit.logs.formats._values import MOST_STEPS as MOST_STEPS
+from ga_audit.logs.formats._values import number as number_of
+from ga_audit.run import Note, Role, RunSettings, Series
+from ga_audit.stats.arrays import median
+
+STEP_KEYS = (
+    "step", "global_step", "train/global_step", "trainer/global_step", "current_steps", "iteration", "iter", "_step",
+    "num_updates", "optimizer_step", "steps",
+)  # fmt: skip
+
+
+NO_STEP = -(1 << 63)  # a point whose row has no step
+
+
+@dataclass(slots=True)
+class Points:
+    """The points of one name, as they come; 16 bytes each."""
+
+    step: array[int] = field(default_factory=lambda: array("q"))
+    value: array[float] = field(default_factory=lambda: array("d"))
+
+    def append(self, step: int | None, value: float) -> None:
+        """Keep a point; steps beyond 64 bits are no steps."""
+        self.step.append(step if step is not None and -(1 << 62) < step < 1 << 62 else NO_STEP)
+        self.value.append(value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Points by series name."""
+
+    sink: str
+    source: str
+    points: dict[str, Points] = field(default_factory=lambda: defaultdict(Points))
+    unread: Counter[str] = field(default_factory=Counter)  # values that are no numbers, by name
+
+    def add(self, name: str, step: int | None, value: Any) -> None:
+        """Keep one value if it is a number (also as text: newer Trainers print strings)."""
+        if type(value) is float:
+            self.points[name].append(step, value)
+            return
+        number = number_of(value)
+        if number is None:
+            self.unread[name] += 1
+        else:
+            self.points[name].append(step, number)
+
+    def settings(self) -> RunSettings:
+        """What the rows say of the training beside its loss: GA, micro-batch, ranks."""
+        columns = {
+            name: (np.array(points.step, np.int64), np.array(points.value, np.float64))
+            for name, points in self.points.items()
+            if roles.role_of(name) is None
+        }
+        return settings.from_columns(columns, source=self.sink)
+
+    def series(self, target: Target, window: int | None = None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
+        """The series that have a role, and notes on those that have none.
+
+        Of several names with one role the one with the best name is taken; the others are listed as left out.
+        """
+        by_role: dict[Role, list[str]] = defaultdict(list)
+        left: list[Note] = []
+        for name in self.points:
+            role = roles.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
+            if role is None:
+                left.append(Note("no-role", f"{name!r} ({len(self.points[name])} points) has no role here", name))
+            else:
+                by_role[role].append(name)
+        for name, count in self.unread.items():
+            if roles.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key) is not None:
+                left.append(Note("not-a-number", f"{name!r}: {count} values are no numbers", name, count))
+        chosen = []
+        for role, names in by_role.items():
+            best, *others = sorted(names, key=roles.preference)
+            own = window if role in (Role.LOSS, Role.GRAD_NORM) else None
+            chosen.append(make_series(role, best, self.sink, self.source, self.points[best], own))
+            for other in others:
+                message = f"{other!r} ({len(self.points[other])} points) is {role.value} too; {best!r} is used"
+                left.append(Note("second-name", message))
+        return tuple(chosen), tuple(left)
+
+
+def step_of(row: Mapping[str, Any], keys: Sequence[str] = STEP_KEYS) -> int | None:
+    """The optimizer step of a row, or None."""
+    for key in keys:
+        if (step := _values.step(row.get(key))) is not None:
+            return step
+    # ms-swift: "global_step/max_steps": "1/2046"
+    both = row.get("global_step/max_steps")
+    return _values.step(both.partition("/")[0]) if isinstance(both, str) else None
+
+
+def numbered(steps: Sequence[int | None], window: int | None = None) -> list[int]:
+    """The steps of the points of one name: as logged, or numbered in order where a point has none."""
+    known = [step for step in steps if step is not None and -(1 << 62) < step < 1 << 62]
+    return known if len(known) == len(steps) else [i * (window or 1) for i in range(1, len(steps) + 1)]
+
+
+def make_series(
+    role: Role,
+    name: str,
+    sink: str,
+    source: str,
+    points: Points,
+    window: int | None = None,
+    notes: tuple[Note, ...] = (),
+) -> Series:
+    """Points -> a series with strictly increasing steps.
+
+    A step that comes twice (a resume, a restart) keeps its last value, and a note says how often. Points without a step
+    are numbered in order.
+    """
+    step = np.array(points.step, np.int64)
+    value = np.array(points.value, np.float64)
+    if np.any(step == NO_STEP):
+        notes = (*notes, Note("no-step", f"{name!r} has no step: points are numbered in order"))
+        step = np.arange(1, len(value) + 1, dtype=np.int64) * (window or 1)
+    if len(step) > 1 and not np.all(step[1:] > step[:-1]):
+        backwards = int(np.sum(step[1:] < step[:-1]))
+        unique, first_of_reversed = np.unique(step[::-1], return_index=True)
+        kept = len(step) - 1 - first_of_reversed
+        dropped = len(step) - len(unique)
+        # train, eval and summary rows repeat a step with the same epoch: nothing is lost, nothing is said
+        same = np.array_equal(value[kept][np.searchsorted(unique, step)], value, equal_nan=True)
+        step, value = unique, value[kept]
+        if dropped and not same:
+            how = "the log goes back (a resume)" if backwards else "the same step again"
+            notes = (*notes, Note("repeated-steps", f"{name!r}: {dropped} repeated steps, {how}; the last value counts",
+                                  count=dropped))  # fmt: skip
+    if window is None and len(step) > 2:
+        window = int(median(np.diff(step)))
+    return Series(role, name, sink, source, step, value, window, notes)
+
+
+def need_series(series: Sequence[Series], where: str, left: Sequence[Note] = ()) -> None:
+    """Refuse a log without a training loss or gradient norm.
+
+    Raises
+    ------
+    NoTrainingSeries
+        with the names that were seen.
+    """
+    if any(s.role in (Role.LOSS, Role.GRAD_NORM, Role.EVAL_LOSS) and len(s) for s in series):
+        return
+    names = tuple(note.message.split("'")[1] for note in left if "'" in note.message)
+    seen = names[:8]
+    raise NoTrainingSeries(
+        "holds no training loss and no gradient norm" + (f"; it has {', '.join(seen)}" if seen else ""),
+        where=where,
+        remedy="Name the series with --loss-key or --grad-norm-key." if seen else "Give the log of a run that trained.",
+        names=(*(s.name for s in series), *names),
+    )

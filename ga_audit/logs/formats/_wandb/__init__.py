@@ -1,0 +1,1 @@
+"""What reading and writing W&B runs share."""

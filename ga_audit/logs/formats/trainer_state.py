@@ -1,0 +1,165 @@
+"""Hugging Face `trainer_state.json`, also in `checkpoint-*` folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ga_audit.errors import UnreadableLog
+from ga_audit.logs import settings
+from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs.formats._points import Rows, need_series, step_of
+from ga_audit.logs.formats._text import json_places, json_text
+from ga_audit.logs.formats._text import places as value_places
+from ga_audit.run import Note, Role, Run, RunSettings, Series, Setting, Source, Trust
+
+SINK = "trainer_state"
+_SUMMARY = "train/train_loss"
+_CHECKPOINT = re.compile(r"checkpoint-\d+$")
+
+
+def claim(target: Target) -> Claim:
+    """YES for an object that holds `log_history`, or for a file of the Trainer's own name."""
+    head = target.head
+    if head.lstrip()[:1] == b"{" and (b'"log_history"' in head or target.name == "trainer_state.json"):
+        return Claim.YES
+    return Claim.YES if target.name == "trainer_state.json" and not target.is_dir else Claim.NO
+
+
+def read(target: Target) -> Iterator[Run]:
+    """The one run of a trainer state.
+
+    Raises
+    ------
+    UnreadableLog
+        no JSON, no `log_history`, nothing logged yet.
+    """
+    state = _load(target)
+    history = state.get("log_history")
+    if not isinstance(history, list):
+        raise UnreadableLog(
+            "has no list `log_history`", where=target.path, remedy="Give the trainer_state.json of a checkpoint."
+        )
+    # the Trainer also writes logging_steps as a share of the training (below 1)
+    series, left = _series(history, target, _values.count(state.get("logging_steps")))
+    if not history:
+        raise UnreadableLog(
+            "nothing has been logged yet", where=target.path,
+            remedy="Wait for the first logging step, or lower logging_steps.",
+        )  # fmt: skip
+    need_series(series, target.path, left)
+    folder = Path(target.path).parent
+    training = str(folder.parent if _CHECKPOINT.fullmatch(folder.name) else folder)
+    made = state.get("ga_audit")
+    yield Run(
+        id=target.path,
+        name=Path(training).name or target.name,
+        training=training,
+        settings=_settings(state),
+        series=series,
+        sources=(Source(SINK, target.path),),
+        left_out=left,
+        notes=tuple(_notes(state, target)),
+        corrected_by=str(made.get("version", "ga-audit")) if isinstance(made, dict) else None,
+    )
+
+
+def _series(history: list[Any], target: Target, window: int | None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
+    """The series of the rows, the closing `train_loss` as one of a single point; and what was left out."""
+    rows = Rows(SINK, target.path)
+    summary: list[tuple[int | None, float]] = []
+    no_numbers = 0
+    for row in history:
+        if isinstance(row, dict):
+            step = step_of(row, ("step",))
+            for name, value in row.items():
+                if name == "train_loss" and "train_runtime" in row:
+                    if (closing := _values.number(value)) is not None:
+                        summary.append((step, closing))
+                    else:
+                        no_numbers += 1
+                elif name != "step":
+                    rows.add(name, step, value)
+    series, left = rows.series(target, window)
+    if no_numbers:
+        message = f"'train_loss', the closing mean: {no_numbers} values are no numbers"
+        left = (*left, Note("not-a-number", message, count=no_numbers))
+    if summary:
+        step, value = summary[-1]
+        import numpy as np
+
+        point = Series(Role.SUMMARY_LOSS, "train_loss", SINK, target.path, np.array([step or 0]), np.array([value]))
+        series = (*series, point)
+    return series, left
+
+
+def _load(target: Target) -> dict[str, Any]:
+    state = json_text.load(target.read_bytes(), target.path)
+    if not isinstance(state, dict):
+        raise UnreadableLog(
+            "is JSON, but no trainer state (no object)", where=target.path, remedy="Give a trainer_state.json."
+        )
+    return state
+
+
+def _settings(state: dict[str, Any]) -> RunSettings:
+    """What the state itself records; GA is not in it, `train_batch_size` is the size per process."""
+    known: dict[str, Any] = {
+        key: state[key] for key in ("logging_steps", "max_steps", "num_train_epochs") if key in state
+    }
+    found = settings.from_mapping(known, source="trainer_state", trust=Trust.RECORDED)
+    size = _values.count(state.get("train_batch_size"))
+    if size is None:
+        return found
+    batch = Setting(size, settings.PER_PROCESS, Trust.RECORDED)
+    return settings.merge(found, RunSettings(micro_batch_size=batch))
+
+
+def _notes(state: dict[str, Any], target: Target) -> Iterator[Note]:
+    steps = [_values.step(row.get("step", 0)) for row in state["log_history"] if isinstance(row, dict)]
+    last = max((step for step in steps if step is not None), default=0)
+    total = _values.step(state.get("global_step"))
+    if total is not None and last < total:
+        yield Note("unlogged-end", f"logged to step {last} of {total}", target.path)
+
+
+def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
+    """A corrected copy: the values of the rescaled series change, `ga_audit` is added, every other byte stays.
+
+    Raises
+    ------
+    AuditError
+        a value to be corrected has no place of its own in the text.
+    """
+    original = Path(source.path)
+    text = original.read_bytes().decode()
+    window = _values.count(_load(Target(source.path)).get("logging_steps")) or 1
+    # both may be called `train_loss`: the closing summary and a curve
+    rescales = [replace(r, name=_SUMMARY) if r.role is Role.SUMMARY_LOSS else r for r in rewrite.rescales]
+    places, state = _places_of(text)
+    made = value_places.corrections(places, replace(rewrite, rescales=rescales), source.path, window)
+    edits = json_places.edits(text, list(made.values()), include_original=rewrite.include_original)
+    edits.append(json_places.added_member(text, state, "ga_audit", dict(rewrite.provenance)))
+    new = value_places.edited(text, edits, source.path)
+    value_places.check(places, made, _places_of(new)[0], text, source.path)
+    path = destination / original.name
+    path.write_bytes(new.encode())
+    return [path]
+
+
+def _places_of(text: str) -> tuple[list[value_places.Place], json_places.JsonObject]:
+    """The numbers of the history, as `read` takes them, and the state that holds it."""
+    state = json_places.object_at(text, text.index("{"))
+    found = []
+    for row in json_places.objects_in_list(text, state.spans["log_history"][0]):
+        step = step_of(row.values, ("step",))
+        for key, value in row.values.items():
+            number = _values.number(value)
+            if key == "step" or key.startswith(json_places.ORIGINAL) or number is None:
+                continue
+            name = _SUMMARY if key == "train_loss" and "train_runtime" in row.values else key
+            found.append(value_places.Place("", name, step, number, row.number_span(text, key), key))
+    return found, state

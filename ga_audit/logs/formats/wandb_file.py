@@ -1,0 +1,285 @@
+"""Local W&B runs: `wandb/run-*`, `offline-run-*`, the `.wandb` file itself, or the id of a run below `./wandb`.
+
+The SDK's Python reader is gone since 0.30, so the file is read here: a 7-byte header, LevelDB log blocks of 32 KiB whose
+CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ga_audit.errors import UnreadableLog
+from ga_audit.logs import settings
+from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs.formats._points import need_series
+from ga_audit.logs.formats._protobuf import fields
+from ga_audit.logs.formats._wandb import publish as wandb_publish
+from ga_audit.logs.formats._wandb import run as wandb_run
+from ga_audit.logs.formats._wandb.address import local_runs
+from ga_audit.logs.formats._wandb.write import Logged, write_offline
+from ga_audit.run import Note, Run, RunSettings, Source, Trust
+
+SINK = "wandb_file"
+OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
+_HEADER = b":W&B\xe1\xbe\x00"
+_BLOCK = 32768
+_CHUNK = struct.Struct("<IHB")
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_HISTORY, _CONFIG, _RUN, _EXIT, _ENVIRONMENT = 2, 5, 17, 18, 26
+
+
+def claim(target: Target) -> Claim:
+    """YES for a run directory (it holds one `run-*.wandb`), a file that begins as one or is named so, a local run's id."""
+    if target.is_dir:
+        return Claim.YES if _file_in(target.file) is not None else Claim.NO
+    if target.text is None and not os.path.exists(target.path):
+        return Claim.YES if local_runs(target.path) else Claim.NO
+    return Claim.YES if target.head.startswith(b":W&B") or target.name.endswith(".wandb") else Claim.NO
+
+
+def _file_in(folder: Path) -> Path | None:
+    try:
+        return next((file for file in sorted(folder.glob("run-*.wandb")) if file.is_file()), None)
+    except OSError:
+        return None
+
+
+@dataclass(slots=True)
+class _Content:
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # rows before it, what it set
+    run: dict[str, str] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    private: list[str] = field(default_factory=list)
+    finished: bool = False
+    notes: list[Note] = field(default_factory=list)
+
+
+def read(target: Target) -> Iterator[Run]:
+    """The run of a `.wandb` file, with what stands beside it.
+
+    Raises
+    ------
+    UnreadableLog
+        empty, another kind of file, or nothing logged.
+    """
+    if not os.path.exists(target.path):
+        for folder in local_runs(target.path):
+            yield from read(replace(target, path=str(folder)))
+        return
+    file = _file_in(target.file) if target.is_dir else target.file
+    assert file is not None
+    content = _content(file)
+    files = file.parent / "files"
+    requirements = _text(files / "requirements.txt")
+    config = {**_yaml(files / "config.yaml"), **content.config}
+    metadata = wandb_run.json_value(_text(files / "wandb-metadata.json") or "{}")
+    series, left, notes = wandb_run.series_of(content.rows, Target(str(file), loss_key=target.loss_key,
+                                               grad_norm_key=target.grad_norm_key), SINK)  # fmt: skip
+    if not content.rows:
+        raise UnreadableLog(
+            "holds no history: the run logged nothing before it ended", where=str(file),
+            remedy="Of several processes with a run folder each, only one logs: give its folder.",
+        )  # fmt: skip
+    need_series(series, str(file), left)
+    metadata = metadata if isinstance(metadata, dict) else {}
+    private = [*content.private, *(str(metadata.get(key) or "") for key in ("host", "username", "email"))]
+    run_id = content.run.get("id") or file.stem.removeprefix("run-")
+    if not content.finished:
+        content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
+    found = wandb_run.settings_of(config, requirements, metadata, ".wandb")
+    yield Run(
+        str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
+        (Source(SINK, str(file.parent)),), notes=(*content.notes, *notes), left_out=left,
+        corrected_by=wandb_run.provenance(config), private=tuple(name for name in dict.fromkeys(private) if name),
+    )  # fmt: skip
+
+
+def _with_changes(found: RunSettings, content: _Content) -> RunSettings:
+    """The settings, with GA by segments where the configuration was changed between rows."""
+    sessions = [
+        (wandb_run.step_after(content.rows, before) if before else 0,
+         settings.from_mapping(change, source=".wandb: config", trust=Trust.RECORDED))
+        for before, change in content.changes
+    ]  # fmt: skip
+    ordered = settings.in_order(sessions).gradient_accumulation_steps
+    if ordered is None or ordered.value.is_constant:
+        return found
+    return replace(found, gradient_accumulation_steps=ordered)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    if not text:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month, 5,000 digits
+        return {}
+    return dict(_values.mapping(content))
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def _content(file: Path) -> _Content:
+    data = file.read_bytes()
+    if len(data) < len(_HEADER):
+        raise UnreadableLog(
+            f"is empty ({len(data)} bytes): the run ended before it wrote anything", where=str(file),
+            remedy="Give another run directory.",
+        )  # fmt: skip
+    if data.startswith(b"version https://git-lfs"):
+        raise UnreadableLog("is a git-lfs pointer", where=str(file), remedy="Fetch the content with `git lfs pull`.")
+    if not data.startswith(b":W&B"):
+        raise UnreadableLog(
+            "is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory."
+        )
+    content = _Content()
+    for payload in _payloads(data, content.notes, str(file)):
+        try:
+            _record(payload, content)
+        except ValueError as error:
+            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", str(file)))
+    return content
+
+
+def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
+    """Whole records; a bad chunk ends its block, as in W&B's own reader, and a note says so."""
+    parts: list[bytes] = []
+    at, bad, first_bad = len(_HEADER), 0, 0
+    while at < len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < _CHUNK.size:
+            at += left
+            continue
+        if at + _CHUNK.size > len(data):
+            notes.append(Note("truncated", f"ends inside a record (byte {at})", where))
+            return
+        crc, length, kind = _CHUNK.unpack_from(data, at)
+        body = at + _CHUNK.size
+        if body + length > len(data) and body + length <= at + left:
+            notes.append(Note("truncated", f"ends inside a record: read up to byte {at} of {len(data)}", where))
+            return
+        chunk = data[body : body + length]
+        if not _FULL <= kind <= _LAST or length > left - _CHUNK.size or zlib.crc32(data[at + 6 : body + length]) != crc:
+            bad += 1
+            first_bad = first_bad or at
+            parts = []
+            at += left
+            continue
+        at = body + length
+        if kind == _FULL:
+            yield chunk
+        elif kind == _FIRST:
+            parts = [chunk]
+        elif parts:
+            parts.append(chunk)
+            if kind == _LAST:
+                yield b"".join(parts)
+                parts = []
+    if parts:
+        notes.append(Note("truncated", "the last record is not whole", where))
+    if bad:
+        message = f"{bad} blocks hold a record with a wrong checksum; the rest of each is left out"
+        notes.append(Note("wrong-checksum", message, f"{where}, byte {first_bad}", bad))
+
+
+def _record(payload: bytes, content: _Content) -> None:
+    """One record: summaries, statistics and console output (most of the file) are passed over by their number alone."""
+    for number, value in fields(payload):
+        if not isinstance(value, bytes):
+            continue
+        if number == _HISTORY:
+            content.rows.append(dict(_items(value, 1)))
+        elif number == _CONFIG:
+            _set_config(value, content)
+        elif number == _RUN:
+            _run_record(value, content)
+        elif number == _EXIT:
+            content.finished = True
+        elif number == _ENVIRONMENT:  # email = 10, host = 12, username = 13
+            found = [v for n, v in fields(value) if n in (10, 12, 13) and isinstance(v, bytes)]
+            content.private += [v.decode("utf-8", "replace") for v in found]
+
+
+def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
+    """`item` records of history and config: key = 1, nested_key = 2 (repeated), value_json = 16."""
+    for number, item in fields(message):
+        if number != wanted or not isinstance(item, bytes):
+            continue
+        key, nested, text = "", [], ""
+        for n, value in fields(item):
+            if isinstance(value, bytes):
+                if n == 1:
+                    key = value.decode("utf-8", "replace")
+                elif n == 2:
+                    nested.append(value.decode("utf-8", "replace"))
+                elif n == 16:
+                    text = value.decode("utf-8", "replace")
+        yield ".".join(nested) or key, wandb_run.json_value(text)
+
+
+def _run_record(message: bytes, content: _Content) -> None:
+    """RunRecord: run_id = 1, entity = 2, project = 3, config = 4, run_group = 6, job_type = 7, display_name = 8, host = 13."""
+    names = {1: "id", 2: "entity", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
+    for number, value in fields(message):
+        if not isinstance(value, bytes):
+            continue
+        if number in (2, 13):
+            content.private.append(value.decode("utf-8", "replace"))
+        if number in names:
+            content.run[names[number]] = value.decode("utf-8", "replace")
+        elif number == 10:
+            content.tags.append(value.decode("utf-8", "replace"))
+        elif number == 4:
+            _set_config(value, content)
+
+
+def _set_config(message: bytes, content: _Content) -> None:
+    found = dict(_items(message, 1))
+    content.config.update(found)
+    content.changes.append((len(content.rows), found))
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
+    """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited."""
+    return write_offline(_logged(source), rewrite, destination)
+
+
+def _logged(source: Source) -> Logged:
+    folder = Path(source.path)
+    file = _file_in(folder) if folder.is_dir() else folder
+    assert file is not None
+    content = _content(file)
+    run_id = content.run.get("id", file.stem.removeprefix("run-"))
+    return Logged(
+        run_id, content.run.get("name") or run_id, content.rows,
+        {**_yaml(file.parent / "files" / "config.yaml"), **content.config}, content.run.get("entity"),
+        content.run.get("project"), content.run.get("group"), content.tags, content.run.get("notes"),
+        _text(file.parent / "files" / "requirements.txt"),
+    )  # fmt: skip
+
+
+def upload(source: Source, folder: Path, timeout: int) -> None:
+    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
+    wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)

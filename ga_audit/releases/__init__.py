@@ -1,0 +1,1 @@
+"""Measure releases of a package, each in an environment of its own."""

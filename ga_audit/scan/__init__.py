@@ -1,0 +1,1 @@
+"""Many runs at once: which to take, and a table of them."""
