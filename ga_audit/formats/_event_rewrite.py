@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ga_audit.formats import Rescale, Rewrite
-from ga_audit.formats._event import PROVENANCE_TAG, scalar_tensor
-from ga_audit.formats._protobuf import delimited
+from ga_audit.formats._event import PROVENANCE_TAG, tensor_head
+from ga_audit.formats._protobuf import delimited, head
 from ga_audit.formats._tb_crc import U8, contribution, mask, masked_crc, unmask
 from ga_audit.formats._tb_groups import Faults, Group, groups
-from ga_audit.formats._tb_layout import DELIMITED, Layout, Value, decode, numbers, spans
+from ga_audit.formats._tb_layout import DELIMITED, Layout, Span, Value, decode, numbers, spans
 from ga_audit.formats._tfrecord import Chunk, Chunks, frame
-from ga_audit.run import FloatArray, IntArray
+from ga_audit.run import IntArray
 
 _IN_PLACE = ("<f4", "<f8")  # types that hold a corrected value in the bytes of the logged one
 _Change = tuple[int, int, bytes]  # bytes from, to and what takes their place
+_Part = U8  # columns of payloads: (n, size), or (1, size) where all have the same
 
 
 def rewritten(files: Sequence[Path], rewrite: Rewrite, destination: Path) -> list[Path]:
@@ -69,23 +71,17 @@ def _first_good(chunk: Chunk) -> tuple[int, Layout] | None:
 
 def _corrected(data: bytearray, group: Group, rewrite: Rewrite) -> Iterator[_Change]:
     """Correct a group in place where sizes stay; the changes of records that grow or shrink."""
-    whole: dict[int, Layout] = {}
-    for i, value in enumerate(group.layout.values):
-        for members, tags in group.members():
-            rescale = rewrite.for_name(tags[i])
-            if rescale is None or value.number is None or not len(members):
-                continue
-            if value.varint or value.dtype not in _IN_PLACE or rewrite.include_original:
-                for row in members.tolist():
-                    payload = group.rows[row, : len(group.layout.payload)].tobytes()
-                    whole[int(group.start[row])] = decode(payload)
-                continue
-            rows, start = group.rows[members], group.start[members]
-            _correct_in_place(data, group.layout, value, rescale, rows, start)
-    for at, layout in whole.items():
-        # another value of the record may be corrected in place already; these are the logged bytes
-        end = at + len(layout.payload) + 4
-        yield at - 12, end, frame(_corrected_payload(layout, rewrite))
+    for members, tags in group.members():
+        pairs = zip(group.layout.values, tags, strict=True)
+        rescales = {v: r for v, tag in pairs if v.number and (r := rewrite.for_name(tag))}
+        if not rescales or not len(members):
+            continue
+        records = Group(group.layout, group.start[members], group.rows[members], None, [tags])
+        if rewrite.include_original or any(v.varint or v.dtype not in _IN_PLACE for v in rescales):
+            yield from _resized(records, rescales, rewrite.include_original)
+            continue
+        for value, rescale in rescales.items():
+            _correct_in_place(data, records.layout, value, rescale, records.rows, records.start)
 
 
 def _correct_in_place(
@@ -94,60 +90,85 @@ def _correct_in_place(
     """Write corrected numbers and the CRCs that they lead to."""
     assert value.number is not None
     at, size = value.number[0], len(layout.payload)
-    new = _rescaled(rescale, layout, value, rows).astype(value.dtype)
-    difference = np.ascontiguousarray(rows[:, slice(*value.number)]) ^ new.view(np.uint8).reshape(len(rows), -1)
+    new = _rescaled(rescale, layout, value, rows, value.dtype)
+    difference = np.ascontiguousarray(rows[:, slice(*value.number)]) ^ _bytes(new)
     stored = np.ndarray((len(data) - 3,), "<u4", data, 0, (1,))
     crc = unmask(stored[start + size]) ^ contribution(difference, range(difference.shape[1]), size - at)
     stored[start + size] = mask(crc)
     np.ndarray((len(data) - 7,), value.dtype, data, 0, (1,))[start + at] = new
 
 
-def _rescaled(rescale: Rescale, layout: Layout, value: Value, rows: U8) -> FloatArray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return rescale.apply(layout.steps(rows), numbers(value, rows))
+def _rescaled(rescale: Rescale, layout: Layout, value: Value, rows: U8, dtype: str) -> NDArray[Any]:
+    with np.errstate(all="ignore"):  # beyond single precision is infinite
+        return rescale.apply(layout.steps(rows), numbers(value, rows)).astype(dtype)
 
 
-def _corrected_payload(layout: Layout, rewrite: Rewrite) -> bytes:
-    """The event with its rescaled values."""
-    payload, values = layout.payload, {value.whole: value for value in layout.values}
-    out, at = bytearray(), 0
-    for number, kind, start, stop in spans(payload, 0, len(payload)):
+def _resized(group: Group, rescales: Mapping[Value, Rescale], originals: bool) -> Iterator[_Change]:
+    """The records of a group whose values are written anew."""
+    layout, rows = group.layout, group.rows
+    parts: list[_Part] = []
+    at = 0
+    for number, kind, start, stop in spans(layout.payload, 0, len(layout.payload)):
         if number == 5 and kind == DELIMITED:
-            summary, inner_at = bytearray(), start
-            for _, _, a, b in spans(payload, start, stop):
-                value = values.get((a, b))
-                summary += payload[inner_at:b] if value is None else _corrected_value(layout, value, rewrite)
-                inner_at = b
-            out += delimited(5, bytes(summary))
+            parts += _delimited(5, _summary(layout, rows, (start, stop), rescales, originals))
         else:
-            out += payload[at:stop]
+            parts.append(rows[:, at:stop])
         at = stop
-    return bytes(out)
+    payloads = np.concatenate([np.broadcast_to(p, (len(rows), p.shape[1])) for p in parts], axis=1)
+    for start, payload in zip(group.start.tolist(), payloads, strict=True):
+        yield start - 12, start + len(layout.payload) + 4, frame(payload.tobytes())
 
 
-def _corrected_value(layout: Layout, value: Value, rewrite: Rewrite) -> bytes:
-    """A value as a field of its summary, after the logged one where that is kept."""
-    payload, (begin, end) = layout.payload, value.whole
-    tag = payload[slice(*value.tag)]
-    rescale = rewrite.for_name(tag.decode("utf-8", "replace"))
-    if rescale is None or value.number is None:
-        return delimited(1, payload[begin:end])
-    rows = np.frombuffer(payload, np.uint8).reshape(1, -1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        corrected = _rescaled(rescale, layout, value, rows)
-        simple = corrected.astype("<f4").tobytes()
-    out, original, at = bytearray(), bytearray(), begin
-    for number, kind, start, stop in spans(payload, begin, end):
-        raw = payload[at:stop]
-        original += delimited(1, b"original/" + tag) if (number, kind) == (1, DELIMITED) else raw
+def _summary(layout: Layout, rows: U8, span: Span, rescales: Mapping[Value, Rescale], originals: bool) -> list[_Part]:
+    values = {value.whole: value for value in rescales}
+    parts: list[_Part] = []
+    at = span[0]
+    for _, _, start, stop in spans(layout.payload, *span):
+        value = values.get((start, stop))
+        if value is None:
+            parts.append(rows[:, at:stop])
+        else:
+            logged, corrected = _value(layout, rows, value, rescales[value])
+            parts += (_delimited(1, logged) if originals else []) + _delimited(1, corrected)
+        at = stop
+    return parts
+
+
+def _value(layout: Layout, rows: U8, value: Value, rescale: Rescale) -> tuple[list[_Part], list[_Part]]:
+    """The logged value under the name `original/...`, and the corrected one."""
+    assert value.number is not None
+    double = value.dtype == "<f8"
+    number = _bytes(_rescaled(rescale, layout, value, rows, "<f8" if double else "<f4"))
+    logged: list[_Part] = []
+    corrected: list[_Part] = []
+    at = value.whole[0]
+    for field, kind, start, stop in spans(layout.payload, *value.whole):
+        raw = rows[:, at:stop]
+        if (field, kind) == (1, DELIMITED):
+            logged += _delimited(1, [_constant(b"original/"), rows[:, start:stop]])
+        else:
+            logged.append(raw)
         if (start, stop) == value.number:
-            out += b"\x15" + simple
-        elif number == 8 and kind == DELIMITED and start <= value.number[0] < stop:
-            out += delimited(8, scalar_tensor(float(corrected[0]), double=value.dtype == "<f8"))
+            corrected += [_constant(b"\x15"), number]
+        elif field == 8 and kind == DELIMITED and start <= value.number[0] < stop:
+            corrected += _delimited(8, [_constant(tensor_head(double=double)), number])
         else:
-            out += raw
+            corrected.append(raw)
         at = stop
-    return (delimited(1, bytes(original)) if rewrite.include_original else b"") + delimited(1, bytes(out))
+    return logged, corrected
+
+
+def _delimited(number: int, parts: list[_Part]) -> list[_Part]:
+    return [_constant(head(number, sum(part.shape[1] for part in parts))), *parts]
+
+
+def _constant(data: bytes) -> _Part:
+    return np.frombuffer(data, np.uint8).reshape(1, -1)
+
+
+def _bytes(numbers: NDArray[Any]) -> U8:
+    """The bytes (n, size) of numbers (n,)."""
+    return np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), -1)
 
 
 def _provenance_event(first: Layout, rewrite: Rewrite) -> bytes:

@@ -54,7 +54,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def delimited(number: int, data: bytes) -> bytes:
     """A field of a text, bytes or a message."""
-    return _encoded(number << 3 | 2) + _encoded(len(data)) + data
+    return head(number, len(data)) + data
+
+
+def head(number: int, size: int) -> bytes:
+    """What stands before `size` bytes of a text, bytes or a message."""
+    return _encoded(number << 3 | 2) + _encoded(size)
 
 
 def _encoded(value: int) -> bytes:

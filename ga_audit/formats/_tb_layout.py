@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,21 +121,22 @@ class Layout:
 def numbers(value: Value, rows: U8) -> FloatArray:
     """The scalars (n,) that a value holds in records (n, bytes)."""
     assert value.number is not None
-    if value.varint:
-        bits = _varints(rows, value.number)
-        if value.dtype == BFLOAT16:
-            return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
-        if value.dtype == "<f2":
-            return bits.astype(np.uint16).view(np.float16).astype(np.float64)
-        return (bits if value.dtype.startswith(("<u", "|u")) else bits.view(np.int64)).astype(np.float64)
-    at = value.number[0]
     with np.errstate(invalid="ignore"):  # signalling NaN
-        if value.dtype == BFLOAT16:
-            return (_column(rows, at, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
-        return _column(rows, at, value.dtype).astype(np.float64)
+        if not value.varint:
+            dtype = "<u2" if value.dtype == BFLOAT16 else value.dtype
+            found = _column(rows, value.number[0], dtype)
+        else:
+            bits = _varints(rows, value.number)
+            if value.dtype in ("<f2", BFLOAT16):
+                found = bits.astype("<u2").view("<u2" if value.dtype == BFLOAT16 else "<f2")
+            else:
+                found = bits if value.dtype[1] == "u" else bits.view(np.int64)
+        if value.dtype == BFLOAT16:  # the upper half of a float32
+            found = (found.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return found.astype(np.float64)
 
 
-def _column(rows: U8, at: int, dtype: str) -> NDArray[np.generic]:
+def _column(rows: U8, at: int, dtype: str) -> NDArray[Any]:
     return np.ndarray((len(rows),), dtype, rows, at, (rows.strides[0],))
 
 

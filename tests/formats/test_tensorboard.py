@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from event_files import bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from ga_audit.errors import AuditError
 from ga_audit.formats import Claim, Rescale, Rewrite, Target, tensorboard
 from ga_audit.formats._tb_crc import masked_crc
+from ga_audit.formats._tb_reader import EventReader
 from ga_audit.formats._tfrecord import Chunks, frame
 from ga_audit.run import Role
 
@@ -62,6 +65,38 @@ def test_torchs_writer_scalars_tensors_text_and_other_records(tmp_path):
     assert run.settings.ga == 4
     assert run.get(Role.LOSS).value == pytest.approx([8.0 / s for s in range(1, 6)])
     assert run.get(Role.GRAD_NORM).value.tolist() == [2.0] * 5
+
+
+@pytest.mark.torch
+def test_all_that_torchs_writer_writes_is_what_tensorboard_reads(tmp_path):
+    """Every tag of both kinds, its steps, values and wall times, also where lines of text come between."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    rng = np.random.default_rng(0)
+    with SummaryWriter(tmp_path) as writer:
+        for step in range(400):
+            for tag in rng.permutation(["train/loss", "train/grad_norm", "train/lr", "a/b", "e"]).tolist():
+                writer.add_scalar(tag, rng.normal(), step, walltime=1e9 + rng.random())
+            writer.add_scalar("tensor/new", rng.normal(), step * 1000, new_style=True)
+            writer.add_scalar("tensor/double", rng.normal(), step, new_style=True, double_precision=True)
+            writer.add_scalars("several", {"x": step, "y": -step}, step) if step % 150 == 0 else None
+            writer.add_histogram("weights", rng.random(step + 1), step) if step % 10 == 0 else None
+            writer.add_text("note", "x" * step, step) if step % 7 == 0 else None
+            writer.add_image("image", rng.random((3, 8, 8)), step) if step % 50 == 0 else None
+        for layer in range(300):
+            writer.add_scalar(f"layer_{layer:04}", float(layer), layer)
+        writer.add_scalar("train/loss", float("nan"), 401)
+        writer.add_scalar("train/loss", 1.0, 7)  # a restart
+    reader = EventReader(walls={})
+    reader.read_path(next(tmp_path.glob("events.out.*")))
+    ea = accumulated(tmp_path)
+    theirs = {tag: [(e.step, e.value, e.wall_time) for e in ea.Scalars(tag)] for tag in ea.Tags()["scalars"]}
+    for tag in set(ea.Tags()["tensors"]) - {"note/text_summary"}:
+        theirs[tag] = [(e.step, make_ndarray(e.tensor_proto).item(), e.wall_time) for e in ea.Tensors(tag)]
+    assert set(reader.points) == set(theirs)
+    for tag, points in theirs.items():
+        ours = reader.points[tag]
+        assert bits(list(zip(ours.step, ours.value, reader.walls[tag], strict=True))) == bits(points)
 
 
 @pytest.mark.torch
