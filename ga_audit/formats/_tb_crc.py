@@ -6,6 +6,7 @@ one table entry for each of those bytes. Records that differ in few bytes need f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import google_crc32c
@@ -45,13 +46,16 @@ def _byte_table() -> U32:
 
 
 _tables: list[U32] = [_byte_table()]
+_growing = threading.Lock()
 
 
 def table(distance: int) -> U32:
     """What each value of a byte adds to the CRC (256,) when `distance` bytes follow it."""
-    while len(_tables) <= distance:
-        last = _tables[-1]
-        _tables.append(_tables[0].take(last & 0xFF) ^ last >> np.uint32(8))
+    if len(_tables) <= distance:
+        with _growing:
+            while len(_tables) <= distance:
+                last = _tables[-1]
+                _tables.append(_tables[0].take(last & 0xFF) ^ last >> np.uint32(8))
     return _tables[distance]
 
 

@@ -130,20 +130,21 @@ class _Groups:
                 elif len(start) > 1:
                     yield from self._rest(data, start, length)
                     return
-            same = _same(layout, rows)
-            if same is None:
-                yield from self._group(layout, start, rows)
+            varying = _varying(layout, rows)
+            if not np.any(varying.view("<u8") & layout.fixed_mask):
+                yield from self._group(layout, start, rows, varying)
                 return
+            same = _same(layout, rows)
             if same.any():
-                yield from self._group(layout, start[same], rows[same])
+                chosen = rows[same]
+                yield from self._group(layout, start[same], chosen, _varying(layout, chosen))
                 start, rows = start[~same], rows[~same]
 
     def _rest(self, data: bytearray, start: IntArray, length: int) -> Iterator[Group]:
         for at in start.tolist():
             yield from self._single(data, at, length)
 
-    def _group(self, layout: Layout, start: IntArray, rows: U8) -> Iterator[Group]:
-        varying = _varying(layout, rows)
+    def _group(self, layout: Layout, start: IntArray, rows: U8, varying: U8) -> Iterator[Group]:
         ids, first = _ids(layout, rows, varying)
         good = _good(layout, rows, varying, ids, first)
         if not good.all():
@@ -164,16 +165,14 @@ def _words(rows: U8) -> NDArray[np.uint64]:
     return rows.view("<u8")
 
 
-def _same(layout: Layout, rows: U8) -> Bools | None:
-    """Which records (n,) have the layout; None for all of them."""
+def _same(layout: Layout, rows: U8) -> Bools:
+    """Which records (n,) have the layout."""
     words, template, fixed = _words(rows), layout.template, layout.fixed_mask
-    checked = np.flatnonzero(fixed).tolist()
-    same: Bools | None = None
-    for j in checked:
-        differing = (words[:, j] ^ template[j]) & fixed[j]
-        if not differing.any():
-            continue
-        same = differing == 0 if same is None else same & (differing == 0)
+    same = np.ones(len(rows), np.bool_)
+    for j in np.flatnonzero(fixed).tolist():
+        same &= (words[:, j] ^ template[j]) & fixed[j] == 0
+        if not same.any():
+            break
     return same
 
 
