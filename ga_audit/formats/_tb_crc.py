@@ -71,12 +71,12 @@ _small: list[U32] = []  # the masked CRCs of all lengths below 64 KiB, made when
 
 
 def length_crcs(lengths: NDArray[np.int64]) -> U32:
-    """Masked CRCs (n,) of record lengths (n,) below 2**31, each as eight bytes."""
+    """Masked CRCs of record lengths below 2**31, each as eight bytes; of any shape."""
     if not _small:
         _small.append(_length_crcs(np.arange(_SMALL)))
     crcs = _small[0].take(lengths, mode="clip")
-    large = np.flatnonzero(lengths >= _SMALL)
-    if large.size:
+    large = lengths >= _SMALL
+    if large.any():
         crcs[large] = _length_crcs(lengths[large])
     return crcs
 

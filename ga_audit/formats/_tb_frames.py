@@ -25,7 +25,8 @@ _ZEROS = re.compile(rb"\x00{4,}")  # the upper half of every length
 _LANE = (1 << 11, 1 << 14)  # bytes of a lane: fewest, most
 _LANES = 512  # how many there are, as far as their size allows
 _LANES_FROM = 1 << 17  # bytes of a chunk from which lanes are worth their set-up
-_SEED_TRIES = 16
+_NEAR = 16  # runs of zeros that are tried one by one
+_BLOCK = 1 << 16
 _MOST_STEPS = _LANE[1] // 16 + 2
 
 
@@ -49,19 +50,33 @@ def valid_length(data: bytes | bytearray, at: int) -> int | None:
     return int(length)
 
 
-def next_header(data: bytes | bytearray, at: int, end: int, tries: int = 1 << 62) -> int | None:
+def next_header(data: bytearray, at: int, end: int) -> int | None:
     """The first place from `at` on where a whole header has a length above zero and its CRC."""
-    for run in _ZEROS.finditer(data, at, end):
+    start, tried = _near_header(data, at, end)
+    if start is not None or tried:
+        return start
+    for begin in range(at, end - 11, _BLOCK):
+        count = min(_BLOCK, end - 11 - begin)
+        low, high, crc = (np.ndarray((count,), "<u4", data, begin + i, (1,)) for i in (0, 4, 8))
+        places = np.flatnonzero((high == 0) & (low != 0) & (low <= MAX_LENGTH))
+        valid = crc[places] == length_crcs(low[places].astype(np.int64))
+        if valid.any():
+            return begin + int(places[valid.argmax()])
+    return None
+
+
+def _near_header(data: bytearray, at: int, end: int) -> tuple[int | None, bool]:
+    """As `next_header`, for a header that is near; and whether all places were tried."""
+    for count, run in enumerate(_ZEROS.finditer(data, at, end)):
+        if count == _NEAR:
+            return None, False
         first, last = run.span()
         # farther into the zeros the length is zero; a length below 256, the likeliest, has the most
         for zeros in reversed(range(first, min(first + 4, last - 3))):
             start = zeros - 4
             if at <= start and start + 12 <= end and valid_length(data, start):
-                return start
-        tries -= 1
-        if tries <= 0:
-            return None
-    return None
+                return start, True
+    return None, True
 
 
 def find_frames(data: bytearray, at: int, end: int, lost: int | None = None) -> Frames:
@@ -145,7 +160,7 @@ class _Lanes:
     @classmethod
     def of(cls, data: bytearray, begin: int, end: int) -> _Lanes | None:
         size = min(max((end - begin) // _LANES, _LANE[0]), _LANE[1])
-        found = (next_header(data, at, min(at + size, end), _SEED_TRIES) for at in range(begin, end, size))
+        found = (_near_header(data, at, min(at + size, end))[0] for at in range(begin, end, size))
         seed = np.array(sorted({s for s in found if s is not None}), np.int64)
         if len(seed) < 2:
             return None

@@ -172,6 +172,25 @@ def test_headers_inside_a_payload_are_no_records(vectors_for_small_files):
         assert vectorised(data, chunk) == one_by_one(data)
 
 
+def test_records_of_any_length(vectors_for_small_files):
+    """Also above 64 KiB, and larger than a chunk."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for step, size in enumerate([10, 70_000, 300, 200_000, 65_535 - 40, 65_536, 100, 1_100_000, 5] * 2):
+        media = Summary.Value(tag="media", tensor=TensorProto(dtype=7, string_val=[rng.bytes(size)]))
+        parts += [event(media, step=step), *(scalar("loss", float(step), step) for _ in range(200))]
+    data = b"".join(parts)
+    for chunk in (5000, 1 << 18, 1 << 23):
+        assert vectorised(data, chunk) == one_by_one(data)
+
+
+@pytest.mark.parametrize("filler", [b"\0\0\0\0\0\0\0\1", b"\1\0\0\0\0", b"\0\0\0\0\7\0\0"])
+def test_a_long_gap_that_looks_like_many_headers(filler):
+    data = mixed(steps=5) + filler * 3000 + mixed(steps=5)
+    for chunk in (5000, 1 << 20):
+        assert vectorised(data, chunk) == one_by_one(data)
+
+
 def test_zeros_behind_the_records_are_counted_as_skipped():
     data = mixed(steps=5)
     damage = vectorised(data + bytes(100_000), 5000)[1]
