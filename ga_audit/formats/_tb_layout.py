@@ -98,13 +98,6 @@ class Layout:
             mask[slice(*span)] = 0x80
         return mask.view("<u8") & ~self.tag_mask
 
-    @cached_property
-    def free(self) -> int:
-        """How many bytes may differ between records, the tags' not counted."""
-        inside = slice(len(self.payload))
-        fixed = (self.fixed_mask | self.tag_mask).view(np.uint8)[inside]
-        return int(np.count_nonzero(fixed != 0xFF))
-
     def steps(self, rows: U8) -> IntArray:
         """Steps (n,) of records (n, bytes)."""
         if self.step is None:

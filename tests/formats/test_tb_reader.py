@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -261,3 +262,28 @@ def test_a_step_beyond_62_bits_is_no_step(step, kept):
     reader = EventReader()
     reader.read(io.BytesIO(scalar("loss", 1.0, step)))
     assert reader.points["loss"].step.tolist() == [kept]
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_truncated_one():
+    whole = mixed(steps=50)
+
+    class Cut(io.BytesIO):
+        def seek(self, offset, whence=io.SEEK_SET):
+            return len(whole) if whence == io.SEEK_END else super().seek(offset, whence)
+
+    reader = EventReader(walls={})
+    reader.read(Cut(whole[:1000]))
+    assert (content(reader), reader.damage) == one_by_one(whole[:1000])
+
+
+def test_memory_does_not_grow_with_the_file_where_nothing_is_wanted(tmp_path):
+    block = mixed(steps=1000)
+    path = tmp_path / "events.out.tfevents.1.host"
+    path.write_bytes(block * 100)
+    reader = EventReader(wanted=lambda tag: False, chunks=Chunks(chunk=1 << 18))
+    tracemalloc.start()
+    reader.read_path(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert reader.counts["train/loss"] == 100_000
+    assert peak < 8 << 20 < path.stat().st_size
