@@ -192,6 +192,20 @@ def test_a_long_gap_that_looks_like_many_headers(filler):
         assert vectorised(data, chunk) == one_by_one(data)
 
 
+def test_a_gap_that_ends_anywhere_about_the_end_of_a_chunk():
+    data = bytearray(mixed(steps=4))
+    data[200:203] = b"\xff" * 3
+    for chunk in range(40, 400):
+        assert vectorised(bytes(data), chunk) == one_by_one(bytes(data)), chunk
+
+
+def test_a_long_gap_before_a_large_record():
+    media = Summary.Value(tag="media", tensor=TensorProto(dtype=7, string_val=[b"x" * 70_000]))
+    data = b"\0\0\0\0\7" * 30 + event(media) + scalar("loss", 1.0, 1)
+    assert vectorised(data) == one_by_one(data)
+    assert vectorised(data)[1].skipped_bytes == 150
+
+
 def test_zeros_behind_the_records_are_counted_as_skipped():
     data = mixed(steps=5)
     damage = vectorised(data + bytes(100_000), 5000)[1]
