@@ -55,10 +55,10 @@ class EventReader:
     raw: Callable[[str], bool] = lambda tag: False
     points: dict[str, Points] = field(default_factory=dict)
     walls: dict[str, array[float]] | None = None
-    counts: dict[str, int] = field(default_factory=dict)  # points by tag, in the order of first points
+    counts: dict[str, int] = field(default_factory=dict)  # points by tag, in order of first points
     texts: dict[str, str] = field(default_factory=dict)
-    values: list[tuple[str, bytes]] = field(default_factory=list)  # (tag, Summary.Value) of those that are no texts
-    broken: list[tuple[int, str]] = field(default_factory=list)  # (byte, why) of records that are no events
+    values: list[tuple[str, bytes]] = field(default_factory=list)  # (tag, Summary.Value), no texts
+    broken: list[tuple[int, str]] = field(default_factory=list)  # (byte, why) of what is no event
     chunks: Chunks = field(default_factory=Chunks)
     _wrong: Damage = field(default_factory=Damage)
     _layouts: dict[int, list[Layout]] = field(default_factory=dict)
@@ -99,9 +99,10 @@ class EventReader:
 
     def _add(self, group: Group, found: _Found) -> None:
         """Count the values of a group, and decode those that are wanted."""
+        by_tags = list(group.members())
         for i, value in enumerate(group.layout.values):
             wanted = []
-            for members, names in group.members():
+            for members, names in by_tags:
                 tag = names[i]
                 keep, raw = self._kept(tag)
                 if raw:
