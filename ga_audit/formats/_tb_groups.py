@@ -21,6 +21,7 @@ _LONGEST = 4095  # bytes of a payload up to which records of one length are comp
 _FEWEST = 8  # records that are worth a comparison
 _MOST_LAYOUTS = 16  # of one length in one chunk; the other records are decoded one by one
 _MOST_COLUMNS = 96  # beyond, one CRC call for each record is faster than a lookup for each byte
+_WIDE = 24  # words of a row from which all are compared at once, not column by column
 _SLOT_BITS = 12
 _ROUNDS = 6
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -179,8 +180,12 @@ def _same(layout: Layout, rows: U8) -> Bools:
 def _varying(layout: Layout, rows: U8) -> U8:
     """Bits in which records of the layout differ from it (bytes,)."""
     words, template = _words(rows), layout.template
-    bits = [np.bitwise_or.reduce(words[:, j] ^ template[j]) for j in range(layout.words)]
-    varying = np.array(bits, "<u8").view(np.uint8)
+    if layout.words < _WIDE:
+        each = [np.bitwise_or.reduce(words[:, j] ^ template[j]) for j in range(layout.words)]
+        bits = np.array(each, "<u8")
+    else:
+        bits = np.bitwise_or.reduce(words ^ template, axis=0)
+    varying = bits.view(np.uint8)
     varying[len(layout.payload) :] = 0
     return varying
 
