@@ -21,6 +21,12 @@ _WHERE = {
     "Audit": "ga_audit.finding",
     "Verdict": "ga_audit.finding",
     "AuditError": "ga_audit.errors",
+    "GaAuditCallback": "ga_audit.guards.trainer",
+    "LightningGuard": "ga_audit.guards.lightning",
+    "guard": "ga_audit.guards.loop",
+    "measure": "ga_audit.guards.measuring",
+    "Measurement": "ga_audit.guards._result",
+    "GradientFault": "ga_audit.guards._result",
 }
 
 __all__ = ["__version__", *_WHERE]
