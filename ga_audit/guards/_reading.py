@@ -24,14 +24,12 @@ def read(m: Measurement) -> Reading:
         return Reading(fault=Fault.RANKS_APART, loss=loss)
     if m.relative_error > m.tolerance:
         return _read_weights(m, loss)
-    gradient = _power(m.grad_factor, m, EXACT)
+    gradient = _power(m.grad_factor, m, _near(m))
+    if gradient is None:
+        return Reading(fault=Fault.FACTOR, loss=loss)
     if gradient == (0, 0):
         return _read_logs(m, gradient, loss)
-    if gradient is None:
-        if _is_miscount(m.grad_factor, m):
-            return Reading(fault=None, gradient=(0, 0), loss=loss, miscounted=True)
-        return Reading(fault=Fault.FACTOR, loss=loss)
-    return Reading(fault=_named(gradient), gradient=gradient, loss=loss)
+    return Reading(fault=_named(gradient), gradient=gradient, loss=loss, miscounted=_is_miscounted(m, gradient))
 
 
 def _near(m: Measurement) -> float:
@@ -39,14 +37,25 @@ def _near(m: Measurement) -> float:
 
 
 def _power(factor: float, m: Measurement, near: float) -> tuple[int, int] | None:
-    """The exponents on GA and the number of ranks whose product is the factor, the simplest first."""
+    """The exponents on GA and the number of ranks whose product is the factor, the simplest first.
+
+    The factor may hold the harmless ratio of predicted tokens to labels besides.
+    """
     pairs = sorted(itertools.product(EXPONENTS, EXPONENTS), key=lambda e: (abs(e[0]) + abs(e[1]), abs(e[1]), -e[0]))
-    for ga, world in pairs:
-        if (ga and m.micro_batches == 1) or (world and m.world_size == 1):
-            continue
-        if abs(factor / (m.micro_batches**ga * m.world_size**world) - 1) <= max(near, m.tolerance):
-            return ga, world
+    possible = [(ga, w) for ga, w in pairs if not (ga and m.micro_batches == 1) and not (w and m.world_size == 1)]
+    for ratio, tolerance in ((1.0, max(near, m.tolerance)), (m.count_ratio, max(2e-3, m.tolerance))):
+        for ga, world in possible:
+            if abs(factor / (ratio * m.micro_batches**ga * m.world_size**world) - 1) <= tolerance:
+                return ga, world
     return None
+
+
+def _is_miscounted(m: Measurement, exponents: tuple[int, int]) -> bool:
+    """Whether all labels are counted, where one of each sequence is not predicted."""
+    rest = (m.grad_factor or 0.0) / (m.micro_batches ** exponents[0] * m.world_size ** exponents[1])
+    return (
+        m.count_ratio != 1 and abs(rest / m.count_ratio - 1) <= max(2e-3, m.tolerance) and abs(rest - 1) > m.tolerance
+    )
 
 
 def _named(exponents: tuple[int, int]) -> Fault | None:
@@ -56,19 +65,17 @@ def _named(exponents: tuple[int, int]) -> Fault | None:
     return Fault.WORLD_SIZE if world else None
 
 
-def _is_miscount(factor: float, m: Measurement) -> bool:
-    return m.count_ratio != 1 and abs(factor / m.count_ratio - 1) <= max(2e-3, m.tolerance)
-
-
 def _read_logs(m: Measurement, gradient: tuple[int, int] | None, loss: tuple[int, int] | None) -> Reading:
     """The gradient is right, or was not read: what is logged?"""
-    if m.loss_factor is not None and loss != (0, 0) and not _is_miscount(m.loss_factor, m):
+    if m.loss_factor is not None and loss != (0, 0):
         if loss is not None or m.verified:
             return Reading(fault=Fault.LOGGED_LOSS, gradient=gradient, loss=loss)
         return Reading(fault=None, gradient=gradient, loss=loss, undecided=True)
     if gradient is not None and m.grad_norm_factor is not None and abs(m.grad_norm_factor - 1) > 0.05:
         return Reading(fault=Fault.LOGGED_GRAD_NORM, gradient=gradient, loss=loss)
-    return Reading(fault=None, gradient=gradient, loss=loss)
+    return Reading(
+        fault=None, gradient=gradient, loss=loss, miscounted=gradient is not None and _is_miscounted(m, gradient)
+    )
 
 
 def _read_weights(m: Measurement, loss: tuple[int, int] | None) -> Reading:

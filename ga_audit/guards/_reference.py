@@ -47,6 +47,7 @@ class Step:
     low_precision: bool = False
     stale: bool = False
     objects: tuple[object, ...] = ()  # whose plain attributes a run of the loss may change
+    called: bool = True  # False: the loss calls parts of the model, not the model
     gradient: bool = True  # False: it cannot be read, measure the loss only
     weights: tuple[float, ...] | None = None  # what `fingerprint` gave before the first micro-batch
     memory: int | None = None  # bytes that the reference may take; None: what is free
@@ -130,21 +131,30 @@ class _Run:
         """Run the first micro-batch forward: what its loss is a mean over, and a value to repeat."""
         first = self.step.micro_batches[0]
         seen: list[Any] = []
-        handle = self.step.model.register_forward_hook(lambda _module, _args, output: seen.append(output))
+        watched = [self.step.model] if self.step.called else list(self.step.model.modules())
+        handles = [m.register_forward_hook(lambda _module, _args, output: seen.append(output)) for m in watched]
         try:
             first.rng.restore()
             loss = first.loss()
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         if not (isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad):
             raise CannotMeasure(Reason.NO_LOSS)
         self.first_loss = float(loss.detach())
         if self.step.unit is not None:
             self.unit, self.verified = self.step.unit, True
-        elif len(seen) == 1 and (found := _targets.unit_of(loss, seen[0], first.inputs, low_precision=self.low)):
+        elif (found := self._unit_of(loss, seen, first.inputs)) is not None:
             self.unit, self.verified = found, True
         else:
             self.unit = _targets.head_unit(self.step.model, first.counts)
+
+    def _unit_of(self, loss: torch.Tensor, seen: Sequence[Any], inputs: Any) -> Unit | None:
+        """From the outputs of the model; of its parts, where the model itself is not what is called."""
+        if self.step.called and len(seen) != 1:
+            return None
+        tried = (_targets.unit_of(loss, output, inputs, low_precision=self.low) for output in reversed(seen))
+        return next((unit for unit in tried if unit is not None), None)
 
     def agree_on_counts(self) -> None:
         """Items in the micro-batches of all ranks, in a unit that all of them have."""

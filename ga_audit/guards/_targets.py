@@ -20,16 +20,24 @@ _PER_POSITION = ("ForMaskedLM", "ForTokenClassification", "ForConditionalGenerat
 def counts(inputs: Any) -> dict[Unit, float]:
     """Items in a micro-batch, by each unit that its inputs allow."""
     found: dict[Unit, float] = {}
-    if isinstance(inputs, Mapping):
-        labels, shifted = _classes(inputs.get("labels")), _classes(inputs.get("shift_labels"))
-        if labels is not None and labels.dim() > 1:
-            found[Unit.TOKENS] = float((labels != IGNORE).sum())
-            found[Unit.SHIFTED_TOKENS] = float((labels[..., 1:] != IGNORE).sum())
-        if shifted is not None:
-            found[Unit.SHIFTED_TOKENS] = float((shifted != IGNORE).sum())
+    labels = labels_in(inputs)
+    if labels is not None and labels.dim() > 1:
+        found[Unit.TOKENS] = float((labels != IGNORE).sum())
+        found[Unit.SHIFTED_TOKENS] = float((labels[..., 1:] != IGNORE).sum())
+    shifted = _classes(inputs.get("shift_labels")) if isinstance(inputs, Mapping) else None
+    if shifted is not None:
+        found[Unit.SHIFTED_TOKENS] = float((shifted != IGNORE).sum())
     if (samples := samples_in(inputs)) is not None:
         found[Unit.SAMPLES] = float(samples)
     return found
+
+
+def labels_in(inputs: Any) -> torch.Tensor | None:
+    """The classes that are to be predicted, under a usual name or as the last of a pair."""
+    if isinstance(inputs, Mapping):
+        named = (inputs[name] for name in ("labels", "targets", "target", "y") if name in inputs)
+        return _classes(next(named, None))
+    return _classes(inputs[-1]) if isinstance(inputs, (tuple, list)) and len(inputs) > 1 else None
 
 
 def _classes(labels: object) -> torch.Tensor | None:
@@ -68,7 +76,7 @@ def head_unit(model: torch.nn.Module, held: Mapping[Unit, float]) -> Unit:
 def unit_of(loss: torch.Tensor, output: Any, inputs: Any, *, low_precision: bool) -> Unit | None:
     """The unit over which cross-entropy gives the loss; None where it is another loss."""
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
-    labels = _classes(inputs.get("labels")) if isinstance(inputs, Mapping) else None
+    labels = labels_in(inputs)
     if labels is None or not (isinstance(logits, torch.Tensor) and logits.is_floating_point()):
         return None
     close = _CLOSE_LOW if low_precision else _CLOSE

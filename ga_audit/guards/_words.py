@@ -105,6 +105,8 @@ def _right(m: Measurement) -> str:
 def _powers(exponents: tuple[int, int], ga: int, world: int) -> str:
     """What a factor of these exponents comes from."""
     names = [(exponents[0], f"gradient accumulation ({ga})"), (exponents[1], f"the number of ranks ({world})")]
+    if ga == world and 0 in exponents:  # either of the two
+        names = [(sum(exponents), f"gradient accumulation ({ga}) or the number of ranks, which is {world} too")]
     found = []
     for exponent, name in names:
         if exponent:

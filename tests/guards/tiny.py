@@ -6,9 +6,7 @@ import random
 from collections.abc import Callable
 
 import numpy as np
-import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 VOCAB = 32
 IGNORE = -100
