@@ -44,7 +44,6 @@ class Watch:
         self.tries = TRIES
         self._said: set[str] = set()
         self._previous: Fault | None = None
-        self._shape: tuple[int, int] | None = None
 
     @property
     def due(self) -> bool:
@@ -55,12 +54,6 @@ class Watch:
         """Measure the next steps too: after a resume, or another number of micro-batches."""
         if self.reason in (None, Reason.NOTHING_ACCUMULATED, Reason.NO_MICRO_BATCH, Reason.NOT_FINITE):
             self.reason, self.left, self.tries, self._previous = None, self.steps, TRIES, None
-
-    def shape(self, micro_batches: int, ranks: int) -> None:
-        """Note how a step accumulates; the last one of an epoch may be shorter, which is no change."""
-        if self._shape is not None and self._shape != (micro_batches, ranks) and not self.due:
-            self.again()
-        self._shape = (micro_batches, ranks)
 
     def take(self, measurement: Measurement, stack: Callable[[], _known.Stack]) -> None:
         """Keep a measurement, and say what it shows.

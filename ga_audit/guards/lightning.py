@@ -97,7 +97,6 @@ class LightningGuard(Callback):  # type: ignore[misc]
         calls, self._calls = self._calls, []
         if not self.watch.due or not calls:
             return
-        self.watch.shape(len(calls), trainer.world_size)
         if len(calls) * trainer.world_size == 1:
             raise CannotMeasure(Reason.NOTHING_ACCUMULATED)
         with _no_logging(pl_module):

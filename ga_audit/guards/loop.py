@@ -67,6 +67,7 @@ class LoopGuard:
         self._autocast: Callable[[], ExitStack] = ExitStack
         self._stale = self._busy = self._measured = False
         self._step = 0
+        self._passes = self._before = self._usual = 0  # forward passes of this step, the last, the one measured
         self._handles: list[Any] = [
             self.model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
             optimizer.register_step_pre_hook(self._before_step),
@@ -138,7 +139,10 @@ class LoopGuard:
 
     @_harmless
     def _before_forward(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._busy or not self.watch.due or not module.training or not torch.is_grad_enabled():
+        if self._busy or not module.training or not torch.is_grad_enabled():
+            return
+        self._passes += 1
+        if not self.watch.due:
             return
         self._autocast = _autocast_now(next(module.parameters()).device.type)
         if self.loss_fn is None:
@@ -161,6 +165,9 @@ class LoopGuard:
     @_harmless
     def _after_step(self, *_: Any) -> None:
         self._step += 1
+        if not self.watch.due and self._passes not in (0, self._usual) and self._passes == self._before:
+            self.watch.again()  # twice in a row: no short last step of an epoch
+        self._before, self._passes = self._passes, 0
         self._close()
         self._batches, self._measured = [], False
 
@@ -202,13 +209,13 @@ class LoopGuard:
             self._busy = False
 
     def _measure_now(self, altered: bool, scale: float) -> None:
+        self._usual = self._passes
         passes = max(self._backwards.values(), default=0)
         if self.loss_fn is None and passes != len(self._batches):
             detail = f"{len(self._batches)} forward and {passes} backward passes"
             raise CannotMeasure(Reason.SEVERAL_LOSSES, detail)
         device = next(self.model.parameters()).device
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        self.watch.shape(len(self._batches), world)
         if len(self._batches) * world == 1:
             raise CannotMeasure(Reason.NOTHING_ACCUMULATED)
         low = self._autocast is not ExitStack

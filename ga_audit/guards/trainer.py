@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
 
-from ga_audit.guards import _known, _targets, _watch
-from ga_audit.guards._reference import MicroBatch, Step, fingerprint, measure_step
+from ga_audit.guards import _watch
+from ga_audit.guards._reference import Step, fingerprint, measure_step
 from ga_audit.guards._result import CannotMeasure, Measurement, Reading, Reason
-from ga_audit.guards._state import RandomState
+from ga_audit.guards._trainer_call import Call, as_if_alone, stack_of, unwrapped
 
 ON_DEVICE = 256 << 20  # bytes of inputs that are kept where they are; more are kept in host memory
 LONGEST_WINDOW = 1000  # steps of a logging interval that are followed
@@ -53,7 +51,7 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
         self.trainer: Any = None
         self._undo: list[Callable[[], None]] = []
         self._open = False  # a step to be measured has begun
-        self._calls: list[_Call] = []
+        self._calls: list[Call] = []
         self._in_step = 0  # calls of compute_loss in the present training_step; -1: outside
         self._returned: list[torch.Tensor] = []  # since the last log
         self._steps_since_log = 0
@@ -172,7 +170,7 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
             model = kwargs["model"]
         rest = {k: v for k, v in kwargs.items() if k not in ("model", "inputs")}
         size = sum(call.size for call in self._calls)
-        self._calls.append(_Call(original, _unwrapped(model), inputs, tuple(more), rest, to_host=size > ON_DEVICE))
+        self._calls.append(Call(original, unwrapped(model), inputs, tuple(more), rest, to_host=size > ON_DEVICE))
 
     def _clip(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         measured = self._measure(scaled=True) if self._watching else None
@@ -195,13 +193,12 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
         self._calls = []
         if any(call.returned is None for call in calls):
             raise CannotMeasure(Reason.NO_MICRO_BATCH)
-        self.watch.shape(len(calls), trainer.accelerator.num_processes)
         if len(calls) * trainer.accelerator.num_processes == 1 and trainer.args.gradient_accumulation_steps == 1:
             raise CannotMeasure(Reason.NOTHING_ACCUMULATED)
         if not calls:
             raise CannotMeasure(Reason.NO_MICRO_BATCH)
         scaler = getattr(trainer.accelerator, "scaler", None)
-        with _as_if_alone(trainer):
+        with as_if_alone(trainer):
             return measure_step(
                 Step(
                     model=calls[0].model, micro_batches=[call.micro_batch(trainer) for call in calls],
@@ -227,7 +224,7 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
                 ("loss_factor", measured.loss_factor), ("grad_factor", measured.grad_factor), ("cosine", measured.cosine)
             ) if value is not None
         }  # fmt: skip
-        self.watch.take(measured, lambda: _stack(self.trainer, measured))
+        self.watch.take(measured, lambda: stack_of(self.trainer, measured))
 
     def _log(self, original: Callable[..., Any], logs: dict[str, float], *args: Any, **kwargs: Any) -> Any:
         self._amend(logs)
@@ -259,7 +256,7 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
             factor = last.loss_factor * logged / mean
             self._unlogged["ga_audit/loss_factor"] = factor
             revised = replace(last, loss_factor=factor)
-            self.watch.revise(revised, lambda: _stack(self.trainer, revised))
+            self.watch.revise(revised, lambda: stack_of(self.trainer, revised))
 
     # --- attaching -----------------------------------------------------------------------------------------------------
 
@@ -288,45 +285,6 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
         self._calls, self._open = [], False
 
 
-class _Call:
-    """One call of `compute_loss` in training, that can be made again."""
-
-    def __init__(
-        self, original: Callable[..., Any], model: Any, inputs: Any, more: tuple[Any, ...], rest: dict[str, Any],
-        *, to_host: bool,
-    ) -> None:  # fmt: skip
-        self.original, self.model, self.more, self.rest = original, model, more, rest
-        self.inputs = _copied(inputs, to_host=to_host)
-        self.size = 0 if to_host else _bytes(self.inputs)
-        self.rng = RandomState.now()
-        self.returned: Any = None
-
-    def micro_batch(self, trainer: Any) -> MicroBatch:
-        """What the reference runs: the loss that the trainer computes where this micro-batch is the whole batch."""
-        return MicroBatch(
-            loss=lambda: self.loss(trainer), rng=self.rng, inputs=self.inputs, counts=_targets.counts(self.inputs),
-            returned=self.returned,
-        )  # fmt: skip
-
-    def loss(self, trainer: Any) -> torch.Tensor:
-        """Without a count of the items in other micro-batches."""
-        inputs = trainer._prepare_inputs(_copied(self.inputs, to_host=False)) if self.size == 0 else (
-            _copied(self.inputs, to_host=False)
-        )  # fmt: skip
-        rest = dict(self.rest)
-        names = list(inspect.signature(self.original).parameters)
-        more = list(self.more)
-        for i, name in enumerate(names[2 : 2 + len(more)]):
-            if name == "num_items_in_batch":
-                more[i] = None
-        if "num_items_in_batch" in rest:
-            rest["num_items_in_batch"] = None
-        with trainer.compute_loss_context_manager():
-            loss = self.original(self.model, inputs, *more, **rest)
-        found: torch.Tensor = loss[0] if isinstance(loss, tuple) else loss
-        return found
-
-
 def _running_trainer(callback: GaAuditCallback) -> Any:
     """The trainer on the call stack that has this callback."""
     frame: Any = sys._getframe(1)
@@ -353,51 +311,9 @@ def _is_deepspeed(trainer: Any) -> bool:
     return bool(getattr(trainer, "is_deepspeed_enabled", False))
 
 
-def _unwrapped(model: Any) -> Any:
-    """Without what reduces gradients over ranks; what compiles or casts stays."""
-    parallel = torch.nn.parallel.DistributedDataParallel
-    while isinstance(model, parallel) or type(model).__name__ == "DeepSpeedEngine":
-        model = model.module
-    return model
-
-
-@contextmanager
-def _as_if_alone(trainer: Any) -> Iterator[None]:
-    """A trainer whose loss function divides by the number of micro-batches sees one."""
-    places = [(trainer, "current_gradient_accumulation_steps"), (trainer.args, "gradient_accumulation_steps")]
-    kept = [(owner, name, vars(owner)[name]) for owner, name in places if name in vars(owner)]
-    try:
-        for owner, name, _ in kept:
-            object.__setattr__(owner, name, 1)
-        yield
-    finally:
-        for owner, name, value in kept:
-            object.__setattr__(owner, name, value)
-
-
 def _metric_holders(trainer: Any) -> list[object]:
     """Objects besides the trainer whose counters a loss may advance."""
     return [trainer.state] if hasattr(trainer, "state") else []
-
-
-def _copied(value: Any, *, to_host: bool) -> Any:
-    """Containers are new, tensors are the same; or, of a large step, in host memory."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu() if to_host and not value.requires_grad else value
-    if isinstance(value, dict):
-        return {k: _copied(v, to_host=to_host) for k, v in value.items()}
-    if isinstance(value, Mapping) and hasattr(value, "data"):  # BatchEncoding
-        return {k: _copied(v, to_host=to_host) for k, v in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_copied(v, to_host=to_host) for v in value)
-    return value
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, torch.Tensor):
-        return int(value.numel() * value.element_size())
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return sum(map(_bytes, parts))
 
 
 def _correct(logs: dict[str, float], m: Measurement, reading: Reading | None) -> None:
@@ -411,29 +327,3 @@ def _correct(logs: dict[str, float], m: Measurement, reading: Reading | None) ->
             done = True
     if done:
         logs["ga_audit/corrected"] = 1.0
-
-
-def _stack(trainer: Any, m: Measurement) -> _known.Stack:
-    """What the catalogue asks of a training."""
-    model = _unwrapped(trainer.model)
-    facts: dict[str, Any] = {
-        "deepspeed": _is_deepspeed(trainer), "multi_rank": m.world_size > 1, "data_parallel": False,
-        "label_smoothing": bool(getattr(trainer.args, "label_smoothing_factor", 0)),
-        "liger": bool(getattr(trainer.args, "use_liger_kernel", False)),
-        "average_tokens_across_devices": bool(getattr(trainer.args, "average_tokens_across_devices", False)),
-        "labels_in_batch": m.has_labels,
-    }  # fmt: skip
-    custom = getattr(trainer, "compute_loss_func", None) is not None
-    facts["custom_loss"] = "compute_loss_func returning a mean" if custom else "none"
-    own = type(trainer).compute_loss is not Trainer.compute_loss
-    if not own:
-        facts["trainer"] = "stock"
-    elif not type(trainer).__module__.startswith("trl."):
-        facts["trainer"] = "subclass with its own compute_loss returning a mean"
-    if getattr(trainer, "model_accepts_loss_kwargs", None) is False:
-        facts["model"] = "forward has no **kwargs"
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    stock = type(base).__module__.startswith("transformers.")
-    return _known.Stack(
-        ga=m.micro_batches, world_size=m.world_size, architecture=type(base).__name__ if stock else None, facts=facts
-    )

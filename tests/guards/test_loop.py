@@ -300,15 +300,64 @@ def test_another_number_of_micro_batches_is_measured_again():
     model = tiny.TinyLM()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     guard = ga_audit.guard(model, optimizer)
-    for ga in (2, 2, 2, 4, 4, 4):
-        if ga == 4 and guard._step == 3:
-            guard.again()
-        for step in tiny.batches(1, ga):
-            for batch in step:
-                tiny.right(model(**batch)["loss"], batch, step).backward()
+    for ga in (2, 2, 1, 2, 4, 4, 4, 4):  # 1: the last step of an epoch
+        for batch in tiny.batches(1, ga)[0]:
+            tiny.right(model(**batch)["loss"], batch, [batch] * ga).backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert [(m.step, m.micro_batches) for m in guard.measurements] == [(1, 2), (2, 2), (4, 4), (5, 4)]
+    assert [(m.step, m.micro_batches) for m in guard.measurements] == [(1, 2), (2, 2), (7, 4), (8, 4)]
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize("fault", [None, Fault.SUMMED])
+def test_a_grad_scaler_is_no_factor(clip, fault):
+    """The scale is undone before the optimizer step, and a clipping comes after."""
+
+    def train(watched):
+        tiny.seed()
+        model = tiny.TinyLM()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        guard = ga_audit.guard(model, optimizer, on_fault="ignore", max_grad_norm=clip) if watched else None
+        for step in tiny.batches(3, 4):
+            for batch in step:
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    loss = model(**batch)["loss"]
+                loss = tiny.right(loss, batch, step) * (4 if fault else 1)
+                scaler.scale(loss).backward()
+            if clip is not None:
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        return model, guard
+
+    plain, _ = train(False)
+    model, guard = train(True)
+    assert guard.reason is None
+    assert guard.reading.fault is fault
+    assert tiny.same(plain, model)
+
+
+def test_short_memory_compares_a_part_of_the_parameters():
+    from ga_audit.guards._reference import MicroBatch, Step, measure_step
+    from ga_audit.guards._state import RandomState
+    from ga_audit.guards._words import reference
+
+    tiny.seed()
+    model = tiny.TinyLM(dropout=0.0)
+    step = tiny.batches(1, 4)[0]
+    for batch in step:
+        model(**batch)["loss"].backward()
+    now = RandomState.now()
+    micro = [
+        MicroBatch(loss=lambda b=b: model(**b)["loss"], rng=now, inputs=b, counts={Unit.SAMPLES: 2.0}) for b in step
+    ]
+    m = measure_step(Step(model=model, micro_batches=micro, number=1, memory=3000, unit=Unit.SAMPLES))
+    assert 0.1 < m.share < 0.9
+    assert m.grad_factor == pytest.approx(4, abs=1e-4)
+    assert f"on {m.share:.1%} of the parameters, because memory is short" in reference(m)
 
 
 def test_nothing_is_left_behind():
