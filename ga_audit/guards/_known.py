@@ -74,7 +74,7 @@ def _holds(name: str, wanted: Any, stack: Stack, runs: list[Any]) -> bool | None
 
 def _fits(signature: Any, reading: Reading) -> bool:
     gradient = reading.gradient
-    if gradient is None and reading.loss is None:
+    if gradient is None:  # what has no exponent is no bug of the catalogue
         return False
     pairs = ((signature.gradient, gradient), (signature.loss, reading.loss))
     known = [(expected, found) for expected, found in pairs if found is not None]

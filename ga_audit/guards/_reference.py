@@ -48,7 +48,7 @@ class Step:
     stale: bool = False
     objects: tuple[object, ...] = ()  # whose plain attributes a run of the loss may change
     called: bool = True  # False: the loss calls parts of the model, not the model
-    gradient: bool = True  # False: it cannot be read, measure the loss only
+    by_hooks: bool = False  # hooks of the backward pass collect the gradient: they are not to run again
     weights: tuple[float, ...] | None = None  # what `fingerprint` gave before the first micro-batch
     memory: int | None = None  # bytes that the reference may take; None: what is free
 
@@ -61,18 +61,23 @@ def measure_step(step: Step) -> Measurement:
     CannotMeasure
         on every rank, if one of them cannot.
     """
+    accumulated = [p.grad for p in step.model.parameters() if p.requires_grad]
+    return run_again(step).compare(accumulated)
+
+
+def run_again(step: Step) -> Reference:
+    """The reference gradient alone, to be compared later; raises as `measure_step` does."""
     trainable = [p for p in step.model.parameters() if p.requires_grad]
     if not trainable or not step.micro_batches:
         raise CannotMeasure(Reason.NO_MICRO_BATCH)
     ranks = Ranks(trainable[0].device)
     memory = ranks.least(_memory(step, trainable[0].device))
     failure: BaseException | None = None
-    run: _Run | None = None
-    accumulated = [p.grad for p in trainable]
+    run: Reference | None = None
     with untouched(step.model, *step.objects):
         try:
             _refuse(step, trainable)
-            run = _Run(step, trainable, ranks, memory)
+            run = Reference(step, trainable, ranks, memory)
             run.find_unit()
         except Exception as error:
             failure = error
@@ -84,7 +89,7 @@ def measure_step(step: Step) -> Measurement:
         except Exception as error:
             failure = error
         _together(ranks, failure)
-        return run.compare(accumulated)
+    return run
 
 
 def _together(ranks: Ranks, failure: BaseException | None) -> None:
@@ -97,7 +102,7 @@ def _together(ranks: Ranks, failure: BaseException | None) -> None:
 
 
 def _refuse(step: Step, trainable: Sequence[torch.nn.Parameter]) -> None:
-    if any(getattr(p, "_post_accumulate_grad_hooks", None) for p in trainable) and step.gradient:
+    if not step.by_hooks and any(getattr(p, "_post_accumulate_grad_hooks", None) for p in trainable):
         raise CannotMeasure(Reason.OPTIMIZER_IN_BACKWARD)
     if any(hasattr(p, "device_mesh") for p in trainable):
         raise CannotMeasure(Reason.SHARDED)
@@ -113,7 +118,7 @@ def fingerprint(model: torch.nn.Module) -> tuple[float, ...]:
     return tuple(float(v) for device in on for v in torch.stack([s for s in sums if s.device == device]).cpu())
 
 
-class _Run:
+class Reference:
     """The second run of one rank's micro-batches."""
 
     def __init__(self, step: Step, trainable: list[torch.nn.Parameter], ranks: Ranks, memory: int | None) -> None:
@@ -126,6 +131,7 @@ class _Run:
         self.total = 0.0
         self.losses: list[float] = []
         self.sketches: list[torch.Tensor] = []
+        self.wanted: list[torch.Tensor | None] = []
 
     def find_unit(self) -> None:
         """Run the first micro-batch forward: what its loss is a mean over, and a value to repeat."""
@@ -192,16 +198,21 @@ class _Run:
                 raise CannotMeasure(Reason.NOT_REPEATABLE, f"loss {self.first_loss:.6g}, then {value:.6g}")
             weight = count / self.total
             self.losses.append(weight * value if count > 0 else 0.0)
-            if self.step.gradient:
-                if count > 0:
-                    self._backward(loss * (weight * self.step.loss_scale))
-                now = _sketch([p.grad for p in self.compared], self.places)
-                self.sketches.append((now - before) / weight if weight else now - before)
-                before = now
+            if count > 0:
+                self._backward(loss * (weight * self.step.loss_scale))
+            now = _sketch([p.grad for p in self.compared], self.places)
+            self.sketches.append((now - before) / weight if weight else now - before)
+            before = now
             del loss
+        self.wanted = [p.grad for p in self.compared]
 
     def _backward(self, loss: torch.Tensor) -> None:
-        if len(self.compared) == len(self.trainable):
+        if self.step.by_hooks:
+            found = torch.autograd.grad(loss, self.compared, allow_unused=True)
+            for p, gradient in zip(self.compared, found, strict=True):
+                if gradient is not None:
+                    p.grad = gradient if p.grad is None else p.grad + gradient
+        elif len(self.compared) == len(self.trainable):
             loss.backward()
         else:
             loss.backward(inputs=self.compared)
@@ -220,18 +231,13 @@ class _Run:
             "loss_factor": logged[0] / self.ranks.size / loss if logged[1] == self.ranks.size and loss else None,
             "tolerance": TOLERANCE_LOW if self.low else TOLERANCE,
         }  # fmt: skip
-        if not self.step.gradient:
-            names = ("grad_factor", "cosine", "relative_error", "reference_norm", "accumulated_norm")
-            nothing: dict[str, Any] = dict.fromkeys(names)
-            return Measurement(**common, **nothing)
         held = dict(zip(map(id, self.trainable), accumulated, strict=True))
         mine = [held[id(p)] for p in self.compared]
-        for p in self.compared:
-            if p.grad is None and self.ranks.size > 1:
-                p.grad = torch.zeros_like(p)
-            if p.grad is not None:
-                self.ranks.add(p.grad)
-        wanted = [p.grad for p in self.compared]
+        wanted = self.wanted
+        if self.ranks.size > 1:
+            wanted = [torch.zeros_like(p) if g is None else g for p, g in zip(self.compared, wanted, strict=True)]
+            for gradient in wanted:
+                self.ranks.add(gradient)
         found = compare(mine, wanted, scale=self.step.loss_scale)
         weights, span_error, agree = self._weights(mine)
         share = sum(p.numel() for p in self.compared) / sum(p.numel() for p in self.trainable)
@@ -279,16 +285,14 @@ def compare(
     accumulated: Sequence[torch.Tensor | None], wanted: Sequence[torch.Tensor | None], *, scale: float = 1.0
 ) -> dict[str, Any]:
     """Two gradients given parameter by parameter: norms, factor, cosine, relative error."""
-    dot = _sums(accumulated, wanted, lambda a, b: a @ b)
-    a2 = _sums(accumulated, accumulated, lambda a, b: a @ b)
-    b2 = _sums(wanted, wanted, lambda a, b: a @ b)
+    dot, a2, b2 = _sums(accumulated, wanted, lambda x, y: torch.stack((x @ y, x @ x, y @ y)))
     if not (math.isfinite(a2) and math.isfinite(b2)):
         raise CannotMeasure(Reason.NOT_FINITE, "gradient")
     a, b = math.sqrt(a2), math.sqrt(b2)
     if not b:
         raise CannotMeasure(Reason.NOT_FINITE, "the gradient of the whole batch is zero")
     factor = dot / b2
-    off2 = _sums(accumulated, wanted, lambda x, y: (d := x - factor * y) @ d)
+    (off2,) = _sums(accumulated, wanted, lambda x, y: ((d := x - factor * y) @ d)[None])
     return {
         "grad_factor": factor, "cosine": dot / (a * b) if a else 0.0,
         "relative_error": math.sqrt(max(off2, 0.0)) / a if a else 0.0,
@@ -298,9 +302,9 @@ def compare(
 
 def _sums(
     left: Sequence[torch.Tensor | None], right: Sequence[torch.Tensor | None],
-    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-) -> float:  # fmt: skip
-    """Sum of a product over all elements, a chunk at a time; a gradient that is missing counts as zero."""
+    products: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> list[float]:  # fmt: skip
+    """Sums of products over all elements, a chunk at a time; a gradient that is missing counts as zero."""
     found: dict[torch.device, torch.Tensor] = {}
     with torch.no_grad():
         for a, b in zip(left, right, strict=True):
@@ -309,9 +313,10 @@ def _sums(
                 continue
             x, y = (_flat(t if t is not None else torch.zeros_like(known)) for t in (a, b))
             for i in range(0, x.numel(), CHUNK):
-                value = product(x[i : i + CHUNK].float(), y[i : i + CHUNK].float()).double()
-                found[x.device] = found.get(x.device, torch.zeros((), dtype=torch.float64, device=x.device)) + value
-    return sum(float(value) for value in found.values())
+                value = products(x[i : i + CHUNK].float(), y[i : i + CHUNK].float()).double()
+                found[x.device] = found[x.device] + value if x.device in found else value
+    sums = torch.stack([value.cpu() for value in found.values()]).sum(dim=0) if found else torch.zeros(3)
+    return [float(value) for value in sums]
 
 
 def _flat(gradient: torch.Tensor) -> torch.Tensor:

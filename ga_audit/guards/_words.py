@@ -20,7 +20,7 @@ REASONS = {
     Reason.OWN_NORMALISATION: "this trainer normalises its loss over several micro-batches itself",
     Reason.DATA_PARALLEL: "one process drives several devices (DataParallel)",
     Reason.SHARDED: "the parameters are sharded over devices",
-    Reason.DEEPSPEED: "DeepSpeed keeps the gradient inside its engine; only the loss is measured",
+    Reason.DEEPSPEED: "DeepSpeed keeps the gradient inside its engine",
     Reason.NOT_FINITE: "the gradient or the loss is not a finite number, or zero",
     Reason.CLIPPED: "the gradient was changed after the last backward pass, before it could be read",
     Reason.OUT_OF_MEMORY: "there is not enough memory for a second gradient",

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback
 
-from ga_audit.guards import _watch
-from ga_audit.guards._reference import Step, fingerprint, measure_step
+from ga_audit.guards import _watch, _zero
+from ga_audit.guards._ranks import Ranks
+from ga_audit.guards._reference import Reference, Step, fingerprint, run_again
 from ga_audit.guards._result import CannotMeasure, Measurement, Reading, Reason
 from ga_audit.guards._trainer_call import Call, as_if_alone, stack_of, unwrapped
 
@@ -59,6 +60,10 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
         self._stale = False
         self._weights: tuple[float, ...] = ()
         self._unlogged: dict[str, float] = {}
+        self._zero: Any = None  # DeepSpeed's optimizer
+        self._prepared: Reference | None = None
+        self._parts: list[torch.Tensor] = []
+        self._pending: tuple[list[Call], Measurement | None] | None = None
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -102,6 +107,11 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
         self._wrap(self.trainer, "compute_loss", self._compute_loss)
         self._wrap(self.trainer, "log", self._log)
         self._wrap(self.trainer.accelerator, "clip_grad_norm_", self._clip)
+        if _is_deepspeed(self.trainer):
+            self._zero = _zero.optimizer_of(self.trainer)
+            self._wrap(self._zero, "step", self._zero_step)
+            self._wrap(self._zero, _zero.PLACE, self._zero_part)
+            return
         optimizer = kwargs.get("optimizer") or self.trainer.optimizer
         inner = getattr(optimizer, "optimizer", optimizer)
         if hasattr(inner, "register_step_pre_hook"):
@@ -155,6 +165,18 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
             if calls != 1:
                 raise CannotMeasure(Reason.SEVERAL_LOSSES, f"{calls} in one micro-batch")
             self._calls[-1].returned = loss
+        if self._pending is not None:
+            self._finish_zero(loss)
+
+    def _finish_zero(self, loss: Any) -> None:
+        """The last micro-batch's loss is there: what the step logs is known."""
+        (calls, measured), self._pending = self._pending or ([], None), None
+        if measured is not None:
+            calls[-1].returned = loss
+            ranks = Ranks(torch.device(self.trainer.args.device))
+            logged = ranks.sum([sum(float(call.returned) for call in calls)])[0] / ranks.size
+            wanted = measured.reference_loss
+            self._conclude(replace(measured, loss_factor=logged / wanted if wanted else None), None)
 
     def _compute_loss(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._in_step >= 0:
@@ -179,6 +201,28 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
             self._conclude(measured, norm)
         return norm
 
+    def _zero_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """DeepSpeed makes its step inside the backward pass of the last micro-batch, whose loss is not returned yet."""
+        self._parts, calls = [], self._calls
+        self._prepared = self._prepare(scaled=False, by_hooks=True) if self._watching else None
+        at = _zero.places(self._zero, unwrapped(self.trainer.model)) if self._prepared is not None else []
+        done = original(*args, **kwargs)
+        if self._prepared is not None:
+            self._pending = calls, self._compare_zero(self._prepared, at)
+            self._prepared = None
+        return done
+
+    def _zero_part(self, original: Callable[..., Any], parts: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._prepared is not None:
+            self._parts += [part.detach().clone() for part in parts]
+        return original(parts, *args, **kwargs)
+
+    @_harmless
+    def _compare_zero(self, prepared: Reference, at: Any) -> Measurement:
+        if not self._parts:  # a step that is skipped, because its gradient is not finite
+            raise CannotMeasure(Reason.NOT_FINITE, "gradient")
+        return prepared.compare(_zero.whole(self._zero, self._parts, at, unwrapped(self.trainer.model)))
+
     def _before_optimizer(self) -> None:
         """Without clipping there is no other place; with it, the step has been measured."""
         if self._watching:
@@ -188,25 +232,30 @@ class GaAuditCallback(TrainerCallback):  # type: ignore[misc]
 
     @_harmless
     def _measure(self, *, scaled: bool) -> Measurement | None:
+        accumulated = [p.grad for p in unwrapped(self.trainer.model).parameters() if p.requires_grad]
+        prepared = self._prepare(scaled=scaled)
+        return None if prepared is None else prepared.compare(accumulated)
+
+    @_harmless
+    def _prepare(self, *, scaled: bool, by_hooks: bool = False) -> Reference:
+        """Run the micro-batches of the step again."""
         self._open = False
         trainer, calls = self.trainer, self._calls
         self._calls = []
-        if any(call.returned is None for call in calls):
+        if not calls or any(call.returned is None for call in (calls[:-1] if by_hooks else calls)):
             raise CannotMeasure(Reason.NO_MICRO_BATCH)
         if len(calls) * trainer.accelerator.num_processes == 1 and trainer.args.gradient_accumulation_steps == 1:
             raise CannotMeasure(Reason.NOTHING_ACCUMULATED)
-        if not calls:
-            raise CannotMeasure(Reason.NO_MICRO_BATCH)
         scaler = getattr(trainer.accelerator, "scaler", None)
+        scale = float(self._zero.loss_scale) if by_hooks else 1.0
         with as_if_alone(trainer):
-            return measure_step(
+            return run_again(
                 Step(
                     model=calls[0].model, micro_batches=[call.micro_batch(trainer) for call in calls],
                     number=trainer.state.global_step + 1, stale=self._stale, weights=self._weights,
-                    loss_scale=float(scaler.get_scale()) if scaled and scaler is not None else 1.0,
+                    loss_scale=float(scaler.get_scale()) if scaled and scaler is not None else scale,
                     low_precision=str(trainer.accelerator.mixed_precision) not in ("no", "None"),
-                    objects=(trainer, *_metric_holders(trainer)),
-                    gradient=not _is_deepspeed(trainer),
+                    objects=(trainer, *_metric_holders(trainer)), by_hooks=by_hooks,
                 )
             )  # fmt: skip
 

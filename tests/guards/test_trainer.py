@@ -261,7 +261,7 @@ def test_without_accumulation_there_is_nothing_to_say(tmp_path, caplog):
 def test_a_failure_of_the_guard_is_not_one_of_the_training(tmp_path, caplog, monkeypatch):
     from ga_audit.guards import trainer as module
 
-    monkeypatch.setattr(module, "measure_step", lambda step: 1 / 0)
+    monkeypatch.setattr(module, "run_again", lambda step: 1 / 0)
     built, callback, _ = train(tmp_path)
     assert built.state.global_step == 3
     assert callback.reason is Reason.ERROR
