@@ -22,9 +22,19 @@ _WHERE = {
     "Audit": "ga_audit.finding",
     "Verdict": "ga_audit.finding",
     "AuditError": "ga_audit.errors",
+    "Measurement": "ga_audit.guards._result",
+    "GradientFault": "ga_audit.guards._result",
 }
 
-__all__ = ["__version__", *_WHERE]
+# guards run inside another program and need what it is made with
+_WHERE_WITH = {
+    "GaAuditCallback": ("ga_audit.guards.trainer", "transformers"),
+    "LightningGuard": ("ga_audit.guards.lightning", "lightning"),
+    "guard": ("ga_audit.guards.loop", "torch"),
+    "measure": ("ga_audit.guards.measuring", "torch"),
+}
+
+__all__ = ["__version__", *_WHERE, *_WHERE_WITH]
 
 if TYPE_CHECKING:
     from ga_audit.correction.curves import correct as correct
@@ -32,6 +42,12 @@ if TYPE_CHECKING:
     from ga_audit.finding import Audit as Audit
     from ga_audit.finding import Diagnosis as Diagnosis
     from ga_audit.finding import Verdict as Verdict
+    from ga_audit.guards._result import GradientFault as GradientFault
+    from ga_audit.guards._result import Measurement as Measurement
+    from ga_audit.guards.lightning import LightningGuard as LightningGuard
+    from ga_audit.guards.loop import guard as guard
+    from ga_audit.guards.measuring import measure as measure
+    from ga_audit.guards.trainer import GaAuditCallback as GaAuditCallback
     from ga_audit.options import Options as Options
     from ga_audit.pipeline import audit as audit
     from ga_audit.pipeline import diagnose as diagnose
@@ -44,11 +60,17 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'ga_audit' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_WHERE[name]), "draw" if name == "plot" else name)
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), "draw" if name == "plot" else name)
+    if name not in _WHERE_WITH:
+        raise AttributeError(f"module 'ga_audit' has no attribute {name!r}")
+    module, package = _WHERE_WITH[name]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"ga_audit.{name} needs {package}: {error}. Install: pip install {package}") from error
 
 
 def __dir__() -> list[str]:
