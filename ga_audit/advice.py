@@ -14,12 +14,13 @@ from ga_audit.finding import (
     Evidence,
     Finding,
     Hypothesis,
+    NotApplicable,
     Reach,
-    Silence,
     Verdict,
 )
 from ga_audit.grouping import Group
 from ga_audit.logs.settings import is_over_devices
+from ga_audit.output.wording import evidence as wording
 from ga_audit.run import Role, Run, Setting, Trust
 
 _WHAT = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
@@ -41,7 +42,7 @@ class Told:
     reach: Reach
     findings: tuple[Finding, ...]
     evidence: tuple[Evidence, ...]
-    silences: tuple[Silence, ...]
+    silences: tuple[NotApplicable, ...]
     bugs: tuple[BugMatch, ...]
     clipping: tuple[ClipShare, ...]
 
@@ -121,10 +122,10 @@ def _nothing_to_scale(told: Told) -> str:
 
 def _first_silence(told: Told) -> str:
     silences = _deciding(told)
-    return silences[0].why if silences else "there is nothing to compare"
+    return wording.not_applicable(silences[0], told.group.runs)[0] if silences else "there is nothing to compare"
 
 
-def _deciding(told: Told) -> list[Silence]:
+def _deciding(told: Told) -> list[NotApplicable]:
     """Silences that kept a verdict from being spoken, those about the loss first; the rest only adds to one."""
     found = [s for s in told.silences if s.kind == "ratio_regression"] or list(told.silences)
     return sorted(found, key=lambda s: s.role is not Role.LOSS)
@@ -133,14 +134,18 @@ def _deciding(told: Told) -> list[Silence]:
 def _could_speak(told: Told) -> Iterator[str]:
     """What would let a silence speak: between runs where no ratio could, else of each run alone; more points for few."""
     between = [s for s in _deciding(told) if s.kind == "ratio_regression"] if len(told.group.runs) > 1 else []
-    yield from (silence.remedy for silence in between if silence.remedy)
+    yield from filter(None, (_remedy(silence, told) for silence in between))
     if any(silence.role is not Role.GRAD_NORM for silence in between):
         return
     shortest = min((len(series) for run in told.group.runs if (series := run.get(Role.LOSS))), default=_FEW)
     if len(told.group.runs) > 1 and shortest < _FEW:
         yield f"Log more steps: a run has {shortest} here, and the intervals narrow with their number."
-    alone = [s for s in told.silences if s.kind in _ALONE and s.remedy and s.role is not Role.GRAD_NORM]
-    yield from list(dict.fromkeys(silence.remedy for silence in alone))[:2]
+    alone = [s for s in told.silences if s.kind in _ALONE and s.role is not Role.GRAD_NORM]
+    yield from list(dict.fromkeys(filter(None, (_remedy(s, told) for s in alone))))[:2]
+
+
+def _remedy(item: NotApplicable, told: Told) -> str:
+    return wording.not_applicable(item, told.group.runs)[1]
 
 
 def reasons(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:
@@ -155,7 +160,7 @@ def reasons(told: Told, undecided: Mapping[Role, str]) -> tuple[str, ...]:
     for piece in sorted(told.evidence, key=strength, reverse=True):
         if (piece.kind, piece.role) not in seen:
             seen.add((piece.kind, piece.role))
-            lines.append(piece.summary)
+            lines.append(wording.sentence(piece, told.group.runs))
     return tuple(lines[:3]) + tuple(f"{why[0].upper()}{why[1:]}." for why in undecided.values() if told.findings)
 
 
@@ -260,11 +265,11 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         # what waits for GA is asked for once
         yield from (step for step in _could_speak(told) if not (missing and "--ga " in step))
         for piece in told.evidence:
-            for run in piece.detail.get("would_settle", ()):
+            for run in piece.comparison.settling if piece.comparison else ():
+                names = " from ".join(h.name for h in run.tied[:3])
                 yield (
-                    f"To tell {' from '.join(run['tied'][:3])}, add one run with gradient_accumulation_steps "
-                    f"{run['gradient_accumulation_steps']} and world size {run['world_size']}, all else equal: "
-                    f"`ga-audit repro --ga {run['gradient_accumulation_steps']} --world-size {run['world_size']}`"
+                    f"To tell {names}, add one run with gradient_accumulation_steps {run.ga} and world size "
+                    f"{run.world_size}, all else equal: `ga-audit repro --ga {run.ga} --world-size {run.world_size}`"
                 )
         if len(told.group.runs) < 2 or undecided:
             other = "number of ranks (one GPU: CUDA_VISIBLE_DEVICES=0)" if _only_ranks(told) else "GA"

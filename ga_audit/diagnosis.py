@@ -2,7 +2,7 @@
 
 The posterior over named hypotheses is the prior plus the sum of what each kind of evidence says (natural logs). Pieces
 of one kind on single runs share their bias (the same task, the same dropout), so they count once, as their mean. A
-verdict is spoken at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence
+verdict is spoken at a posterior of `DECIDE_AT`, and `healthy` needs more than that: where runs were compared, equivalence
 within a margin. No verdict on a group is given that does not hold for each of its runs (`odd_runs`), and none is
 `healthy` where the GA of a run is unknown.
 """
@@ -24,8 +24,8 @@ from ga_audit.finding import (
     Evidence,
     Finding,
     Hypothesis,
+    NotApplicable,
     Reach,
-    Silence,
     Verdict,
 )
 from ga_audit.grouping import Group
@@ -39,7 +39,7 @@ from ga_audit.posterior import (
 )
 from ga_audit.run import Note, Role, Run
 from ga_audit.stats import decision
-from ga_audit.stats.constants import SPEAK
+from ga_audit.stats.constants import DECIDE_AT
 
 ROLES = (Role.LOSS, Role.GRAD_NORM)
 MEASURED = "measurement"  # kind of evidence that needs no margin: what was logged, against what is true
@@ -69,7 +69,9 @@ class Settled:
     headline: str  # where the evidence on the logs does not say it
 
 
-def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: Settled | None = None) -> Diagnosis:
+def diagnose_group(
+    group: Group, items: Sequence[Evidence | NotApplicable], settled: Settled | None = None
+) -> Diagnosis:
     """Verdict, findings, reach and advice for one group of comparable runs.
 
     Parameters
@@ -79,7 +81,7 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: S
     settled : the outcome of a measurement.
     """
     evidence = tuple(item for item in items if isinstance(item, Evidence))
-    silences = tuple(item for item in items if isinstance(item, Silence))
+    silences = tuple(item for item in items if isinstance(item, NotApplicable))
     loss = read_role(Role.LOSS, group, evidence, None)
     norm = read_role(Role.GRAD_NORM, group, evidence, loss)
     readings = {Role.LOSS: loss, Role.GRAD_NORM: norm}
@@ -153,7 +155,7 @@ def _decide(
     pieces: Sequence[Evidence],
     runs: Sequence[Run],
 ) -> Reading:
-    """Speak at `SPEAK`; `healthy` needs equivalence too; weak evidence never convicts alone."""
+    """Speak at `DECIDE_AT`; `healthy` needs equivalence too; weak evidence never convicts alone."""
 
     def reading(verdict: Verdict, why: str = "") -> Reading:
         return Reading(posterior, verdict, top, tied, why)
@@ -165,14 +167,14 @@ def _decide(
             )
         return reading(Verdict.HEALTHY if top == HEALTHY else Verdict.SCALED)
     scaled_together = sum(posterior[h] for h in tied if h not in (HEALTHY, OTHER))
-    if top == HEALTHY and posterior[top] >= SPEAK:
+    if top == HEALTHY and posterior[top] >= DECIDE_AT:
         compared = [p for p in pieces if p.equivalent is not None]
         if any(p.equivalent is False for p in compared):
             return reading(Verdict.INCONCLUSIVE, f"the {role} interval is too wide to call the runs equivalent")
         if all(p.weak for p in pieces) and not any(p.equivalent for p in pieces):
             return reading(Verdict.INCONCLUSIVE, f"only weak evidence speaks about the {role}")
         return reading(Verdict.HEALTHY)
-    if top not in (HEALTHY, OTHER) and (posterior[top] >= SPEAK or scaled_together >= SPEAK):
+    if top not in (HEALTHY, OTHER) and (posterior[top] >= DECIDE_AT or scaled_together >= DECIDE_AT):
         speaking = {p.kind for p in pieces if log_likelihood(p, top, runs) > log_likelihood(p, HEALTHY, runs) + 0.5}
         strong = {p.kind for p in pieces if not p.weak and p.kind in speaking}
         if not strong and len(speaking) < 2:
@@ -208,14 +210,14 @@ def _undecided(
     if len(tied) > 1 and len(runs) > 1:
         names = " and ".join(h.name for h in sorted(tied, key=lambda h: -posterior[h]))
         return f"these runs cannot tell {names} apart in the {role}"
-    if top == OTHER and posterior[top] >= SPEAK:
+    if top == OTHER and posterior[top] >= DECIDE_AT:
         where = "is off" if len(runs) == 1 else "differs between the runs"
         return f"the {role} {where} by something that no power of GA or world size explains"
     ranked = sorted(posterior.items(), key=lambda item: -item[1])[:2]
     names = ", ".join(f"{h.name} {p:.0%}" for h, p in ranked)
     if len(runs) == 1:
-        return f"one run's own evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
-    return f"the evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
+        return f"one run's own evidence on the {role} does not reach {DECIDE_AT:.0%} for any hypothesis ({names})"
+    return f"the evidence on the {role} does not reach {DECIDE_AT:.0%} for any hypothesis ({names})"
 
 
 def _verdict(loss: Reading, norm: Reading) -> Verdict:

@@ -1,4 +1,4 @@
-"""Hypothesis, Evidence, Silence, Finding, Diagnosis, Audit: what we conclude, as small frozen values."""
+"""Hypothesis, Evidence, NotApplicable, Finding, Diagnosis, Audit: what we conclude, as small frozen values."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ga_audit.run import Note, ReadFailure, Role, Run
+from ga_audit.run import FloatArray, Note, ReadFailure, Role, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,14 +39,28 @@ class Axis(StrEnum):
     TOKENS = "tokens seen"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hypothesis:
-    """A way in which the logged value may differ from the intended one: logged = intended x GA**ga x world_size**world."""
+    """How the logged value may differ from the intended one: intended x GA**ga x world_size**world.
+
+    Hypotheses are equal when their fields are, NaN exponents (`OTHER`) included.
+    """
 
     name: str
     ga: float
     world: float
     only: frozenset[str] | None = None  # ids of the runs it is about; None = all
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hypothesis) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.only))
+
+    def _key(self) -> tuple[object, ...]:
+        # NaN differs from itself, and its hash from process to process
+        exponents = (None if math.isnan(x) else x for x in (self.ga, self.world))
+        return (self.name, *exponents, self.only)
 
     def log_factor(self, run: Run) -> float:
         """ln(logged / intended) for a run; NaN where a setting that it needs is unknown."""
@@ -85,47 +99,184 @@ class Interval:
     level: float = 0.95
 
 
+class Method(StrEnum):
+    """How an exponent was estimated."""
+
+    RUN_LEVELS = "run-levels"  # contrast of robust levels, random run effect
+    RELEASE_MEANS = "release-means"  # contrast of the mean levels of the runs of each release
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the training that was compared: the first `used` of `bins` bins."""
+
+    used: int
+    bins: int
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An exponent with its interval, and how it was come by."""
+    """An exponent with its interval, and how it was estimated."""
 
     value: float
     interval: Interval
     n_runs: int
     n_points: int
     axis: Axis
-    method: str
-    driver: str = "gradient_accumulation_steps"  # or "world_size"
-    window: str = ""  # part of the training that was compared, and why
+    method: Method
+    driver: str = "gradient_accumulation_steps"  # or "world_size", or a release
+    window: Window | None = None
+
+
+class Relation(StrEnum):
+    """The closest relation of runs that is certain; it sets how far two correct runs may differ."""
+
+    MATCHED = "twin"
+    MATCHED_OR_OTHER_SEED = "twin or other seed"
+    SAME_DATA = "same data"
+    NOT_RECORDED = "not recorded"
+    DIFFERENT = "different data or model"
 
 
 @dataclass(frozen=True, slots=True)
+class Relatedness:
+    """What runs have in common: True, False, or None where the logs do not record it."""
+
+    data: bool | None
+    model: bool | None
+    seed: bool | None
+    batch: bool | None  # effective batch size
+    learning_rate: bool | None
+    shared_noise: bool | None = None  # measured: the curves jump together, as only the same data in the same order do
+
+    @property
+    def relation(self) -> Relation:
+        """The closest relation that is certain."""
+        if self.data is False or self.model is False:
+            return Relation.DIFFERENT
+        known = self.data and self.model
+        if self.shared_noise and self.batch is not None:
+            return Relation.MATCHED if self.batch and self.learning_rate is not False else Relation.SAME_DATA
+        if not (known or self.shared_noise) or self.learning_rate is None:
+            return Relation.NOT_RECORDED
+        if self.batch and self.learning_rate and self.seed is not False and self.shared_noise is not False:
+            return Relation.MATCHED if self.seed else Relation.MATCHED_OR_OTHER_SEED
+        return Relation.SAME_DATA
+
+
+class AxisReason(StrEnum):
+    """Why runs were aligned on an axis."""
+
+    SAME_BATCH = "same-batch"
+    BATCH_UNKNOWN = "batch-unknown"
+    LESS_DRIFT = "less-drift"  # the ratio drifts less on it than on the other axis
+
+
+@dataclass(frozen=True, slots=True)
+class SettlingRun:
+    """GA and world size of one further run that would tell tied hypotheses apart."""
+
+    tied: tuple[Hypothesis, ...]
+    ga: int
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Comparison:
+    """The numbers of a comparison between n runs."""
+
+    runs: tuple[str, ...]  # ids
+    level: FloatArray  # (n,) natural log; only contrasts have a meaning
+    covariance: FloatArray  # (n, n) of `level`, noise inside the runs only
+    run_effect: float  # posterior sd of the contrast of two runs
+    extra: float  # sd of a contrast from the choice of window and axis
+    log_ga: FloatArray  # (n,)
+    log_world: FloatArray  # (n,), 0 where no run records it
+    axis: Axis
+    axis_reason: AxisReason
+    window: Window
+    relatedness: Relatedness
+    settling: tuple[SettlingRun, ...] = ()
+
+
+Fact: TypeAlias = "str | int | float | bool | tuple[Fact, ...] | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One measured fact: how much it speaks for each named hypothesis about one quantity."""
+    """One measured fact: how far it supports each named hypothesis about one quantity."""
 
     kind: str  # file name in ga_audit/evidence
     role: Role  # LOSS or GRAD_NORM
     runs: tuple[str, ...]  # run ids
     log_likelihood: Mapping[Hypothesis, float]  # nats, HEALTHY = 0; may hold OTHER
-    summary: str  # one sentence with its numbers
+    facts: Mapping[str, Fact]  # what `output.wording.evidence` makes a sentence of; runs by id
     source: str  # where the numbers were read
     estimate: Estimate | None = None
     further: tuple[Estimate, ...] = ()  # on the other settings in which the runs differ
-    weak: bool = False  # may never convict alone
+    weak: bool = False  # never decides alone
     equivalent: bool | None = None  # healthy within the margin (two one-sided tests); None = does not apply
     ties: tuple[tuple[Hypothesis, ...], ...] = ()  # hypotheses that this evidence cannot tell apart
+    comparison: Comparison | None = None  # between runs
     notes: tuple[Note, ...] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)  # for --explain; JSON values only
+    detail: Mapping[str, Any] = field(default_factory=dict)  # for --explain alone; JSON values
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Evidence that could not speak, why, and what would let it."""
+class Reason(StrEnum):
+    """Why a kind of evidence does not apply."""
+
+    # settings that are not recorded
+    GA_UNKNOWN = "ga-unknown"
+    VOCABULARY_UNKNOWN = "vocabulary-unknown"
+    OBJECTIVE_UNKNOWN = "objective-unknown"
+    RELEASE_UNKNOWN = "release-unknown"
+    # quantities that are not logged
+    NOT_LOGGED = "not-logged"
+    NO_EVAL_LOSS = "no-eval-loss"
+    NO_TOKEN_ACCURACY = "no-token-accuracy"  # noqa: S105 (an accuracy, not a secret)
+    NO_ENTROPY = "no-entropy"
+    NO_EPOCHS = "no-epochs"
+    NO_SUMMARY_LOSS = "no-summary-loss"
+    NO_COMMON_STEP = "no-common-step"
+    ONE_LOG = "one-log"
+    # values that cannot be used
+    NOT_POSITIVE = "not-positive"
+    NO_POSITIVE_VALUE = "no-positive-value"
+    LOGGED_AFTER_CLIPPING = "logged-after-clipping"
+    SUMMARY_AFTER_RESUME = "summary-after-resume"
+    TOO_FEW_POINTS = "too-few-points"
+    TOO_NOISY = "too-noisy"
+    LATE_START = "late-start"
+    # nothing differs
+    TOO_FEW_RUNS = "too-few-runs"
+    NO_COMMON_RANGE = "no-common-range"
+    NO_VARIATION = "no-variation"
+    GA_CONSTANT = "ga-constant"
+    GA_IS_ONE = "ga-is-one"
+    ONE_RUN_PER_RELEASE = "one-run-per-release"
+    SAME_RELEASE = "same-release"
+    RELEASES_NOT_COMPARABLE = "releases-not-comparable"
+    NO_SHORT_STEP = "no-short-step"
+    # the observation agrees with every hypothesis
+    FITS_ALL = "fits-all"
+    LOGS_AGREE = "logs-agree"
+    SUMMARY_AGREES = "summary-agrees"
+    COPY_OF_LOSS = "copy-of-loss"
+    LEARNED_BEFORE = "learned-before"
+    # another objective
+    NOT_A_LANGUAGE_MODEL = "not-a-language-model"
+    NO_KNOWN_START = "no-known-start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotApplicable:
+    """A kind of evidence that does not apply to runs, and why."""
 
     kind: str
-    why: str
-    remedy: str
+    reason: Reason
     role: Role | None = None
+    runs: tuple[str, ...] = ()  # run ids
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +340,7 @@ class Diagnosis:
     posterior: Mapping[Role, Mapping[Hypothesis, float]]  # each role sums to 1
     findings: tuple[Finding, ...]
     evidence: tuple[Evidence, ...]
-    silences: tuple[Silence, ...]
+    silences: tuple[NotApplicable, ...]
     bugs: tuple[BugMatch, ...]
     clipping: tuple[ClipShare, ...]
     retrain: str  # "Do I have to retrain?"

@@ -137,7 +137,7 @@ def _contradicts(run: Run, probability: float | None, verdict: Hypothesis, compa
         if probability is None:
             return not compared
         # the level of the others can stand for what the run itself does not show, not against what it does
-        return probability < (_EVEN if compared else k.SPEAK)
+        return probability < (_EVEN if compared else k.DECIDE_AT)
     return probability is not None and abs(verdict.log_factor(run)) >= k.TIE and probability >= _EVEN
 
 
@@ -149,10 +149,10 @@ def _compared(role: Role, group: Group, pieces: Sequence[Evidence]) -> Iterator[
     by_id = {run.id: run for run in group.runs}
     found: set[str] = set()
     for piece in pieces:
-        names = piece.detail.get("runs", ())
-        if piece.kind == ratio_regression.KIND and names and all(name in by_id for name in names):
-            found.update(names)
-            yield tuple(by_id[name] for name in names), np.array(piece.detail["level"], float)
+        comparison = piece.comparison if piece.kind == ratio_regression.KIND else None
+        if comparison is not None and all(name in by_id for name in comparison.runs):
+            found.update(comparison.runs)
+            yield tuple(by_id[name] for name in comparison.runs), comparison.level
     rest = tuple(run for run in group.runs if run.id not in found)
     if len(rest) > 1:
         yield from ratio_regression.levels(Group(rest), role)

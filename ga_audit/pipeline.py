@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ga_audit import __version__, advice, registry
 from ga_audit.diagnosis import diagnose_group
-from ga_audit.finding import Audit, Diagnosis, Evidence, SetAside, Silence
+from ga_audit.finding import Audit, Diagnosis, Evidence, NotApplicable, SetAside
 from ga_audit.grouping import Group, group
 from ga_audit.logs.discovery import find_runs
 from ga_audit.options import Options as Options
@@ -121,8 +121,8 @@ def _by_name(given: Given[T]) -> Mapping[str, T]:
     return given if isinstance(given, Mapping) else {"*": given}
 
 
-def gather(members: Group) -> Iterator[Evidence | Silence]:
-    """What every kind of evidence says, or why it is silent, on one group."""
+def gather(members: Group) -> Iterator[Evidence | NotApplicable]:
+    """What every kind of evidence says, or why it does not apply, on one group."""
     for module in registry.load_all(EVIDENCE).values():
         yield from module.gather(members)
 

@@ -55,7 +55,7 @@ def test_order_of_the_runs_changes_nothing():
 def _piece(**changes):
     piece = Evidence(
         kind="made-up", role=Role.LOSS, runs=("a",), log_likelihood={HEALTHY: 0.0, SUMMED_GA: 9.0, OTHER: 0.0},
-        summary="made up", source="test",
+        facts={}, source="test",
     )  # fmt: skip
     return dataclasses.replace(piece, **changes)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis
+from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis, NotApplicable
+from ga_audit.output.wording import evidence as wording
 from ga_audit.run import Note, Role, Run, Setting
 
 SUFFIX = ".json"
@@ -69,9 +70,9 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
             role.value: [{**_hypothesis(h), "probability": _number(p)} for h, p in posterior.items()]
             for role, posterior in d.posterior.items()
         },
-        "evidence": [_evidence(e, explain) for e in d.evidence],
+        "evidence": [_evidence(e, d.runs, explain) for e in d.evidence],
         "silences": [
-            {"kind": s.kind, "role": s.role.value if s.role else None, "why": s.why, "remedy": s.remedy} for s in d.silences
+            _not_applicable(s, d.runs) for s in d.silences
         ],
         "bugs": [
             {"id": b.bug, "title": b.title, "fit": b.fit, "why": b.why, "fix": b.fix, "retrain": b.retrain,
@@ -127,12 +128,18 @@ def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _evidence(e: Evidence, explain: bool) -> dict[str, Any]:
+def _not_applicable(item: NotApplicable, runs: Sequence[Run]) -> dict[str, Any]:
+    why, remedy = wording.not_applicable(item, runs)
+    role = item.role.value if item.role else None
+    return {"kind": item.kind, "role": role, "why": why, "remedy": remedy}
+
+
+def _evidence(e: Evidence, runs: Sequence[Run], explain: bool) -> dict[str, Any]:
     found = {
         "kind": e.kind,
         "role": e.role.value,
         "runs": list(e.runs),
-        "summary": e.summary,
+        "summary": wording.sentence(e, runs),
         "source": e.source,
         "weak": e.weak,
         "log_likelihood": [{**_hypothesis(h), "nats": _number(x)} for h, x in e.log_likelihood.items()],
@@ -154,7 +161,7 @@ def _estimate(e: Estimate | None) -> dict[str, Any] | None:
     return {
         "value": _number(e.value), "low": _number(e.interval.low), "high": _number(e.interval.high),
         "level": e.interval.level, "driver": e.driver, "axis": e.axis.value, "runs": e.n_runs, "points": e.n_points,
-        "method": e.method, "window": e.window,
+        "method": wording.METHODS[e.method], "window": wording.window(e.window),
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ga_audit.finding import Axis, Diagnosis, Silence
+from ga_audit.finding import Axis, Diagnosis, NotApplicable
 from ga_audit.grouping import Group, Panel
 from ga_audit.plots import _curve, _measured, _names, _sheet, _theme
 from ga_audit.run import FloatArray, Role, Run, Series
@@ -28,8 +28,9 @@ def figure(d: Diagnosis) -> Figure:
     for ax, role in zip(page.axes[0], roles, strict=True):
         ax.set_title(role.value)
         panel = group.panel(role)
-        if isinstance(panel, Silence):
-            _sheet.say(ax, panel.why if any(run.get(role) for run in d.runs) else f"no {role.value} in these logs")
+        if isinstance(panel, NotApplicable):
+            needs = "needs positive values of two runs at common steps"
+            _sheet.say(ax, needs if any(run.get(role) for run in d.runs) else f"no {role.value} in these logs")
             continue
         base = _measured.reference(panel.runs)
         assert base is not None

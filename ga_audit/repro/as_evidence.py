@@ -137,11 +137,15 @@ def _measured(runs: Sequence[Run], found: Judgement) -> Iterator[Evidence]:
         likelihood = {h: 0.0 if known and h in fitting else _IMPOSSIBLE for h in NAMED}
         likelihood[OTHER] = _IMPOSSIBLE if known and fitting else 0.0
         base = likelihood[HEALTHY]
-        told = ", ".join(f"x{getattr(c, name):.3f} at {c.name}" for c in found.cells if getattr(c, name) is not None)
+        cells = tuple((c.name, getattr(c, name)) for c in found.cells if getattr(c, name) is not None)
         yield Evidence(
-            MEASURED, role, tuple(run.id for run in runs), {h: value - base for h, value in likelihood.items()},
-            f"measured: the logged {name} is {told}, against that of the whole batch", "truth.json",
-        )  # fmt: skip
+            kind=MEASURED,
+            role=role,
+            runs=tuple(run.id for run in runs),
+            log_likelihood={h: value - base for h, value in likelihood.items()},
+            facts={"cells": cells},
+            source="truth.json",
+        )
 
 
 def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
