@@ -291,14 +291,9 @@ def ask_for_ga(unknown: Sequence[Run], among: Sequence[Run], targets: Sequence[s
     targets : what the user asked for; the names of runs depend on it. Empty: the paths of the logs.
     """
     logs = " ".join(map(shlex.quote, targets)) or _logs(among)
-    options = " ".join(f"--ga {_quoted(f'{run.name}=N')}" for run in unknown[:_ASKED])
+    options = " ".join(f"--ga {shlex.quote(f'{run.name}=N')}" for run in unknown[:_ASKED])
     first = f", of the first {_ASKED} of {len(unknown)} runs" if len(unknown) > _ASKED else ""
     return f"Say gradient_accumulation_steps (N){first}: `ga-audit inspect {logs} {options}`"
-
-
-def _quoted(word: str) -> str:
-    quoted = shlex.quote(word)
-    return quoted if quoted.startswith("'") else f"'{word}'"
 
 
 def _targets(told: Told) -> str:

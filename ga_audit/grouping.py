@@ -205,7 +205,7 @@ def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | Silence:
             return Silence(
                 "",
                 f"{role.value} of {run.name} has no value above zero",
-                "Compare grad_norm, or use `ga-audit repro`.",
+                "Compare grad_norm, or use ga-audit repro.",
                 role,
             )
         rounding.append(alignment.rounding(good.value))

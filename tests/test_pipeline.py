@@ -128,7 +128,7 @@ def test_a_run_of_unknown_ga_is_set_aside_and_changes_no_verdict():
         (d.verdict, d.headline, d.posterior) for d in alone.diagnoses
     ]
     assert [(item.run, item.why) for item in together.set_aside] == [(other, "gradient_accumulation_steps is unknown")]
-    command = "ga-audit inspect 'runs/a b' --ga 'other=N'"
+    command = "ga-audit inspect 'runs/a b' --ga other=N"
     assert together.set_aside_remedy == f"Say gradient_accumulation_steps (N): `{command}`"
     assert (alone.set_aside, alone.set_aside_remedy) == ((), "")
 
@@ -136,7 +136,7 @@ def test_a_run_of_unknown_ga_is_set_aside_and_changes_no_verdict():
 def test_many_runs_of_unknown_ga_are_asked_for_in_one_command():
     runs = [*twins(0), *(make_run(f"x{i}", loss=[3.0, 2.0]) for i in range(10))]
     result = pipeline.audit_runs(runs, targets=["runs"])
-    options = " ".join(f"--ga 'x{i}=N'" for i in range(8))
+    options = " ".join(f"--ga x{i}=N" for i in range(8))
     sentence = "Say gradient_accumulation_steps (N), of the first 8 of 10 runs"
     assert result.set_aside_remedy == f"{sentence}: `ga-audit inspect runs {options}`"
 

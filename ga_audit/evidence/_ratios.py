@@ -18,7 +18,7 @@ from ga_audit.stats.levels import RunLevels, run_levels
 from ga_audit.stats.offset import Offset, find_offset
 from ga_audit.stats.scaling import Exponent, Nuisance
 
-GIVE_GA = "Say it: `--ga {name}=8` (the run's gradient_accumulation_steps)."
+GIVE_GA = "Say it: --ga {name}=8 (the run's gradient_accumulation_steps)."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +53,14 @@ def usable(group: Group, role: Role, kind: str, runs: Sequence[Run] | None = Non
             continue
         if role is Role.LOSS and _crosses_zero(series.value):
             why = f"the loss of {run.name} is zero or negative: the logarithm of a ratio does not exist"
-            silences.append(Silence(kind, why, "Compare grad_norm, or measure with `ga-audit repro`.", role))
+            silences.append(Silence(kind, why, "Compare grad_norm, or measure with ga-audit repro.", role))
             continue
         if role is Role.GRAD_NORM:
             limit = run.settings.max_grad_norm
             if looks_clipped(series.value, None if limit is None else limit.value):
                 why = f"norms of {run.name} pile up at their maximum: logged after clipping, they hide the gradient"
                 remedy = (
-                    "Log the norm before clipping (what clip_grad_norm_ returns), or measure with `ga-audit repro`."
+                    "Log the norm before clipping (what clip_grad_norm_ returns), or measure with ga-audit repro."
                 )
                 silences.append(Silence(kind, why, remedy, role))
                 continue

@@ -33,7 +33,7 @@ from ga_audit.stats.scaling import Exponent, fit
 KIND = "ratio_regression"
 _VARY = (
     "Add a run with another gradient_accumulation_steps and the same effective batch size, seed and data: "
-    "`ga-audit repro` makes such runs on your stack."
+    "ga-audit repro makes such runs on your stack."
 )
 
 

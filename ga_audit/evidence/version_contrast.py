@@ -38,7 +38,7 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
     if len(version_families(group.runs)) < 2:
         yield Silence(
             KIND, "the runs are not known to be of different releases of a trainer",
-            "Run the same configuration on another release, or let `ga-audit bisect` do it.",
+            "Run the same configuration on another release, or let ga-audit bisect do it.",
         )  # fmt: skip
         return
     for role in (Role.LOSS, Role.GRAD_NORM):

@@ -149,10 +149,10 @@ def test_a_run_of_unknown_ga_is_a_row_of_no_group():
         ("ga8", "scaled", 1), ("ga4", "scaled", 1), ("ga2", "scaled", 1), ("other", "inconclusive", None),
         ("ga1", "healthy", 1),
     ]  # fmt: skip
-    remedy = f"Say gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga 'other=N'`"
+    remedy = f"Say gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga other=N`"
     content = json.loads(drawn.json_text(found))
     assert content["set_aside"] == [{"run": "other", "why": "gradient_accumulation_steps is unknown"}]
     assert content["set_aside_remedy"] == remedy
-    asked = f"ga-audit inspect {folder} --ga 'other=N'"
+    asked = f"ga-audit inspect {folder} --ga other=N"
     assert drawn.text(found).endswith(f"1 run set aside, not judged. Say gradient_accumulation_steps (N):\n  {asked}")
-    assert "--ga &#39;other=N&#39;</code>" in drawn.html(found, redacted=False)
+    assert "--ga other=N</code>" in drawn.html(found, redacted=False)
