@@ -14,14 +14,18 @@ from ga_audit.cli.options import errors_to_status, leave, reading_options, show_
 from ga_audit.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ga_audit.finding import Audit
+    from ga_audit.conclusion import Audit
     from ga_audit.pipeline import Options
     from ga_audit.run import ReadFailure
 
 
+_NOT_FORMATS = frozenset({"html_page", "report_folder", "table"})  # of `report`, or parts of the others
+
+
 def _formats() -> dict[str, str]:
     """Name on the command line -> leaf: the newest version of a form has the plain name."""
-    return {name.partition("_v")[0]: name for name in registry.names("ga_audit.output") if name != "html_page"}
+    names = (name for name in registry.names("ga_audit.output") if name not in _NOT_FORMATS)
+    return {name.partition("_v")[0]: name for name in names}
 
 
 @click.command(

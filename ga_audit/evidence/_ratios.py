@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ga_audit.finding import NAMED, Estimate, Hypothesis, Interval, Silence
+from ga_audit.finding import NAMED, Estimate, Hypothesis, Interval, Missing, Silence
 from ga_audit.grouping import Group, Kinship, Panel, batch_sizes, kinship
 from ga_audit.run import FloatArray, Note, Role, Run
 from ga_audit.stats import constants as k
@@ -49,7 +49,7 @@ def usable(group: Group, role: Role, kind: str, runs: Sequence[Run] | None = Non
             continue
         if run.settings.ga is None:
             why = f"gradient_accumulation_steps of {run.name} is unknown"
-            silences.append(Silence(kind, why, GIVE_GA.format(name=run.name), role))
+            silences.append(Silence(kind, why, GIVE_GA.format(name=run.name), role, Missing.GA))
             continue
         if role is Role.LOSS and _crosses_zero(series.value):
             why = f"the loss of {run.name} is zero or negative: the logarithm of a ratio does not exist"
@@ -59,9 +59,7 @@ def usable(group: Group, role: Role, kind: str, runs: Sequence[Run] | None = Non
             limit = run.settings.max_grad_norm
             if looks_clipped(series.value, None if limit is None else limit.value):
                 why = f"norms of {run.name} pile up at their maximum: logged after clipping, they hide the gradient"
-                remedy = (
-                    "Log the norm before clipping (what clip_grad_norm_ returns), or measure with ga-audit repro."
-                )
+                remedy = "Log the norm before clipping (what clip_grad_norm_ returns), or measure with ga-audit repro."
                 silences.append(Silence(kind, why, remedy, role))
                 continue
         chosen.append(run)

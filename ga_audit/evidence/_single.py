@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Hypothesis, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Hypothesis, Missing, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run, Series
 from ga_audit.stats.arrays import median
@@ -48,7 +48,7 @@ def runs_with_ga(group: Group, kind: str) -> Iterator[Run | Silence]:
     """Runs on which GA or world size could show: a known GA above 1; a silence for each of the others."""
     for run in group.runs:
         if run.settings.ga is None:
-            yield Silence(kind, f"{_NO_GA} of {run.name}", f"Give it: --ga '{run.name}=N'.", Role.LOSS)
+            yield Silence(kind, f"{_NO_GA} of {run.name}", f"Give it: --ga '{run.name}=N'.", Role.LOSS, Missing.GA)
         elif run.settings.ga == 1 and run.settings.ranks == 1:
             continue
         else:

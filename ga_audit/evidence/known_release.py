@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from ga_audit.bugs import catalogue, stock_models
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, is_encoder_decoder, objective
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, Missing, Silence
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
@@ -43,7 +43,7 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
         covered = {p: s.value for p, s in run.settings.packages.items() if p in catalogue.packages()}
         if not covered:
             remedy = "Say which release trained it: --stack transformers==RELEASE."
-            yield Silence(KIND, f"no release of a trainer is known of {run.name}", remedy, Role.LOSS)
+            yield Silence(KIND, f"no release of a trainer is known of {run.name}", remedy, Role.LOSS, Missing.RELEASE)
             continue
         for role in (Role.LOSS, Role.GRAD_NORM):
             if run.get(role) is not None:

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ga_audit.finding import Diagnosis, Evidence
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Evidence
+from ga_audit.output.wording.verdict import not_applicable
 
 
 def explanation(diagnosis: Diagnosis) -> Iterator[str]:
@@ -21,7 +23,7 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
         yield from _piece(piece)
     for silence in diagnosis.silences:
         about = f" ({silence.role.value})" if silence.role else ""
-        yield f"  silent: {silence.kind}{about}: {silence.why}"
+        yield f"  silent: {silence.kind}{about}: {not_applicable(silence)}"
 
 
 def _piece(piece: Evidence) -> Iterator[str]:

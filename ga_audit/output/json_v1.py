@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis
+from ga_audit.conclusion import Audit, Diagnosis
+from ga_audit.finding import Estimate, Evidence, Hypothesis
+from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording._sentence import in_backticks
 from ga_audit.run import Note, Role, Run, Setting
 
-SUFFIX = ".json"
 SCHEMA = "ga-audit/1"
 
 
@@ -41,8 +43,8 @@ def as_json(audit: Audit, *, explain: bool = False) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": audit.version,
         "diagnoses": [_diagnosis(d, explain) for d in audit.diagnoses],
-        "set_aside": [{**_read(item.run), "why": item.why} for item in audit.set_aside],
-        "set_aside_remedy": audit.set_aside_remedy,
+        "set_aside": [{**_read(item.run), "why": verdict.set_aside(item)} for item in audit.set_aside],
+        "set_aside_remedy": "" if audit.ask is None else in_backticks(advice.ask(audit.ask)),
         "failures": [
             {"source": f.source, "message": f.error.message, "where": f.error.where, "remedy": f.error.remedy}
             for f in audit.failures
@@ -54,9 +56,9 @@ def as_json(audit: Audit, *, explain: bool = False) -> dict[str, Any]:
 def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
     return {
         "verdict": d.verdict.value,
-        "reach": d.reach.value,
-        "headline": d.headline,
-        "reasons": list(d.reasons),
+        "reach": d.impact.value,
+        "headline": verdict.headline(d),
+        "reasons": list(verdict.reasons(d)),
         "runs": [_run(d, run) for run in d.runs],
         "findings": [
             {
@@ -71,11 +73,13 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
         },
         "evidence": [_evidence(e, explain) for e in d.evidence],
         "silences": [
-            {"kind": s.kind, "role": s.role.value if s.role else None, "why": s.why, "remedy": s.remedy} for s in d.silences
+            {"kind": s.kind, "role": s.role.value if s.role else None, "why": verdict.not_applicable(s),
+             "remedy": verdict.remedy(s)}
+            for s in d.silences
         ],
         "bugs": [
-            {"id": b.bug, "title": b.title, "fit": b.fit, "why": b.why, "fix": b.fix, "retrain": b.retrain,
-             "links": list(b.links)}
+            {"id": b.bug, "title": b.title, "fit": b.fit.value,
+             "why": verdict.bug_match(b, d.verdict), "fix": b.fix, "retrain": b.retrain, "links": list(b.links)}
             for b in d.bugs
         ],
         "clipping": [
@@ -83,9 +87,9 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
              "as_corrected": _number(c.as_corrected), "points": c.n_points}
             for c in d.clipping
         ],
-        "retrain": d.retrain,
-        "settings_that_differ": list(d.differing),
-        "next_steps": list(d.next_steps),
+        "retrain": in_backticks(advice.retrain(d.retrain)),
+        "settings_that_differ": list(d.group.settings_that_differ),
+        "next_steps": list(map(in_backticks, advice.next_steps(d))),
         "notes": [_note(n) for n in d.notes],
     }  # fmt: skip
 
@@ -132,7 +136,7 @@ def _evidence(e: Evidence, explain: bool) -> dict[str, Any]:
         "kind": e.kind,
         "role": e.role.value,
         "runs": list(e.runs),
-        "summary": e.summary,
+        "summary": verdict.evidence(e),
         "source": e.source,
         "weak": e.weak,
         "log_likelihood": [{**_hypothesis(h), "nats": _number(x)} for h, x in e.log_likelihood.items()],

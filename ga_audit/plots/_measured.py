@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit.finding import SUMMED_GA, Axis, Diagnosis, Evidence, Hypothesis
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import SUMMED_GA, Axis, Evidence, Hypothesis
 from ga_audit.run import FloatArray, Role, Run, Series
 
 
