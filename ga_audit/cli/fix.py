@@ -266,12 +266,12 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing to correct"
     from ga_audit.output.markdown import factors_text
+    from ga_audit.output.table import table
 
-    lines = [["run", "series", "factor", "first", "", "last", ""]]
+    lines = []
     for row in rows:
         factor = factors_text(row["factor"])
         values = [f"{v:.4g}" if v is not None else "nan" for v in
                   (row["first_logged"], row["first_corrected"], row["last_logged"], row["last_corrected"])]  # fmt: skip
         lines.append([row["run"], row["series"], factor, values[0], f"-> {values[1]}", values[2], f"-> {values[3]}"])
-    widths = [max(len(line[i]) for line in lines) for i in range(7)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(table(lines, header=["run", "series", "factor", "first", "", "last", ""]))

@@ -8,11 +8,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ga_audit.conclusion import Diagnosis
 from ga_audit.output import _redact
 from ga_audit.output._safe import plain, redact, short
+from ga_audit.output.table import paint_first, table
 from ga_audit.output.wording import advice
 from ga_audit.output.wording import survey as rows
 from ga_audit.output.wording._numbers import counted
@@ -98,15 +97,8 @@ def _table(header: list[str], rows: list[list[str]], width: int, color: bool) ->
     cells = [
         [short(" ".join(plain(c).split()), 34 if i < len(row) - 1 else 400) for i, c in enumerate(row)] for row in rows
     ]
-    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header) - 1)]
-    room = max(width - sum(widths) - 2 * len(widths), 24)
-    lines = []
-    for row in [header, *cells]:
-        last = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
-        line = "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), last]).rstrip()
-        colour = _COLOURS.get(row[0])
-        lines.append(click.style(row[0], fg=colour, bold=True) + line[len(row[0]) :] if color and colour else line)
-    return "\n".join(lines)
+    lines = table(cells, header=header, width=width, shorten=len(header) - 1)
+    return "\n".join(paint_first(lines, [header[0], *(row[0] for row in cells)], _COLOURS) if color else lines)
 
 
 def _more(count: int, limit: int | None, what: str) -> str:

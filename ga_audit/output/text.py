@@ -12,7 +12,8 @@ import numpy as np
 from ga_audit.conclusion import Action, Audit, Diagnosis
 from ga_audit.finding import Estimate, Verdict
 from ga_audit.output._explain import explanation
-from ga_audit.output._safe import plain, short
+from ga_audit.output._safe import plain
+from ga_audit.output.table import table
 from ga_audit.output.wording import advice, verdict
 from ga_audit.output.wording._numbers import exponent
 from ga_audit.output.wording._numbers import factor as times
@@ -138,13 +139,10 @@ def _run_table(diagnosis: Diagnosis, width: int) -> Iterator[str]:
     header = ["run", "GA", "micro-batch", "world", "points", "loss", "grad_norm", "loss is", "norm is"]
     rows = [_row(diagnosis, run) for run in diagnosis.runs[:_MAX_ROWS]]
     keep = [i for i in range(len(header)) if i < 2 or any(row[i] not in {"", "?"} for row in rows)]
-    longest = max(width - sum(max(len(r[i]) for r in [header, *rows]) + 2 for i in keep[1:]) - 2, 12)
-    for row in rows:
-        row[0] = short(row[0], longest)
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        cells = [row[i].ljust(widths[i]) if i == 0 else row[i].rjust(widths[i]) for i in keep]
-        yield ("  " + "  ".join(cells)).rstrip()
+    shown = [[row[i] for i in keep] for row in rows]
+    yield from table(
+        shown, header=[header[i] for i in keep], right=range(1, len(keep)), indent=2, width=width, shorten=0
+    )
     if len(diagnosis.runs) > _MAX_ROWS:
         yield f"  ... and {len(diagnosis.runs) - _MAX_ROWS} more runs"
 
@@ -196,9 +194,7 @@ def _numbers(diagnosis: Diagnosis) -> Iterator[str]:
         return
     yield "Exponents (0: right, 1: summed, -1: divided once too often), with 95% intervals"
     rows = [_number_row(diagnosis, role, estimate) for role, estimate in diagnosis.exponents]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        yield "  " + "  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip()
+    yield from table(rows, indent=2)
 
 
 def _number_row(diagnosis: Diagnosis, role: Role, estimate: Estimate) -> list[str]:
