@@ -1,4 +1,4 @@
-"""Hypothesis, Evidence, NotApplicable, Finding, Diagnosis, Audit: what we conclude, as small frozen values."""
+"""Hypothesis, Evidence, NotApplicable, Finding, BugMatch: what evidence says, as small frozen values."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from ga_audit.run import FloatArray, Note, ReadFailure, Role, Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ga_audit.run import FloatArray, Note, Role, Run
 
 
 class Verdict(StrEnum):
@@ -22,8 +19,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Reach(StrEnum):
-    """How deep the fault goes, as far as logs can tell."""
+class Impact(StrEnum):
+    """What a fault affects, as far as logs can tell."""
 
     NONE = "none"
     LOG_ONLY = "log-only"
@@ -291,18 +288,40 @@ class Signature:
     gradient: tuple[float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
-class BugMatch:
-    """A known bug held against a finding."""
+class Fit(StrEnum):
+    """How a known bug fits what was found."""
 
-    bug: str  # GA001
+    MATCHES = "matches"  # release, conditions and signature agree
+    POSSIBLE = "possible"  # a condition, or the verdict, is open
+    HEALTHY = "affected-but-healthy"  # the release is affected and the logs are healthy
+    OUTSIDE_RANGE = "outside-range"  # the signature agrees, the release does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BugMatch:
+    """A known bug compared with a diagnosis.
+
+    Attributes
+    ----------
+    bug, title, fix, retrain, links : of the entry; `fix` leaves out what does not help on the releases held.
+    fit : how it fits.
+    package, releases_held : the package of the bug and its releases in the runs.
+    affected : releases of the row that fits, PEP 440 specifiers; of all rows where none holds.
+    open : conditions of the row that the logs leave open, each with the value that it needs.
+    measured : a measurement has shown the bug on these releases.
+    """
+
+    bug: str
+    fit: Fit
+    package: str
+    releases_held: tuple[str, ...]
+    affected: str
+    open: tuple[tuple[str, str], ...] = ()
     title: str
-    fit: str  # "matches", "outside-range", "affected-but-healthy", "possible"
-    why: str
     fix: str
     retrain: str
     links: tuple[str, ...]
-    prior_odds: float = 1.0
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,75 +345,3 @@ class ClipShare:
     as_logged: float  # 0..1
     as_corrected: float  # 0..1
     n_points: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Diagnosis:
-    """The verdict on one group of comparable runs, and all that led to it."""
-
-    runs: tuple[Run, ...]
-    verdict: Verdict
-    reach: Reach
-    headline: str  # one sentence
-    reasons: tuple[str, ...]  # the two or three lines that decided
-    posterior: Mapping[Role, Mapping[Hypothesis, float]]  # each role sums to 1
-    findings: tuple[Finding, ...]
-    evidence: tuple[Evidence, ...]
-    silences: tuple[NotApplicable, ...]
-    bugs: tuple[BugMatch, ...]
-    clipping: tuple[ClipShare, ...]
-    retrain: str  # "Do I have to retrain?"
-    differing: tuple[str, ...]  # settings that differ inside the group
-    next_steps: tuple[str, ...]  # sentences; commands to paste stand on their own between backticks
-    notes: tuple[Note, ...] = ()
-    undecided: Mapping[Role, str] = field(default_factory=dict)  # why nothing is concluded about a quantity
-
-    @property
-    def exponents(self) -> tuple[tuple[Role, Estimate], ...]:
-        """Every exponent that was estimated, with its quantity."""
-        return tuple((p.role, e) for p in self.evidence if p.estimate is not None for e in (p.estimate, *p.further))
-
-    def log_factor(self, run: Run, role: Role) -> float:
-        """ln(logged / intended) that the findings give this run for a role; 0 without a finding."""
-        return sum(f.hypothesis.log_factor(run) for f in self.findings if f.role is role and run.id in f.runs)
-
-    def plot(self, kind: str = "curves", **options: Any) -> Figure:
-        """Draw one of the figures of `ga_audit.plots`."""
-        import importlib
-
-        figure: Figure = importlib.import_module("ga_audit.plots").draw(self, kind, **options)
-        return figure
-
-    def _repr_markdown_(self) -> str:
-        return self._shown_as("markdown")
-
-    def _repr_html_(self) -> str:
-        return self._shown_as("html_fragment")
-
-    def _shown_as(self, how: str) -> str:
-        # by name at call time: the value knows nothing of its renderers, a notebook still shows it
-        import importlib
-
-        text: str = getattr(importlib.import_module("ga_audit.output._notebook"), how)(self)
-        return text
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SetAside:
-    """A run that was read and is not judged, and why."""
-
-    run: Run
-    why: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Audit:
-    """All diagnoses of one call, the runs that were set aside, and what could not be read."""
-
-    diagnoses: tuple[Diagnosis, ...]
-    failures: tuple[ReadFailure, ...]
-    notes: tuple[Note, ...]
-    version: str
-    command: str | None = None  # what measured it anew, where `repro` did
-    set_aside: tuple[SetAside, ...] = ()
-    set_aside_remedy: str = ""  # one sentence; the command to paste stands between backticks

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from ga_audit.bugs.conditions import CONDITIONS, condition
 from ga_audit.bugs.releases import union, within
 from ga_audit.bugs.remedies import ORDINARY, Workaround, advice, read_workaround
-from ga_audit.finding import BugMatch, Finding, Signature, Verdict
+from ga_audit.finding import BugMatch, Finding, Fit, Signature, Verdict
 from ga_audit.run import Role, Run, RunSettings
 
 REFERENCE_TYPES = frozenset({"report", "fix", "evidence"})
@@ -198,19 +198,15 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
                 row = fitting[0]
                 # a bug of many releases is named for certain only where the logs settle its conditions
                 sure = row.releases.startswith("==") or not _open(row, runs)
-                matches.append(
-                    _match(
-                        bug, "matches" if sure else "possible", _why(bug, held, row, runs), fix_for(bug, fitting, runs)
-                    )
-                )
+                fit = Fit.MATCHES if sure else Fit.POSSIBLE
+                matches.append(_match(bug, fit, held, row.releases, fix_for(bug, fitting, runs), _wanted(row, runs)))
         elif rows and verdict is Verdict.HEALTHY:
             # of a bug that needs what the logs do not tell, a healthy log says nothing worth a line
             if any(not _open(row, runs) for row in rows):
-                why = f"{bug.package} {', '.join(held)} is affected, and these logs are healthy"
-                matches.append(_match(bug, "affected-but-healthy", why, fix_for(bug, rows, runs)))
+                matches.append(_match(bug, Fit.HEALTHY, held, rows[0].releases, fix_for(bug, rows, runs)))
         elif rows and any((run.settings.ga or 2) > 1 or run.settings.ranks > 1 for run in runs):
-            why = f"{bug.package} {', '.join(held)} has this bug{_conditions(rows[0], runs)}; the logs do not decide"
-            matches.append(_match(bug, "possible", why, fix_for(bug, rows, runs)))
+            fix = fix_for(bug, rows, runs)
+            matches.append(_match(bug, Fit.POSSIBLE, held, rows[0].releases, fix, _wanted(rows[0], runs)))
         elif (
             held
             and not covered
@@ -218,9 +214,8 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
             and any(_fits(r.signature, found, strict=True) for r in bug.affected)
         ):
             ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
-            why = f"the signature fits, but {bug.package} {', '.join(held)} is not in {ranges}"
-            matches.append(_match(bug, "outside-range", why, bug.fix))
-    order = {"matches": 0, "possible": 1, "affected-but-healthy": 2, "outside-range": 3}
+            matches.append(_match(bug, Fit.OUTSIDE_RANGE, held, ranges, bug.fix))
+    order = {fit: rank for rank, fit in enumerate(Fit)}
     # a bug of one release explains better than one of every release
     narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
     return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug], least_open.get(m.bug, 0))))
@@ -279,27 +274,28 @@ def _open(row: Affected, runs: Sequence[Run]) -> list[str]:
     return [f"{k} = {row.when[k]}" for k in row.when if k in open_conditions(row, runs)]
 
 
-def _conditions(row: Affected, runs: Sequence[Run]) -> str:
-    unknown = conditions_text(row, runs)
-    return f" if {unknown}" if unknown else ""
+def _wanted(row: Affected, runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
+    """The conditions of a row that the logs leave open, each with the value that it needs."""
+    names = open_conditions(row, runs)
+    return tuple((name, str(wanted)) for name, wanted in row.when.items() if name in names)
 
 
-def _why(bug: Bug, held: Sequence[str], row: Affected, runs: Sequence[Run]) -> str:
-    unknown = _open(row, runs)
-    tail = f"; not in the logs: {', '.join(unknown)}" if unknown else ""
-    return f"{bug.package} {', '.join(held)} is affected ({row.releases}) and the signature fits{tail}"
-
-
-def confirmed(name: str, why: str, stack: Mapping[str, str]) -> BugMatch:
+def confirmed(name: str, stack: Mapping[str, str]) -> BugMatch:
     """The match of a bug that a measurement has shown on these releases."""
     bug = next(bug for bug in load() if bug.id == name)
-    rows = [row for row in bug.affected if row.holds(stack.get(bug.package, ""))]
-    return _match(bug, "matches", why, advice(bug, rows, stack))
+    held = [stack[bug.package]] if bug.package in stack else []
+    rows = [row for row in bug.affected if any(row.holds(release) for release in held)]
+    affected = "; ".join(dict.fromkeys(row.releases for row in rows))
+    return replace(_match(bug, Fit.MATCHES, held, affected, advice(bug, rows, stack)), measured=True)
 
 
-def _match(bug: Bug, fit: str, why: str, fix: str) -> BugMatch:
-    links = tuple(url for _, url in bug.references)
-    return BugMatch(bug.id, bug.title, fit, f"{why[0].upper()}{why[1:]}.", fix, bug.retrain, links)
+def _match(
+    bug: Bug, fit: Fit, held: Sequence[str], affected: str, fix: str, wanted: tuple[tuple[str, str], ...] = ()
+) -> BugMatch:
+    return BugMatch(
+        bug=bug.id, fit=fit, package=bug.package, releases_held=tuple(held), affected=affected, open=wanted,
+        title=bug.title, fix=fix, retrain=bug.retrain, links=tuple(url for _, url in bug.references),
+    )  # fmt: skip
 
 
 def fix_for(bug: Bug, rows: Sequence[Affected], runs: Sequence[Run]) -> str:

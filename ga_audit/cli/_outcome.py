@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from ga_audit.cli.options import show_error
 from ga_audit.errors import AuditError, EngineFailed, ExitCode, UnreadableLog
 
 if TYPE_CHECKING:
-    from ga_audit.finding import Audit
+    from ga_audit.conclusion import Audit
     from ga_audit.repro.plan import Cell, Plan
     from ga_audit.repro.verdict import Judgement
     from ga_audit.run import Note, ReadFailure, Run
@@ -28,6 +26,7 @@ _CODES = {
 
 def one(plan: Plan, report: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
+    from ga_audit.output.wording.verdict import headline
     from ga_audit.repro import as_evidence, tables
     from ga_audit.repro.engine import USER_COMMAND
 
@@ -36,7 +35,7 @@ def one(plan: Plan, report: Path) -> ExitCode:
         return _of_a_users_command(audit, plan, report)
     for failure in audit.failures:
         show_error(failure.error)
-    read = " ".join(d.headline for d in audit.diagnoses) or "nothing to compare"
+    read = " ".join(map(headline, audit.diagnoses)) or "nothing to compare"
     if any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes):
         read += " The last steps of epochs are short."
     found = _judged(plan)
@@ -53,18 +52,19 @@ def one(plan: Plan, report: Path) -> ExitCode:
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
-# what is done or cannot be given here: the report and repro itself, the release of the stack, another GA
-_DONE_HERE = re.compile(r"ga-audit re|--stack |^Add one short run")
-
-
 def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
     """Nothing was measured: what inspect reads, and what to do next, but for what is done here already."""
     from ga_audit.cli.inspect import status
+    from ga_audit.conclusion import Action
     from ga_audit.output import text
 
-    left = [replace(d, next_steps=tuple(s for s in d.next_steps if not _DONE_HERE.search(s))) for d in audit.diagnoses]
+    # what is done here already: the report, repro itself, runs of another GA
+    done = {
+        Action.WRITE_REPORT, Action.MEASURE, Action.MEASURE_INSTEAD, Action.MEASURE_GRADIENTS,
+        Action.ADD_TO_TELL_APART, Action.ADD_OTHER_GA, Action.ADD_OTHER_RANKS,
+    }  # fmt: skip
     click.echo("of a command of yours no gradient is measured; what inspect reads in its logs:\n")
-    click.echo(f"{text.render(replace(audit, diagnoses=tuple(left)))}\n")
+    click.echo(f"{text.render(audit, hidden=frozenset(done))}\n")
     _write(replace(audit, command=_command(plan)), plan, report)
     return status(audit)
 
@@ -164,9 +164,11 @@ def _told(audit: Audit, found: Judgement, plan: Plan) -> Audit:
 
 
 def _bug_lines(told: Audit) -> Iterator[str]:
+    from ga_audit.finding import Fit
+
     for diagnosis in told.diagnoses:
         for bug in diagnosis.bugs:
-            if bug.fit == "matches":
+            if bug.fit is Fit.MATCHES:
                 yield f"known bug {bug.bug}: {bug.title}. {bug.fix}"
 
 
@@ -181,13 +183,13 @@ def _others(plan: Plan) -> str:
 
 def _write(audit: Audit, plan: Plan, report: Path, *, quiet: bool = False) -> None:
     """What `ga-audit report` writes, in the form of the engine's tracker; made anew at each call."""
-    from ga_audit.cli.report import TEMPLATES, private_names, write
+    from ga_audit.output import issue, report_folder
 
     if not audit.diagnoses:
         return
-    names = private_names(audit)
-    template = plan.engine if plan.engine in TEMPLATES else TEMPLATES[0]
-    write(audit, report, template=template, redacted=True, names=names, style=None, force=True)
+    names = report_folder.private_names(audit)
+    template = plan.engine if plan.engine in issue.TEMPLATES else issue.TEMPLATES[0]
+    report_folder.write(audit, report, template=template, redacted=True, names=names, style=None, force=True)
     if not quiet:
         click.echo(f"written: {report} (issue.md, report.html, diagnosis.json, pictures)")
 
@@ -195,7 +197,7 @@ def _write(audit: Audit, plan: Plan, report: Path, *, quiet: bool = False) -> No
 _OF_THIS_MACHINE = frozenset({"out", "python", "resume", "timeout"})  # options that say nothing of what was measured
 
 
-def _command(plan: Plan) -> str:
+def _command(plan: Plan) -> tuple[str, ...]:
     """The command as it was given, for others to repeat; of several models or variants, the one of the plan."""
     context = click.get_current_context()
     words = ["ga-audit", "repro"]
@@ -212,4 +214,4 @@ def _command(plan: Plan) -> str:
             words += [word for each in value for word in (option, str(each))]
         else:
             words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-    return shlex.join(words)
+    return tuple(words)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ga_audit.finding import Diagnosis, Evidence
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Evidence
 from ga_audit.output.wording import evidence as wording
 
 
@@ -20,10 +21,10 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             yield f"    {hypothesis.name + about:<44} {probability:.6f}"
     for piece in diagnosis.evidence:
         yield from _piece(piece)
-    for silence in diagnosis.silences:
-        about = f" ({silence.role.value})" if silence.role else ""
-        why, _ = wording.not_applicable(silence, diagnosis.runs)
-        yield f"  silent: {silence.kind}{about}: {why}"
+    for item in diagnosis.not_applicable:
+        about = f" ({item.role.value})" if item.role else ""
+        why, _ = wording.not_applicable(item, diagnosis.runs)
+        yield f"  silent: {item.kind}{about}: {why}"
 
 
 def _piece(piece: Evidence) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit.finding import Diagnosis, NotApplicable
-from ga_audit.grouping import Group
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import NotApplicable
 from ga_audit.plots import _measured, ratio, regression
 from ga_audit.run import Role
 
@@ -53,11 +53,10 @@ def _regression(d: Diagnosis) -> tuple[Row, list[Row]]:
 
 
 def _ratio(d: Diagnosis) -> tuple[Row, list[Row]]:
-    group = Group(d.runs)
     axis = "optimizer step"
     rows = []
     for role in _measured.logged(d):
-        panel = group.panel(role)
+        panel = d.group.panel(role)
         base = None if isinstance(panel, NotApplicable) else _measured.reference(panel.runs)
         if isinstance(panel, NotApplicable) or base is None:
             continue

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ga_audit.finding import SUMMED_GA, Axis, Comparison, Diagnosis, Estimate, Hypothesis
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import SUMMED_GA, Axis, Comparison, Estimate, Hypothesis
 from ga_audit.run import FloatArray, Role, Run, Series
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ga_audit.finding import Comparison, Diagnosis, Estimate
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Comparison, Estimate
 from ga_audit.plots import _curve, _measured, _sheet, _theme
 from ga_audit.run import FloatArray, Role, Run
 

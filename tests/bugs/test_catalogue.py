@@ -8,6 +8,7 @@ from conftest import make_series, twins
 
 from ga_audit import pipeline
 from ga_audit.bugs import catalogue
+from ga_audit.conclusion import Action
 from ga_audit.finding import Verdict
 from ga_audit.run import Note, Role, Setting, Trust
 
@@ -140,12 +141,12 @@ def test_one_gpu_against_two_of_a_process_names_the_bug():
     (diagnosis,) = pipeline.diagnose([*_over(1, 1), *_over(2, 2)])
     assert diagnosis.verdict is Verdict.SCALED
     assert (diagnosis.bugs[0].bug, diagnosis.bugs[0].fit) == ("GA026", "matches")
-    steps = " ".join(diagnosis.next_steps)
-    assert "--world-size 1,2 --data-parallel" in steps or "ga-audit repro" not in steps
+    measure = [step.argv for step in diagnosis.next_steps if step.action is Action.MEASURE]
+    assert all(argv[-3:] == ("--world-size", "1,2", "--data-parallel") for argv in measure)
 
 
 def test_of_what_is_possible_the_bug_that_needs_nothing_more_is_told_first():
     found = catalogue.match(_over(2, 2), [], Verdict.INCONCLUSIVE)
     assert (found[0].bug, found[0].fit) == ("GA026", "possible")
-    assert " if " not in found[0].why
+    assert found[0].open == ()
     assert len(found) > 1

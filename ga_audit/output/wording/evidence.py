@@ -85,10 +85,10 @@ SENTENCES: Mapping[str, str] = {
     ),
 }
 
-_COMPARE_NORM = "Compare grad_norm, or measure with `ga-audit repro`."
+_COMPARE_NORM = "Compare grad_norm, or measure with ga-audit repro."
 _ADD_RUN = (
     "Add a run with another gradient_accumulation_steps and the same effective batch size, seed and data: "
-    "`ga-audit repro` makes such runs on your stack."
+    "ga-audit repro makes such runs on your stack."
 )
 _KEEP_CONFIG = "Keep the model's config.json (architectures) beside the log."
 
@@ -111,7 +111,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     ),
     Reason.LOGGED_AFTER_CLIPPING: (
         "norms of {run} pile up at their maximum: logged after clipping, they hide the gradient",
-        "Log the norm before clipping (what clip_grad_norm_ returns), or measure with `ga-audit repro`.",
+        "Log the norm before clipping (what clip_grad_norm_ returns), or measure with ga-audit repro.",
     ),
     Reason.LOGS_AGREE: ("{first} and {second} of {run} agree: both are right, or both are wrong", ""),
     Reason.NOT_A_LANGUAGE_MODEL: ("the loss of {run} is not a language model's ({sign})", ""),
@@ -131,7 +131,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.NO_KNOWN_START: ("the objective of {run} ({sign}) has no first loss that is known beforehand", ""),
     Reason.NO_POSITIVE_VALUE: (
         "{role} of {run} has no value above zero",
-        "Compare grad_norm, or use `ga-audit repro`.",
+        "Compare grad_norm, or use ga-audit repro.",
     ),
     Reason.NO_SHORT_STEP: ("no epoch of {run} is known to end with fewer than GA micro-batches", ""),
     Reason.NO_SUMMARY_LOSS: ("{run} has no closing train_loss", ""),
@@ -150,7 +150,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     ),
     Reason.SAME_RELEASE: (
         "the runs are not known to be of different releases of a trainer",
-        "Run the same configuration on another release, or let `ga-audit bisect` do it.",
+        "Run the same configuration on another release, or let ga-audit bisect do it.",
     ),
     Reason.SUMMARY_AFTER_RESUME: (
         "train_loss of {run} is {train_loss:g}: a training resumed after its end writes that",
@@ -181,7 +181,7 @@ BY_KIND: Mapping[tuple[str, Reason], tuple[str, str]] = {
     ),
     ("ratio_regression", Reason.GA_UNKNOWN): (
         "gradient_accumulation_steps of {run} is unknown",
-        "Say it: `--ga {run}=8` (the run's gradient_accumulation_steps).",
+        "Say it: --ga {run}=8 (the run's gradient_accumulation_steps).",
     ),
     ("sink_disagreement", Reason.NO_COMMON_STEP): (
         "{first} and {second} of {run} share fewer than {least} steps",
@@ -189,7 +189,7 @@ BY_KIND: Mapping[tuple[str, Reason], tuple[str, str]] = {
     ),
     ("version_contrast", Reason.GA_UNKNOWN): (
         "gradient_accumulation_steps of {run} is unknown",
-        "Say it: `--ga {run}=8` (the run's gradient_accumulation_steps).",
+        "Say it: --ga {run}=8 (the run's gradient_accumulation_steps).",
     ),
     ("vocabulary_bound", Reason.FITS_ALL): (
         "loss of {run} ({loss:.3g}) is below ln({vocabulary}) = {bound:.3g} under every reading",
