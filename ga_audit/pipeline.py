@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from ga_audit import __version__, advice, registry
+from ga_audit import __version__, advice, evidence
 from ga_audit.diagnosis import diagnose_group
 from ga_audit.finding import Audit, Diagnosis, Evidence, NotApplicable, SetAside
 from ga_audit.grouping import Group, group
@@ -19,7 +19,6 @@ from ga_audit.run import Note, ReadFailure, Run, Schedule
 T = TypeVar("T")
 Given: TypeAlias = T | Mapping[str, T] | None
 Targets: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-EVIDENCE = "ga_audit.evidence"
 _UNKNOWN_GA = "gradient_accumulation_steps is unknown"
 
 
@@ -123,8 +122,8 @@ def _by_name(given: Given[T]) -> Mapping[str, T]:
 
 def gather(members: Group) -> Iterator[Evidence | NotApplicable]:
     """What every kind of evidence says, or why it does not apply, on one group."""
-    for module in registry.load_all(EVIDENCE).values():
-        yield from module.gather(members)
+    for kind in evidence.kinds().values():
+        yield from kind.gather(members)
 
 
 def diagnose(runs: Sequence[Run]) -> Iterator[Diagnosis]:

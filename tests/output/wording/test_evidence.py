@@ -12,7 +12,7 @@ import pytest
 from conftest import make_run, twins
 
 import ga_audit
-from ga_audit import pipeline, registry
+from ga_audit import evidence
 from ga_audit.evidence import first_loss_anchor, ratio_regression
 from ga_audit.evidence._objective import Sign
 from ga_audit.finding import HEALTHY, Evidence, Method, NotApplicable, Reason
@@ -75,7 +75,7 @@ def test_the_sentence_of_a_comparison_names_its_extreme_runs():
 
 
 def test_every_kind_has_a_sentence():
-    kinds = {*registry.names(pipeline.EVIDENCE), "measurement"}
+    kinds = {*evidence.kinds(), "measurement"}
     assert set(wording.SENTENCES) == kinds
     assert {kind for kind, _ in wording.BY_KIND} <= kinds
 
