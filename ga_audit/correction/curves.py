@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit import __version__, registry
+from ga_audit import registry
+from ga_audit._version import __version__
 from ga_audit.errors import AuditError
 from ga_audit.finding import Diagnosis, Finding, Hypothesis
 from ga_audit.logs.formats import Rescale, Rewrite

@@ -17,8 +17,9 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ga_audit import __version__, advice, pipeline
+from ga_audit import advice, pipeline
 from ga_audit import options as given
+from ga_audit._version import __version__
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.finding import Audit, Diagnosis, Verdict
 from ga_audit.grouping import Group, group, version_families

@@ -176,10 +176,6 @@ def test_styles_of_matplotlib(style):
     assert box.y1 <= height + 0.05
 
 
-def test_a_diagnosis_draws_itself():
-    assert diagnosis_of(twins(1)).plot("regression").axes
-
-
 @pytest.mark.parametrize("kind", plots.KINDS)
 @pytest.mark.parametrize("case", ["names", "30-runs", "30-runs-no-ga", "1000-steps", "single", "spike", "nan"])
 def test_legends_cover_no_axes_and_nothing_is_cut_off(case, kind):
