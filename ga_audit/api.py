@@ -7,11 +7,12 @@ names here add the methods that need those, so that no lower module imports a hi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from ga_audit import _display, finding, pipeline, plots
+from ga_audit._columns import count
 from ga_audit.errors import WrongUsage
 from ga_audit.options import Options
 from ga_audit.output import _notebook
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+_SHOWN = 6  # runs, findings and groups in a repr
 Inputs: TypeAlias = Targets | Run | Iterable[Run]
 
 
@@ -34,6 +36,11 @@ class Diagnosis(finding.Diagnosis):
     def of(cls, facts: finding.Diagnosis) -> Diagnosis:
         """The same facts with the methods of this class."""
         return cls(**{field.name: getattr(facts, field.name) for field in fields(facts)})
+
+    def __repr__(self) -> str:
+        lines = [f"<Diagnosis {self.verdict.value}, {count(len(self.runs), 'run')}: {_names(self.runs)}"]
+        lines += [f"  {found!r}" for found in self.findings[:_SHOWN]]
+        return "\n".join(lines) + ">"
 
     def plot(self, kind: str = "curves", *, dark: bool = False, style: str | None = None) -> Figure:
         """One figure; `plots.KINDS` are curves, regression, ratio, clipping and evidence.
@@ -64,6 +71,16 @@ class Audit(finding.Audit):
         values = {field.name: getattr(facts, field.name) for field in fields(facts)}
         return cls(**{**values, "diagnoses": tuple(Diagnosis.of(found) for found in facts.diagnoses)})
 
+    def __repr__(self) -> str:
+        groups = count(len(self.diagnoses), "group")
+        lines = [f"<Audit: {groups}, {len(self.set_aside)} set aside, {len(self.failures)} not read"]
+        for diagnosis in self.diagnoses[:_SHOWN]:
+            found = ", ".join(f.id for f in diagnosis.findings)
+            lines.append(f"  {diagnosis.verdict.value}: {_names(diagnosis.runs)}" + (f" ({found})" if found else ""))
+        if len(self.diagnoses) > _SHOWN:
+            lines.append(f"  ... and {len(self.diagnoses) - _SHOWN} more")
+        return "\n".join(lines) + ">"
+
     def to_frame(self) -> pd.DataFrame:
         """One row per run: group, verdict, settings, and the factors of loss and grad_norm (NaN: none is claimed)."""
         return _display.frame(self)
@@ -93,6 +110,11 @@ class Audit(finding.Audit):
 
     def _repr_html_(self) -> str:
         return _display.html(self)
+
+
+def _names(runs: Sequence[Run]) -> str:
+    more = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
+    return ", ".join(repr(run.name) for run in runs[:_SHOWN]) + more
 
 
 def audit(

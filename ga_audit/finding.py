@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ga_audit._columns import count
 from ga_audit.run import Note, ReadFailure, Role, Run
 
 
@@ -97,7 +98,7 @@ class Estimate:
 
     def __repr__(self) -> str:
         low, high = self.interval.low, self.interval.high
-        where = f"{_count(self.n_runs, 'run')}, {_count(self.n_points, 'point')}, by {self.axis.value}"
+        where = f"{count(self.n_runs, 'run')}, {count(self.n_points, 'point')}, by {self.axis.value}"
         return f"<Estimate {round(self.value, 3) + 0.0:.3f} [{low:.3f}, {high:.3f}] on {self.driver}: {where}>"
 
 
@@ -123,7 +124,7 @@ class Evidence:
         best = max(self.log_likelihood, key=lambda h: self.log_likelihood[h], default=None)
         favours = "" if best is None else f", favours {best.name} by {self.log_likelihood[best]:.1f} nats"
         weak = "weak, " if self.weak else ""
-        return f"<Evidence {self.kind} of {self.role.value}: {weak}{_count(len(self.runs), 'run')}{favours}>"
+        return f"<Evidence {self.kind} of {self.role.value}: {weak}{count(len(self.runs), 'run')}{favours}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Finding:
 
     def __repr__(self) -> str:
         estimate = "" if self.estimate is None else f", exponent {round(self.estimate.value, 3) + 0.0:.3f}"
-        return f"<Finding {self.id}: probability {self.probability:.3f}{estimate}, {_count(len(self.runs), 'run')}>"
+        return f"<Finding {self.id}: probability {self.probability:.3f}{estimate}, {count(len(self.runs), 'run')}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,20 +220,6 @@ class Diagnosis:
         """ln(logged / intended) that the findings give this run for a role; 0 without a finding."""
         return sum(f.hypothesis.log_factor(run) for f in self.findings if f.role is role and run.id in f.runs)
 
-    def __repr__(self) -> str:
-        lines = [f"<Diagnosis {self.verdict.value}, {_count(len(self.runs), 'run')}: {_names(self.runs)}"]
-        lines += [f"  {finding!r}" for finding in self.findings[:4]]
-        return "\n".join(lines) + ">"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _names(runs: Sequence[Run], most: int = 6) -> str:
-    more = f" and {len(runs) - most} more" if len(runs) > most else ""
-    return ", ".join(repr(run.name) for run in runs[:most]) + more
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SetAside:
@@ -240,9 +227,6 @@ class SetAside:
 
     run: Run
     why: str
-
-    def __repr__(self) -> str:
-        return f"<SetAside {self.run.name!r}: {self.why}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,18 +240,3 @@ class Audit:
     command: str | None = None  # what measured it anew, where `repro` did
     set_aside: tuple[SetAside, ...] = ()
     set_aside_remedy: str = ""  # one sentence; the command to paste stands between backticks
-
-    def __repr__(self) -> str:
-        counts = (
-            f"{_count(len(self.diagnoses), 'group')}, {len(self.set_aside)} set aside, {len(self.failures)} not read"
-        )
-        lines = [f"<Audit: {counts}"]
-        for diagnosis in self.diagnoses[:_SHOWN]:
-            found = ", ".join(finding.id for finding in diagnosis.findings)
-            lines.append(f"  {diagnosis.verdict.value}: {_names(diagnosis.runs)}" + (f" ({found})" if found else ""))
-        if len(self.diagnoses) > _SHOWN:
-            lines.append(f"  ... and {len(self.diagnoses) - _SHOWN} more groups")
-        return "\n".join(lines) + ">"
-
-
-_SHOWN = 8  # groups in a repr
