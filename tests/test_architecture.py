@@ -35,7 +35,7 @@ TESTED_ELSEWHERE = {
     "logs/missing_path": "tests/logs/formats/test_missing_path.py",
     "repro/engines/axolotl_train": "tests/repro/engines/test_stacks.py",
     "repro/engines/llamafactory_train": "tests/repro/engines/test_stacks.py",
-    "repro/tables": "tests/repro/test_verdict.py",
+    "repro/tables": "tests/cli/test_repro.py",
     "stats/constants": "tests/stats/test_scaling.py",
 }
 

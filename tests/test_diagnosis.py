@@ -115,11 +115,17 @@ def test_one_run_of_other_code_under_the_same_name_is_not_judged_with_the_rest()
 
 
 def test_another_fault_of_the_same_factor_is_said_where_there_are_ranks():
-    (diagnosis,) = pipeline.diagnose(twins(1.0, gas=(8,)) and [
-        dataclasses.replace(run, settings=dataclasses.replace(run.settings, world_size=dataclasses.replace(
-            run.settings.world_size, value=run.settings.ga))) for run in twins(1.0, gas=(1, 8))
-    ])  # fmt: skip
-    codes = {note.code for note in diagnosis.notes}
-    assert diagnosis.verdict is not Verdict.SCALED or "same-factor" in codes
+    runs = [
+        dataclasses.replace(
+            run,
+            settings=dataclasses.replace(
+                run.settings, world_size=dataclasses.replace(run.settings.world_size, value=run.settings.ga)
+            ),
+        )
+        for run in twins(1.0, gas=(1, 8))
+    ]
+    (diagnosis,) = pipeline.diagnose(runs)
+    assert diagnosis.verdict is Verdict.SCALED
+    assert [note.code for note in diagnosis.notes] == ["same-factor", "same-factor", "common-factor"]
     (diagnosis,) = pipeline.diagnose(twins(1.0))
-    assert "same-factor" not in {note.code for note in diagnosis.notes}
+    assert [note.code for note in diagnosis.notes] == ["common-factor"]
