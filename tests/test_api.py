@@ -31,6 +31,12 @@ def test_examples_in_docstrings(name):
     assert done.attempted > 0
 
 
+def test_examples_in_the_documentation():
+    done = doctest.testfile(str(ROOT / "docs" / "api.md"), module_relative=False)
+    assert done.failed == 0
+    assert done.attempted > 10
+
+
 def test_a_typed_program_passes_mypy_strict_and_runs():
     program = ROOT / "tests" / "consumer" / "use.py"
     strict = ["--strict", "--config-file=", "--follow-imports=silent", "--python-version=3.11"]
