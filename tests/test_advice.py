@@ -1,5 +1,5 @@
 import numpy as np
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 import ga_audit
 from ga_audit import Options, Role, Run, RunSettings, Verdict, WrongUsage, finding

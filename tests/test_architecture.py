@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from functools import cache
@@ -205,6 +206,14 @@ def test_every_module_has_a_test(folder: str):
         if f"ga_audit.{name.replace('/', '.')}" not in SHARED and not there and not elsewhere:
             missing.add(name)
     assert missing == set()
+
+
+def test_no_test_imports_from_conftest():
+    """pytest imports `conftest.py` by a name of its own, so a second copy would be loaded; builders are in `factories`."""
+    wrong = {
+        p.name for p in TESTS.rglob("*.py") if re.search(r"^\s*(from|import) conftest\b", p.read_text("utf-8"), re.M)
+    }
+    assert wrong == set()
 
 
 # --- modules -------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.finding import (
     DIVIDED_GA2,

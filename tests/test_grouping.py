@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import make_run, make_series, twins
+from factories import make_run, make_series, twins
 
 from ga_audit.finding import Axis, Silence
 from ga_audit.grouping import Group, batch_sizes, group, kinship, version_families, version_label

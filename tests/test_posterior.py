@@ -1,7 +1,7 @@
 """Prior and evidence of one quantity -> posterior."""
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.finding import HEALTHY, NAMED, OTHER, SUMMED_GA, SUMMED_WORLD, Evidence, Hypothesis
 from ga_audit.posterior import hypotheses_about, log_likelihood, of_one_kind, prior_of

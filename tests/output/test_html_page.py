@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.cli.report import write

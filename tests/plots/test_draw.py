@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib.style
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 from plots.cases import ODD
 from plots.test_theme import contrast
 
