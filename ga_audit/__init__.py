@@ -4,8 +4,9 @@
 >>> ga_audit.ratio(2.715, 10.86, ga=(2, 8)).verdict
 <Verdict.SCALED: 'scaled'>
 
-`audit` reads logs and diagnoses them, `ratio` compares two curves or numbers, `Run.from_frame` and `Run.from_arrays`
-take data from memory. Public names are loaded on first use, so that importing the package costs nothing.
+`audit` reads logs and diagnoses them, `ratio` compares two curves or numbers, `Run.from_frame` and
+`Run.from_arrays` take data from memory. Public names are loaded on first use, so that importing the
+package costs nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,7 @@
 """Columns of a table and plain sequences, checked and turned into arrays.
 
-This is the way in for data that was never a log. It knows nothing of runs: names, positions and values go in and out.
+This is the way in for data that was never a log. It knows nothing of runs: names, positions and
+values go in and out.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def from_frame(frame: pd.DataFrame, names: Mapping[str, str | None]) -> tuple[bo
         value = _numbers(frame[name].to_numpy(), f"column {name!r}")
         present = ~np.isnan(value)
         if step is None:
-            # without a counter the order of the rows is all there is; they stay aligned across columns
+            # without a counter there is only the order of the rows, the same for all columns
             position = np.flatnonzero(present).astype(np.int64) + 1
             out[role] = (name, (position, value[present]))
         else:

@@ -22,7 +22,7 @@ _SHOWN = 20  # groups in a notebook
 
 
 def frame(audit: Audit) -> pd.DataFrame:
-    """One row per run, in the order of the groups; runs that were set aside come last, without a group."""
+    """One row per run, in the order of the groups; runs that were set aside come last."""
     import pandas as pd
 
     rows = [_row(number, found, run) for number, found in enumerate(audit.diagnoses) for run in found.runs]
@@ -38,7 +38,10 @@ def json(audit: Audit, *, explain: bool = False) -> str:
 
 
 def html(audit: Audit) -> str:
-    """Each group with its verdict and what decided it, then what was not judged; everything from a log is escaped."""
+    """Each group with its verdict and what decided it, then what was not judged.
+
+    Everything that came from a log is escaped.
+    """
     parts = [_notebook.html_fragment(found) for found in audit.diagnoses[:_SHOWN]]
     if len(audit.diagnoses) > _SHOWN:
         parts.append(f"<p>... and {len(audit.diagnoses) - _SHOWN} more groups: <code>audit.to_frame()</code></p>")

@@ -21,9 +21,9 @@ class Ratio:
     role: Role
     ga: tuple[int, int]
     factor: float
-    """How many times the second is the first; NaN where there is no ratio (values of zero or below)."""
+    """How many times the second is the first; NaN where values of zero or below have no ratio."""
     exponent: float
-    """The a in factor = (ga[1] / ga[0])**a: 0 correct, 1 summed over GA, -1 divided by GA one time too many."""
+    """The a in factor = (ga[1] / ga[0])**a: 0 correct, 1 summed, -1 divided one time too many."""
     interval: Interval
     """95 % interval of the exponent."""
     verdict: Verdict
@@ -62,21 +62,22 @@ def ratio(
     Parameters
     ----------
     first, second : float or array_like
-        One logged value of each run, or its logged curve, at the same optimizer steps from the first on.
+        One logged value of each run, or its logged curve, at the same optimizer steps from the
+        first on.
     ga : tuple of two int
         gradient_accumulation_steps of the two runs; they differ.
     role : Role or str
         "loss" or "grad_norm".
     micro_batch_size : tuple of two int, optional
-        Of the two runs. When the effective batch size is known to be equal, correct runs differ less.
+        Of the two runs. Correct runs of an equal effective batch size differ less.
     world_size : int, optional
         Of both runs.
 
     Returns
     -------
     Ratio
-        The interval is wide where nothing shows that the runs are of the same model and data; `inconclusive` is a
-        possible verdict.
+        The interval is wide where nothing shows that the runs are of the same model and data;
+        `inconclusive` is a possible verdict.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Settings as the user writes them: plain values, and a schedule for a GA that changes in mid-run."""
+"""Settings as the user writes them: plain values, and a schedule for a GA that changes."""
 
 from __future__ import annotations
 

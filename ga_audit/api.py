@@ -1,7 +1,8 @@
-"""The functions and results of `import ga_audit`: the same values as everywhere, with methods that show them.
+"""The functions and results of `import ga_audit`, with methods that show them.
 
-`finding.Audit` and `finding.Diagnosis` are facts and know nothing of figures, tables and HTML. The classes of the same
-names here add the methods that need those, so that no lower module imports a higher one.
+`finding.Audit` and `finding.Diagnosis` are facts and know nothing of figures, tables and HTML. The
+classes of the same names here add the methods that need those, so that no lower module imports a
+higher one.
 """
 
 from __future__ import annotations
@@ -82,17 +83,17 @@ class Audit(finding.Audit):
         return "\n".join(lines) + ">"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per run: group, verdict, settings, and the factors of loss and grad_norm (NaN: none is claimed)."""
+        """One row per run: group, verdict, settings, factors of loss and grad_norm (NaN: no claim)."""
         return _display.frame(self)
 
     def to_json(self, *, explain: bool = False) -> str:
-        """JSON of the schema `ga-audit/1`; with `explain`, the arithmetic of each piece of evidence too."""
+        """JSON of the schema `ga-audit/1`; `explain` adds the arithmetic of each piece of evidence."""
         return _display.json(self, explain=explain)
 
     def plot(
         self, kind: str = "curves", *, group: int | None = None, dark: bool = False, style: str | None = None
     ) -> Figure:
-        """One figure of one group; `group` is its place in `diagnoses`, needed where there are several.
+        """One figure of one group; `group` is its place in `diagnoses`.
 
         Raises
         ------
@@ -133,9 +134,10 @@ def audit(
     Parameters
     ----------
     *targets : str, path, Run, or an iterable of them
-        Files, directories, addresses of W&B runs, "-" for standard input; or runs that are in memory.
+        Files, directories, addresses of W&B runs, "-" for standard input; or runs in memory.
     ga : int, str, Schedule, or a mapping, optional
-        gradient_accumulation_steps of every run (8, or "2,8@500"), or of each by its name or a glob.
+        gradient_accumulation_steps of every run (8, or "2,8@500"), or of each by its name or a
+        glob.
     world_size, micro_batch_size : int or a mapping, optional
         Of every run, or of each by its name or a glob.
     loss_key, grad_norm_key : str, optional

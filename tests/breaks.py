@@ -1,9 +1,11 @@
 """Break each rule of the diagnosis once, and see that a test fails: `python tests/breaks.py [WORD ...]`.
 
-The tree is copied to a temporary folder, where one change at a time is made and the tests of the rules are run. Not part
-of the test suite: it takes some seconds for each break. A WORD chooses the breaks whose rule contains it.
+The tree is copied to a temporary folder, where one change at a time is made and the tests of the
+rules are run. Not part of the test suite: it takes some seconds for each break. A WORD chooses the
+breaks whose rule contains it.
 
-The exit status is 1 if a break survives (no test fails) or is stale (the text to change is not there exactly once).
+The exit status is 1 if a break survives (no test fails) or is stale (the text to change is not there
+exactly once).
 """
 
 from __future__ import annotations

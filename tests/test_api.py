@@ -74,7 +74,7 @@ def test_every_result_type_is_public():
     assert {kind.__name__ for kind in types} <= set(ga_audit.__all__)
 
 
-# --- runs from memory --------------------------------------------------------------------------------------------------
+# --- runs from memory ---------------------------------------------------------
 
 
 def points(run: Run) -> dict[str, tuple[list[int], list[float]]]:
@@ -143,7 +143,7 @@ def test_plain_values_in_settings_are_refused_with_the_way_to_give_them():
         Run.from_frame([1, 2])
 
 
-# --- audits --------------------------------------------------------------------------------------------------------------
+# --- audits -------------------------------------------------------------------
 
 
 def test_runs_and_logs_are_audited_together_with_one_set_of_options(tmp_path):
@@ -239,7 +239,7 @@ def test_plot_takes_an_audit_or_a_diagnosis_and_asks_which_group():
         ga_audit.plot("curves")
 
 
-# --- ratio ---------------------------------------------------------------------------------------------------------------
+# --- ratio --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

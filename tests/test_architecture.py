@@ -1,4 +1,4 @@
-"""The tree tells the architecture: imports run downwards, help is instant, every leaf has a type and a test."""
+"""Imports run downwards, help is instant, every leaf has a type and a test."""
 
 import ast
 import importlib
@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ga_audit"
 TESTS = Path(__file__).parent
 HEAVY = ("numpy", "pandas", "scipy", "matplotlib", "wandb", "tensorboard", "torch", "yaml", "jinja2", "packaging")
-# folder -> the type of a leaf, as "module.Name"; None where a leaf is a value or a script with a test of its own
+# folder -> the type of a leaf, as "module.Name"; None where a leaf is a script
 LEAF_TYPES = {
     "cli": "ga_audit.cli.CommandModule",
     "evidence": "ga_audit.evidence.EvidenceKind",
@@ -53,7 +53,7 @@ def leaves(folder: str) -> list[str]:
     return [name for name in found if name not in SHARED]
 
 
-# --- imports -------------------------------------------------------------------------------------------------------------
+# --- imports ------------------------------------------------------------------
 
 
 def test_import_contracts_hold():
@@ -159,7 +159,7 @@ def test_help_imports_click_and_nothing_heavy():
     assert "inspect" in done.stdout
 
 
-# --- leaves --------------------------------------------------------------------------------------------------------------
+# --- leaves -------------------------------------------------------------------
 
 
 def test_mypy_holds_every_leaf_against_the_type_of_its_folder(tmp_path: Path):
@@ -193,7 +193,7 @@ def test_the_registry_finds_the_leaves(folder: str):
     "folder", sorted({str(p.parent.relative_to(PACKAGE)) for p in modules()} - {"bugs/data"})
 )  # fmt: skip
 def test_every_module_has_a_test(folder: str):
-    """A module `ga_audit/a/b.py` has `tests/a/test_b.py`; private modules are tested through the public ones."""
+    """A module `ga_audit/a/b.py` has `tests/a/test_b.py`; private modules need none."""
     if any(part.startswith("_") for part in Path(folder).parts):
         return
     missing = set()
@@ -209,14 +209,14 @@ def test_every_module_has_a_test(folder: str):
 
 
 def test_no_test_imports_from_conftest():
-    """pytest imports `conftest.py` by a name of its own, so a second copy would be loaded; builders are in `factories`."""
+    """pytest loads `conftest.py` itself; an import would load a second copy. See `factories`."""
     wrong = {
         p.name for p in TESTS.rglob("*.py") if re.search(r"^\s*(from|import) conftest\b", p.read_text("utf-8"), re.M)
     }
     assert wrong == set()
 
 
-# --- modules -------------------------------------------------------------------------------------------------------------
+# --- modules ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
