@@ -1,3 +1,3 @@
-"""The version of ga-audit, alone so that every module can read it."""
+"""The release of this package; `pyproject.toml` reads it from here."""
 
 __version__ = "0.1.0"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ga_audit import views
 from ga_audit.finding import (
     BugMatch,
     ClipShare,
@@ -23,7 +22,7 @@ from ga_audit.grouping import Group
 from ga_audit.run import Note, ReadFailure, Role, Run
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
 class UndecidedReason(StrEnum):
@@ -270,20 +269,6 @@ class Diagnosis:
     def log_factor(self, run: Run, role: Role) -> float:
         """ln(logged / intended) that the findings give this run for a role; 0 without a finding."""
         return sum(f.hypothesis.log_factor(run) for f in self.findings if f.role is role and run.id in f.runs)
-
-    def __str__(self) -> str:
-        return str(views.show("headline", self))
-
-    def plot(self, kind: str = "curves", **options: Any) -> Figure:
-        """Draw one of the figures of `ga_audit.plots`."""
-        figure: Figure = views.show("figure", self, kind, **options)
-        return figure
-
-    def _repr_markdown_(self) -> str:
-        return str(views.show("markdown", self))
-
-    def _repr_html_(self) -> str:
-        return str(views.show("html", self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from ga_audit._columns import count
 from ga_audit.run import FloatArray, Note, Role, Run
 
 
@@ -124,6 +125,11 @@ class Estimate:
     driver: str = "gradient_accumulation_steps"  # or "world_size", or a release
     window: Window | None = None
 
+    def __repr__(self) -> str:
+        low, high = self.interval.low, self.interval.high
+        where = f"{count(self.n_runs, 'run')}, {count(self.n_points, 'point')}, by {self.axis.value}"
+        return f"<Estimate {round(self.value, 3) + 0.0:.3f} [{low:.3f}, {high:.3f}] on {self.driver}: {where}>"
+
 
 class Relation(StrEnum):
     """The closest relation of runs that is certain; it sets how far two correct runs may differ."""
@@ -217,6 +223,12 @@ class Evidence:
     comparison: Comparison | None = None  # between runs
     notes: tuple[Note, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)  # for --explain alone; JSON values
+
+    def __repr__(self) -> str:
+        best = max(self.log_likelihood, key=lambda h: self.log_likelihood[h], default=None)
+        favours = "" if best is None else f", favours {best.name} by {self.log_likelihood[best]:.1f} nats"
+        weak = "weak, " if self.weak else ""
+        return f"<Evidence {self.kind} of {self.role.value}: {weak}{count(len(self.runs), 'run')}{favours}>"
 
 
 class Reason(StrEnum):
@@ -334,6 +346,10 @@ class Finding:
     probability: float  # 0..1
     estimate: Estimate | None
     runs: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        estimate = "" if self.estimate is None else f", exponent {round(self.estimate.value, 3) + 0.0:.3f}"
+        return f"<Finding {self.id}: probability {self.probability:.3f}{estimate}, {count(len(self.runs), 'run')}>"
 
 
 @dataclass(frozen=True, slots=True)

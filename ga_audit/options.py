@@ -32,6 +32,7 @@ class Options:
     grad_norm_key: str | None = None
     stack: tuple[str, ...] = ()  # "transformers==4.46.1"
     fetch: Mapping[str, str] = field(default_factory=dict)  # for logs on a server: timeout (s), cache (yes, no)
+    micro_batch_size: Mapping[str, int] = field(default_factory=dict)
 
 
 def apply(runs: Sequence[Run], options: Options, failures: Sequence[ReadFailure] = ()) -> tuple[Run, ...]:
@@ -58,15 +59,20 @@ def apply(runs: Sequence[Run], options: Options, failures: Sequence[ReadFailure]
         return ()
     ga = _by_run(options.ga, runs, failures, "--ga")
     world = _by_run(options.world_size, runs, failures, "--world-size")
+    micro = _by_run(options.micro_batch_size, runs, failures, "micro_batch_size")
     _check_keys(runs, failures, options)
-    return tuple(_with(run, ga.get(i), world.get(i), packages) for i, run in enumerate(runs))
+    return tuple(
+        _with_micro_batch_size(_with(run, ga.get(i), world.get(i), packages), micro.get(i))
+        for i, run in enumerate(runs)
+    )
 
 
 def with_given(run: Run, options: Options) -> Run:
     """One run with what the user gave, whether or not any of it fits."""
     names = {name: value for name, value in options.ga.items() if _level(name, [run]) is not None}
     ranks = {name: value for name, value in options.world_size.items() if _level(name, [run]) is not None}
-    return apply([run], Options(ga=names, world_size=ranks, stack=options.stack))[0]
+    sizes = {name: value for name, value in options.micro_batch_size.items() if _level(name, [run]) is not None}
+    return apply([run], Options(ga=names, world_size=ranks, stack=options.stack, micro_batch_size=sizes))[0]
 
 
 def _with(run: Run, ga: int | Schedule | None, world_size: int | None, packages: Mapping[str, Setting[str]]) -> Run:
@@ -90,6 +96,17 @@ def _with(run: Run, ga: int | Schedule | None, world_size: int | None, packages:
     if ga is not None:
         notes = tuple(note for note in run.notes if note.code != "ga-from-name")
     return replace(run, settings=found, notes=notes)
+
+
+def _with_micro_batch_size(run: Run, size: int | None) -> Run:
+    if size is None:
+        return run
+    given = Setting(size, "given: micro_batch_size", Trust.GIVEN)
+    read = run.settings.micro_batch_size
+    conflicts = run.settings.conflicts
+    if read is not None and read.value != size:
+        conflicts = (*conflicts, ("micro_batch_size", given, read))
+    return replace(run, settings=replace(run.settings, micro_batch_size=given, conflicts=conflicts))
 
 
 def contradictions(runs: Iterable[Run]) -> tuple[str, ...]:

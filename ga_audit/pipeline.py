@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from ga_audit import evidence, next_steps
+from ga_audit._columns import is_count
 from ga_audit._version import __version__
 from ga_audit.conclusion import Audit, Diagnosis, SetAside, UndecidedReason
 from ga_audit.diagnosis import diagnose_group
@@ -27,11 +28,13 @@ def read_runs(
     *targets: Targets | Options,
     ga: Given[int | str | Schedule] = None,
     world_size: Given[int] = None,
+    micro_batch_size: Given[int] = None,
     loss_key: str | None = None,
     grad_norm_key: str | None = None,
     stack: str | Iterable[str] = (),
     options: Options | None = None,
     progress: Callable[[str], None] | None = None,
+    runs: Sequence[Run] = (),
 ) -> tuple[tuple[Run, ...], tuple[ReadFailure, ...]]:
     """Every run of the targets with the user's settings applied, and what could not be read.
 
@@ -40,15 +43,17 @@ def read_runs(
     targets : files, directories, addresses of W&B runs, "-" for standard input: texts or paths, or a list of them.
     options : what the user says about the runs; it may also be the last of the targets.
     progress : called with the path of each log before it is read.
-    ga, world_size, loss_key, grad_norm_key, stack : the fields of `options`, in place of it; one value of GA
-        (8, "2,8@500") or world size is for every run, a mapping goes from names of runs or globs to values.
+    runs : further runs, in memory, to which the options apply too.
+    ga, world_size, micro_batch_size, loss_key, grad_norm_key, stack : the fields of `options`, in place of it; one
+        value of GA (8, "2,8@500"), world size or micro-batch size is for every run, a mapping goes from names of
+        runs or globs to values.
 
     Raises
     ------
     TypeError
         a target is no text and no path, or a field is given beside `options`.
     ValueError
-        GA is no positive whole number and no schedule.
+        GA is no positive whole number and no schedule; world or micro-batch size is no positive whole number.
     WrongUsage
         an option fits nothing that was read.
     """
@@ -56,8 +61,8 @@ def read_runs(
         if options is not None:
             raise TypeError("options are given twice")
         *targets, options = targets  # type: ignore[assignment]
-    options = _options(options, ga, world_size, loss_key, grad_norm_key, stack)
-    runs: list[Run] = []
+    options = _options(options, ga, world_size, micro_batch_size, loss_key, grad_norm_key, stack)
+    read = list(runs)
     failures: list[ReadFailure] = []
     found = find_runs(
         target_texts(*targets),
@@ -70,8 +75,8 @@ def read_runs(
         if isinstance(item, ReadFailure):
             failures.append(item)
         else:
-            runs.append(item)
-    return apply(runs, options, failures), tuple(failures)
+            read.append(item)
+    return apply(read, options, failures), tuple(failures)
 
 
 def target_texts(*targets: Any) -> tuple[str, ...]:
@@ -100,16 +105,23 @@ def target_texts(*targets: Any) -> tuple[str, ...]:
 
 
 def _options(
-    options: Options | None, ga: Given[int | str | Schedule], world_size: Given[int], loss_key: str | None,
-    grad_norm_key: str | None, stack: str | Iterable[str],
+    options: Options | None, ga: Given[int | str | Schedule], world_size: Given[int],
+    micro_batch_size: Given[int], loss_key: str | None, grad_norm_key: str | None, stack: str | Iterable[str],
 ) -> Options:  # fmt: skip
     """The options, given whole or field by field."""
     schedules = {
         name: value if isinstance(value, Schedule) else Schedule.parse(str(value))
         for name, value in _by_name(ga).items()
     }
+    for name, values in (("world_size", _by_name(world_size)), ("micro_batch_size", _by_name(micro_batch_size))):
+        wrong = [value for value in values.values() if not is_count(value)]
+        if wrong:
+            raise ValueError(f"{name} is a positive whole number, not {wrong[0]!r}")
     packages = (stack,) if isinstance(stack, str) else tuple(stack)
-    given = Options(schedules, _by_name(world_size), loss_key, grad_norm_key, packages)
+    given = Options(
+        schedules, _by_name(world_size), loss_key, grad_norm_key, packages,
+        micro_batch_size=_by_name(micro_batch_size),
+    )  # fmt: skip
     if options is not None and given != Options():
         raise TypeError("give either options, or its fields by name")
     return given if options is None else options
@@ -142,6 +154,7 @@ def audit(
     *targets: Targets | Options,
     ga: Given[int | str | Schedule] = None,
     world_size: Given[int] = None,
+    micro_batch_size: Given[int] = None,
     loss_key: str | None = None,
     grad_norm_key: str | None = None,
     stack: str | Iterable[str] = (),
@@ -158,8 +171,8 @@ def audit(
         an option fits nothing that was read; what cannot be read is in `Audit.failures`.
     """
     runs, failures = read_runs(
-        *targets, ga=ga, world_size=world_size, loss_key=loss_key, grad_norm_key=grad_norm_key, stack=stack,
-        options=options, progress=progress,
+        *targets, ga=ga, world_size=world_size, micro_batch_size=micro_batch_size, loss_key=loss_key,
+        grad_norm_key=grad_norm_key, stack=stack, options=options, progress=progress,
     )  # fmt: skip
     logs = [target for target in targets if not isinstance(target, Options)]
     return audit_runs(runs, failures, target_texts(*logs))

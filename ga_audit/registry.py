@@ -7,6 +7,9 @@ import importlib
 import pkgutil
 from functools import cache
 from types import ModuleType
+from typing import Generic, TypeVar, cast
+
+Leaf = TypeVar("Leaf")
 
 
 @cache
@@ -24,3 +27,27 @@ def load(package: str, name: str) -> ModuleType:
 def load_all(package: str) -> dict[str, ModuleType]:
     """Import every leaf of `package`, by name, sorted."""
     return {name: load(package, name) for name in names(package)}
+
+
+class Leaves(Generic[Leaf]):
+    """The leaves of one package under the type that its `__init__` defines for them.
+
+    mypy checks every leaf against that type in `tests/test_architecture.py`; `load` relies on it.
+
+    Parameters
+    ----------
+    package : full name.
+    shared : modules of the folder that are no leaves though their names do not begin with `_`.
+    """
+
+    def __init__(self, package: str, *, shared: frozenset[str] = frozenset()) -> None:
+        self.package = package
+        self.shared = shared
+
+    def names(self) -> tuple[str, ...]:
+        """Sorted, without importing any."""
+        return tuple(name for name in names(self.package) if name not in self.shared)
+
+    def load(self, name: str) -> Leaf:
+        """Import one."""
+        return cast(Leaf, load(self.package, name))

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ga_audit.errors import AuditError
+from ga_audit import _columns
+from ga_audit._settings import IntArray as IntArray
+from ga_audit._settings import PlainSettings as PlainSettings
+from ga_audit._settings import Schedule as Schedule
+from ga_audit._settings import schedule
+from ga_audit.errors import AuditError, WrongUsage
 
 if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
 _UNUSED = frozenset({"no-role", "not-a-number"})  # notes on a series that was seen and not read
-IntArray = NDArray[np.int64]
+_MEMORY = "memory"  # format and source of what was never a log
 FloatArray = NDArray[np.float64]
 
 
@@ -67,70 +71,6 @@ class Setting(Generic[T]):
     trust: Trust
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Schedule:
-    """A setting that may change in mid-run (GA after a resume)."""
-
-    from_step: IntArray  # (k,), ascending, first 0
-    value: IntArray  # (k,)
-
-    @classmethod
-    def constant(cls, value: int) -> Schedule:
-        """The same value from the first step on."""
-        return cls(np.zeros(1, np.int64), np.array([value], np.int64))
-
-    @classmethod
-    def parse(cls, text: str) -> Schedule:
-        """`8`, or `2,8@500`: 2 to begin with, 8 from optimizer step 500 on.
-
-        Raises
-        ------
-        ValueError
-            another form, a value below 1, or steps that do not ascend.
-        """
-        first, *later = text.split(",")
-        pairs = [(0, int(first))]
-        for part in later:
-            value, sign, step = part.partition("@")
-            if not sign:
-                raise ValueError(f"{part!r} is not N@STEP")
-            pairs.append((int(step), int(value)))
-        steps, values = zip(*pairs, strict=True)
-        if min(values) < 1 or any(a >= b for a, b in pairwise(steps)):
-            raise ValueError("values are positive and steps ascend")
-        return cls(np.array(steps, np.int64), np.array(values, np.int64))
-
-    def at(self, step: IntArray) -> IntArray:
-        """Value in force at each optimizer step (n,) -> (n,)."""
-        index = np.searchsorted(self.from_step, step, side="right") - 1
-        return self.value[np.maximum(index, 0)]
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether one value holds throughout."""
-        return bool(np.all(self.value == self.value[0]))
-
-    @property
-    def first(self) -> int:
-        """The value at the first step."""
-        return int(self.value[0])
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Schedule)
-            and np.array_equal(self.from_step, other.from_step)
-            and np.array_equal(self.value, other.value)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.from_step.tobytes(), self.value.tobytes()))
-
-    def __str__(self) -> str:
-        if self.is_constant:
-            return str(self.first)
-        return ", ".join(f"{v} from step {s}" for s, v in zip(self.from_step, self.value, strict=True))
-
-
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """What is known of how a run was trained; None = unknown."""
@@ -151,6 +91,39 @@ class RunSettings:
     other: Mapping[str, Setting[Any]] = field(default_factory=dict)  # trainer class, label smoothing, max_steps, ...
     conflicts: tuple[tuple[str, Setting[Any], Setting[Any]], ...] = ()  # (name, believed, contradicted)
 
+    def __post_init__(self) -> None:
+        for name in ("gradient_accumulation_steps", "micro_batch_size", "world_size", "seed", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Setting):
+                raise TypeError(f"{name} is a Setting, not {value!r}; RunSettings.given({name}={value!r}) makes one")
+
+    @classmethod
+    def given(
+        cls, *, gradient_accumulation_steps: int | str | Schedule | None = None, **plain: Unpack[PlainSettings]
+    ) -> RunSettings:
+        """Settings from plain values, marked as given by the user.
+
+        Raises
+        ------
+        WrongUsage
+            GA, micro-batch size or world size is not a positive whole number.
+
+        Examples
+        --------
+        >>> RunSettings.given(gradient_accumulation_steps=8, micro_batch_size=2).effective_batch_size
+        16
+        """
+        counts = (("micro_batch_size", plain.get("micro_batch_size")), ("world_size", plain.get("world_size")))
+        for name, count in counts:
+            if count is not None and not _columns.is_count(count):
+                raise WrongUsage(f"{name} is a positive whole number, not {count!r}")
+        packages = plain.pop("packages", {})
+        return cls(
+            gradient_accumulation_steps=_given("gradient_accumulation_steps", schedule(gradient_accumulation_steps)),
+            packages={name: Setting(release, f"given: {name}", Trust.GIVEN) for name, release in packages.items()},
+            **{name: _given(name, value) for name, value in plain.items()},  # type: ignore[arg-type]
+        )
+
     @property
     def ga(self) -> int | None:
         """GA at the first step, or None."""
@@ -167,6 +140,10 @@ class RunSettings:
         if self.micro_batch_size is None or self.ga is None:
             return None
         return self.micro_batch_size.value * self.ga * self.ranks
+
+
+def _given(name: str, value: T | None) -> Setting[T] | None:
+    return None if value is None else Setting(value, f"given: {name}", Trust.GIVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +183,13 @@ class Series:
     def __len__(self) -> int:
         return len(self.position)
 
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"<Series {self.role.value} {self.name!r}: no points>"
+        span = f"{self.counted.value} {self.position[0]} to {self.position[-1]}"
+        ends = f"{span}, {self.value[0]:.4g} to {self.value[-1]:.4g}"
+        return f"<Series {self.role.value} {self.name!r}: {_columns.count(len(self), 'point')}, {ends} ({self.format})>"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -231,6 +215,129 @@ class Run:
     left_out: tuple[Note, ...] = ()  # series that were seen and not used, and why
     corrected_by: str | None = None  # provenance, where ga-audit wrote the log itself
     private: tuple[str, ...] = ()  # people and machines that the log names, to be kept out of what is posted
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        loss: ArrayLike | None = None,
+        grad_norm: ArrayLike | None = None,
+        eval_loss: ArrayLike | None = None,
+        step: ArrayLike | None = None,
+        eval_step: ArrayLike | None = None,
+        ga: int | str | Schedule | None = None,
+        name: str = "run",
+        **settings: Unpack[PlainSettings],
+    ) -> Run:
+        """A run from sequences of logged values.
+
+        Parameters
+        ----------
+        loss, grad_norm : array_like of shape (n,)
+            Values as logged; NaN is kept.
+        eval_loss : array_like of shape (m,)
+            Values as logged.
+        step : array_like of shape (n,), optional
+            Optimizer steps of `loss` and `grad_norm`, ascending. Without it the points are numbered from 1.
+        eval_step : array_like of shape (m,), optional
+            Optimizer steps of `eval_loss`; `step` where it is not given and the lengths agree.
+        ga : int, str or Schedule, optional
+            gradient_accumulation_steps: 8, or "2,8@500" for a GA that changes at step 500.
+        name : str
+            Names the run in results; runs of one audit need names of their own.
+        **settings
+            What else is known of the run, see `PlainSettings`.
+
+        Raises
+        ------
+        WrongUsage
+            No values, values that are not numbers, or steps that do not fit.
+
+        Examples
+        --------
+        >>> Run.from_arrays(loss=[2.5, 2.1, 1.9], ga=8, name="ga8")
+        <Run 'ga8': GA 8; loss (3 points)>
+        """
+        if eval_step is None and eval_loss is not None and np.size(step) == np.size(eval_loss):  # type: ignore[arg-type]
+            eval_step = step
+        columns = {
+            role: (role.value, _columns.from_sequence(values, at, role.value), at is not None)
+            for role, values, at in (
+                (Role.LOSS, loss, step),
+                (Role.GRAD_NORM, grad_norm, step),
+                (Role.EVAL_LOSS, eval_loss, eval_step),
+            )
+            if values is not None
+        }
+        if not columns:
+            raise WrongUsage("there are no values", remedy="Give loss=..., grad_norm=... or eval_loss=...")
+        known = RunSettings.given(gradient_accumulation_steps=ga, **settings)
+        return cls(name, name, name, known, _in_memory(columns), (Source(_MEMORY, name),))
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        ga: int | str | Schedule | None = None,
+        name: str = "run",
+        step: str | None = None,
+        loss: str | None = None,
+        grad_norm: str | None = None,
+        eval_loss: str | None = None,
+        **settings: Unpack[PlainSettings],
+    ) -> Run:
+        """A run from a table with one row per logged step.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            Any index. A missing value (NaN) in a column means that the row did not log it.
+        ga : int, str or Schedule, optional
+            gradient_accumulation_steps: 8, or "2,8@500" for a GA that changes at step 500.
+        name : str
+            Names the run in results; runs of one audit need names of their own.
+        step, loss, grad_norm, eval_loss : str, optional
+            Names of columns. Without them the usual names are looked for: `loss` or `train/loss`, `step` or
+            `global_step`, and so on (`ga_audit._columns.COMMON`).
+        **settings
+            What else is known of the run, see `PlainSettings`.
+
+        Raises
+        ------
+        WrongUsage
+            A column that does not exist or holds no numbers, no known column, or two values for one step.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"step": [10, 20, 30], "loss": [2.5, 2.1, 1.9], "grad_norm": [1.2, 1.1, 1.0]})
+        >>> Run.from_frame(table, ga=8)
+        <Run 'run': GA 8; loss (3 points), grad_norm (3 points)>
+        """
+        names = {"step": step, "loss": loss, "grad_norm": grad_norm, "eval_loss": eval_loss}
+        recorded, found = _columns.from_frame(frame, names)
+        columns = {Role(role): (column, points, recorded) for role, (column, points) in found.items()}
+        known = RunSettings.given(gradient_accumulation_steps=ga, **settings)
+        return cls(name, name, name, known, _in_memory(columns), (Source(_MEMORY, name),))
+
+    def __repr__(self) -> str:
+        s = self.settings
+        known = (
+            ("GA", s.gradient_accumulation_steps),
+            ("micro-batch", s.micro_batch_size),
+            ("world size", s.world_size),
+        )
+        settings = (
+            ", ".join(f"{what} {setting.value}" for what, setting in known if setting is not None) or "GA unknown"
+        )
+        roles = dict.fromkeys(series.role for series in self.series)
+        series = ", ".join(
+            f"{role.value} ({_columns.count(len(found), 'point')})"
+            for role in roles
+            if (found := self.get(role)) is not None
+        )
+        return f"<Run {self.name!r}: {settings}; {series or 'no series'}>"
 
     @property
     def names(self) -> frozenset[str]:
@@ -258,6 +365,22 @@ class Run:
             for s in self.series
         ]
         return pd.concat(parts, ignore_index=True)
+
+
+def _in_memory(columns: Mapping[Role, tuple[str, _columns.Points, bool]]) -> tuple[Series, ...]:
+    """A series for each role: its name, its points, and whether the positions are recorded steps."""
+    return tuple(
+        Series(
+            role=role,
+            name=name,
+            format=_MEMORY,
+            source=_MEMORY,
+            position=position,
+            value=value,
+            counted=Counted.OPTIMIZER_STEP if recorded else Counted.ORDER,
+        )
+        for role, (name, (position, value), recorded) in columns.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)

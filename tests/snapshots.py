@@ -13,6 +13,7 @@ The logs are copied to a temporary folder, where the commands run one after anot
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -76,6 +77,8 @@ def run(arguments: str) -> tuple[str, str, int]:
     if "<" in words:
         at = words.index("<")
         standard_input, words = Path(words[at + 1]).read_bytes(), words[:at]
+    for name in cli.list_commands(None):  # Click keeps the help option of a command that was run alone
+        cli.get_command(None, name)._help_option = None
     done = CliRunner().invoke(cli, words, prog_name="ga-audit", input=standard_input)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -126,3 +129,16 @@ def _without_time(match: re.Match[str]) -> str:
 
 def _files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def rounded(text: str) -> str:
+    """JSON with six significant digits: the last ones depend on the linear algebra of the machine."""
+    return json.dumps(_rounded(json.loads(text)), indent=2, ensure_ascii=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return {key: _rounded(inner) for key, inner in value.items()} if isinstance(value, dict) else value

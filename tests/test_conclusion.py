@@ -1,5 +1,5 @@
 import pytest
-from conftest import twins
+from factories import twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Outcome

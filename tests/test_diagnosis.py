@@ -4,12 +4,13 @@ import dataclasses
 import math
 
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
+from ga_audit.bugs import silent
 from ga_audit.conclusion import Action, UndecidedReason
-from ga_audit.diagnosis import diagnose_group
-from ga_audit.finding import HEALTHY, OTHER, SUMMED_GA, Evidence, Impact, Verdict
+from ga_audit.diagnosis import MEASURED, diagnose_group
+from ga_audit.finding import HEALTHY, NAMED, OTHER, SUMMED_GA, SUMMED_WORLD, Evidence, Hypothesis, Impact, Verdict
 from ga_audit.grouping import group
 from ga_audit.output.wording.verdict import headline
 from ga_audit.run import Role
@@ -118,11 +119,107 @@ def test_one_run_of_other_code_under_the_same_name_is_not_judged_with_the_rest()
 
 
 def test_another_fault_of_the_same_factor_is_said_where_there_are_ranks():
-    (diagnosis,) = pipeline.diagnose(twins(1.0, gas=(8,)) and [
-        dataclasses.replace(run, settings=dataclasses.replace(run.settings, world_size=dataclasses.replace(
-            run.settings.world_size, value=run.settings.ga))) for run in twins(1.0, gas=(1, 8))
-    ])  # fmt: skip
-    codes = {note.code for note in diagnosis.notes}
-    assert diagnosis.verdict is not Verdict.SCALED or "same-factor" in codes
+    runs = [
+        dataclasses.replace(
+            run,
+            settings=dataclasses.replace(
+                run.settings, world_size=dataclasses.replace(run.settings.world_size, value=run.settings.ga)
+            ),
+        )
+        for run in twins(1.0, gas=(1, 8))
+    ]
+    (diagnosis,) = pipeline.diagnose(runs)
+    assert diagnosis.verdict is Verdict.SCALED
+    assert [note.code for note in diagnosis.notes] == ["same-factor", "same-factor", "common-factor"]
     (diagnosis,) = pipeline.diagnose(twins(1.0))
-    assert "same-factor" not in {note.code for note in diagnosis.notes}
+    assert [note.code for note in diagnosis.notes] == ["common-factor"]
+
+
+RIGHT = {HEALTHY: 0.0, SUMMED_GA: -20.0, OTHER: -20.0}
+
+
+def norm_leaning(nats: float) -> Evidence:
+    """Evidence for a summed grad_norm of some nats; given a healthy loss, 0 nats leave it healthy."""
+    return _piece(role=Role.GRAD_NORM, log_likelihood={HEALTHY: 0.0, SUMMED_GA: nats, OTHER: -20.0})
+
+
+def test_weak_evidence_alone_is_not_healthy():
+    assert diagnose_group(single(), [_piece(log_likelihood=RIGHT, weak=True)]).verdict is Verdict.INCONCLUSIVE
+    equivalent = _piece(log_likelihood=RIGHT, weak=True, equivalent=True)
+    assert diagnose_group(single(), [equivalent]).verdict is Verdict.HEALTHY
+
+
+def test_hypotheses_that_cannot_be_told_apart_reach_a_verdict_together():
+    (runs,) = group([make_run("a", ga=8, world_size=4, loss=[8.0, 7.5, 7.0])])
+    tied = _piece(log_likelihood={HEALTHY: 0.0, SUMMED_GA: 9.0, SUMMED_WORLD: 9.0, OTHER: -20.0})
+    diagnosis = diagnose_group(runs, [tied])
+    posterior = diagnosis.posterior[Role.LOSS]
+    assert max(posterior.values()) < 0.95 < posterior[SUMMED_GA] + posterior[SUMMED_WORLD]
+    assert diagnosis.verdict is Verdict.SCALED
+    (finding,) = diagnosis.findings
+    assert finding.probability == pytest.approx(posterior[SUMMED_GA] + posterior[SUMMED_WORLD])
+
+
+def test_a_measured_factor_that_no_power_explains_is_inconclusive():
+    measured = _piece(kind=MEASURED, log_likelihood=dict.fromkeys(NAMED, 0.0) | {OTHER: 30.0})
+    assert diagnose_group(single(), [measured]).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("nats", "probability", "verdict", "impact"),
+    [
+        (-1.0, 0.98, Verdict.HEALTHY, Impact.NONE),
+        (0.5, 0.92, Verdict.HEALTHY, Impact.UNKNOWN),
+        (1.9, 0.73, Verdict.INCONCLUSIVE, Impact.UNKNOWN),
+    ],
+)
+def test_an_undecided_grad_norm_that_leans_to_healthy_leaves_the_loss_its_verdict(nats, probability, verdict, impact):
+    diagnosis = diagnose_group(single(), [_piece(log_likelihood=RIGHT), norm_leaning(nats)])
+    assert diagnosis.posterior[Role.GRAD_NORM][HEALTHY] == pytest.approx(probability, abs=0.005)
+    assert (diagnosis.verdict, diagnosis.impact) == (verdict, impact)
+
+
+def test_a_healthy_grad_norm_without_a_loss_is_healthy():
+    norm = _piece(role=Role.GRAD_NORM, log_likelihood=RIGHT)
+    (runs,) = group([make_run("a", ga=8, grad_norm=[1.0, 0.9, 0.8])])
+    diagnosis = diagnose_group(runs, [norm])
+    assert (diagnosis.verdict, diagnosis.impact) == (Verdict.HEALTHY, Impact.NONE)
+
+
+def test_only_a_healthy_grad_norm_confines_a_summed_loss_to_the_log():
+    summed = _piece()
+    assert diagnose_group(single(), [summed]).impact is Impact.UNKNOWN
+    healthy = _piece(role=Role.GRAD_NORM, log_likelihood=RIGHT | {SUMMED_GA: -30.0})
+    assert diagnose_group(single(), [summed, healthy]).impact is Impact.LOG_ONLY
+
+
+def test_a_measurement_needs_no_ga_and_no_other_run():
+    (runs,) = group([make_run("a", loss=[8.0, 7.5, 7.0])])
+    assert diagnose_group(runs, [_piece(log_likelihood=RIGHT)]).verdict is Verdict.INCONCLUSIVE
+    assert diagnose_group(runs, [_piece(log_likelihood=RIGHT, kind=MEASURED)]).verdict is Verdict.HEALTHY
+
+
+def test_a_finding_is_about_the_runs_of_its_hypothesis():
+    (runs,) = group([make_run("a", ga=8, loss=[8.0, 7.5, 7.0]), make_run("b", ga=8, loss=[1.0, 0.9, 0.9])])
+    of_a = Hypothesis("summed-over-ga", 1, 0, frozenset({"a"}))
+    piece = _piece(kind=MEASURED, runs=("a", "b"), log_likelihood=dict.fromkeys((*NAMED, OTHER), 0.0) | {of_a: 30.0})
+    (finding,) = diagnose_group(runs, [piece]).findings
+    assert (finding.hypothesis, finding.runs) == (of_a, ("a",))
+
+
+def test_what_ratios_cannot_show_is_noted():
+    runs = [dataclasses.replace(run, settings=dataclasses.replace(run.settings, world_size=None)) for run in twins(0.0)]
+    assert [note.code for note in diagnose(runs).notes] == ["common-factor", "world-size-assumed"]
+    assert [note.code for note in diagnose_group(single(), [_piece()]).notes] == []
+
+
+def test_bugs_that_no_loss_shows_are_noted_unless_the_grad_norm_is_healthy():
+    (runs,) = group(
+        [make_run("a", ga=8, loss=[3.0, 2.5, 2.0], grad_norm=[1.0] * 3, packages={"transformers": "5.3.0"})]
+    )
+    silent_bugs = [note.code for note in silent.notes(runs.runs)]
+    assert silent_bugs
+    loss = _piece(log_likelihood=RIGHT)
+    assert [note.code for note in diagnose_group(runs, [loss]).notes] == silent_bugs
+    norm = _piece(role=Role.GRAD_NORM, log_likelihood=RIGHT)
+    assert diagnose_group(runs, [loss, norm]).notes == ()

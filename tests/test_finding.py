@@ -5,7 +5,7 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.finding import (
     DIVIDED_GA2,

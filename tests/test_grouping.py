@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import make_run, make_series, twins
+from factories import make_run, make_series, twins
 
 from ga_audit.finding import Axis, NotApplicable, Reason
 from ga_audit.grouping import Group, batch_sizes, group, relatedness, version_families, version_label

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import make_run
 from evidence.single_runs import LANGUAGE_MODEL, VOCABULARY, beside, curve, language_model
+from factories import make_run
 
 from ga_audit import pipeline
 from ga_audit.conclusion import UndecidedReason

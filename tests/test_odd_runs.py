@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import UndecidedReason
@@ -78,3 +78,12 @@ def test_no_run_of_unknown_ga_is_healthy():
     unknown = [dataclasses.replace(r, settings=dataclasses.replace(r.settings, gradient_accumulation_steps=None))
                for r in runs]  # fmt: skip
     assert all(v is Verdict.INCONCLUSIVE for v, _ in verdicts(unknown))
+
+
+def test_a_run_on_which_nothing_can_scale_keeps_no_verdict_from_the_others():
+    """Of GA 1, without an eval loss and without a step in common with the other run."""
+    other = log("other", 1)
+    series = dataclasses.replace(other.get(Role.LOSS), position=np.arange(100001, 100001 + N))
+    for ga, verdict in ((1, Verdict.HEALTHY), (8, Verdict.INCONCLUSIVE)):
+        lone = dataclasses.replace(log("lone", ga), series=(series,))
+        assert verdicts([log("right", 8), lone])[0][0] is verdict

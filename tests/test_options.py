@@ -4,7 +4,7 @@ import json
 import pickle
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit import options as given
 from ga_audit import pipeline

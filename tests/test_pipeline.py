@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Action, NextStep, UndecidedReason

@@ -1,9 +1,9 @@
 """Prior and evidence of one quantity -> posterior."""
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
-from ga_audit.finding import HEALTHY, NAMED, OTHER, SUMMED_GA, Evidence, Hypothesis
+from ga_audit.finding import HEALTHY, NAMED, OTHER, SUMMED_GA, SUMMED_WORLD, Evidence, Hypothesis
 from ga_audit.posterior import hypotheses_about, log_likelihood, of_one_kind, prior_of
 from ga_audit.run import Role
 from ga_audit.stats.constants import COUPLING, PRIOR
@@ -38,3 +38,17 @@ def test_the_prior_of_the_norm_follows_the_loss():
     assert alone[SUMMED_GA] == PRIOR["summed"]
     coupled = prior_of([*NAMED, OTHER], {HEALTHY: 1.0})
     assert coupled[HEALTHY] == pytest.approx(COUPLING["healthy"]["healthy"])
+
+
+def test_a_constant_factor_is_weighed_only_where_evidence_can_see_it():
+    runs = [make_run("a", ga=1, world_size=2), make_run("b", ga=8, world_size=2)]
+    blind = piece({HEALTHY: 0.0, SUMMED_GA: -9.0, SUMMED_WORLD: 0.0}, ("a", "b"))
+    seeing = piece({HEALTHY: 0.0, SUMMED_WORLD: 3.0})
+    assert SUMMED_WORLD not in hypotheses_about(runs, [blind])
+    assert SUMMED_WORLD in hypotheses_about(runs, [blind, seeing])
+
+
+def test_hypotheses_of_one_exponent_share_its_prior():
+    of_a = Hypothesis("summed-over-ga", 1, 0, frozenset({"a"}))
+    prior = prior_of([HEALTHY, SUMMED_GA, of_a, OTHER])
+    assert (prior[SUMMED_GA], prior[of_a]) == (PRIOR["summed"] / 2, PRIOR["summed"] / 2)

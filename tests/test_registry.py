@@ -10,3 +10,9 @@ def test_leaves_are_found_by_being_there_and_helpers_are_not():
 
 def test_load_all_imports_each():
     assert set(registry.load_all("ga_audit.evidence")) == set(registry.names("ga_audit.evidence"))
+
+
+def test_leaves_leave_out_what_a_folder_shares():
+    found = registry.Leaves("ga_audit.cli", shared=frozenset({"options"}))
+    assert set(registry.names("ga_audit.cli")) - set(found.names()) == {"options"}
+    assert found.load("plot").command.name == "plot"

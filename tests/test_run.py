@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.run import Role, Schedule
 

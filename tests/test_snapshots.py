@@ -49,4 +49,4 @@ def test_json(case: Path, tmp_path: Path, update_golden: bool, monkeypatch):
     snapshots.lay_out(case, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     out, _, _ = snapshots.run("inspect --format json logs")
-    hold(case / "expected.json", out, update_golden)
+    hold(case / "expected.json", snapshots.rounded(out), update_golden)

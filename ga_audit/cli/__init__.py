@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -23,7 +23,14 @@ from ga_audit import registry
 from ga_audit._version import __version__
 from ga_audit.errors import ExitCode
 
-_NOT_COMMANDS = {"options"}
+
+class CommandModule(Protocol):
+    """What a leaf of this folder defines."""
+
+    command: click.Command
+
+
+COMMANDS: registry.Leaves[CommandModule] = registry.Leaves("ga_audit.cli", shared=frozenset({"options"}))
 
 
 def _first_line(name: str) -> str:
@@ -34,13 +41,12 @@ def _first_line(name: str) -> str:
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in registry.names("ga_audit.cli") if name not in _NOT_COMMANDS]
+        return list(COMMANDS.names())
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = registry.load("ga_audit.cli", name).command
-        return command
+        return COMMANDS.load(name).command
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         with _closed_pipe_to_status():

@@ -183,7 +183,8 @@ def _others(plan: Plan) -> str:
 
 def _write(audit: Audit, plan: Plan, report: Path, *, quiet: bool = False) -> None:
     """What `ga-audit report` writes, in the form of the engine's tracker; made anew at each call."""
-    from ga_audit.output import issue, report_folder
+    from ga_audit.output import _report_folder as report_folder
+    from ga_audit.output import issue
 
     if not audit.diagnoses:
         return

@@ -265,8 +265,8 @@ def _write(
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing to correct"
+    from ga_audit.output._table import table
     from ga_audit.output.markdown import factors_text
-    from ga_audit.output.table import table
 
     lines = []
     for row in rows:

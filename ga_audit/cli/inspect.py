@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ga_audit.run import ReadFailure
 
 
-_NOT_FORMATS = frozenset({"html_page", "report_folder", "table"})  # of `report`, or parts of the others
+_NOT_FORMATS = frozenset({"html_page"})  # of `report`
 
 
 def _formats() -> dict[str, str]:

@@ -42,7 +42,7 @@ def command(
     """
     from ga_audit import pipeline
     from ga_audit.files.atomic import check_directory
-    from ga_audit.output import report_folder
+    from ga_audit.output import _report_folder as report_folder
     from ga_audit.output.wording.verdict import headline
 
     check_directory(output, force=force, inputs=targets)

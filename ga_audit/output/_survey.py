@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ga_audit.conclusion import Diagnosis
 from ga_audit.output import _redact
 from ga_audit.output._safe import plain, redact, short
-from ga_audit.output.table import paint_first, table
+from ga_audit.output._table import paint_first, table
 from ga_audit.output.wording import advice
 from ga_audit.output.wording import survey as rows
 from ga_audit.output.wording._numbers import counted

@@ -13,7 +13,7 @@ from ga_audit.conclusion import Action, Audit, Diagnosis
 from ga_audit.finding import Estimate, Verdict
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain
-from ga_audit.output.table import table
+from ga_audit.output._table import table
 from ga_audit.output.wording import advice, verdict
 from ga_audit.output.wording._numbers import exponent
 from ga_audit.output.wording._numbers import factor as times

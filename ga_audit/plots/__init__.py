@@ -6,15 +6,15 @@ nothing global changes.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ga_audit.conclusion import Diagnosis
 from ga_audit.errors import AuditError
 from ga_audit.plots._curve import thinned
 from ga_audit.plots._names import labels
+from ga_audit.registry import Leaves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "draw", "labels", "pictures", "save", "thinned"]
 KINDS = ("curves", "regression", "ratio", "clipping", "evidence")
+
+
+class Plot(Protocol):
+    """What a leaf of this folder defines."""
+
+    def figure(self, diagnosis: Diagnosis) -> Figure:
+        """One figure of a diagnosis."""
+
+
+FIGURES: Leaves[Plot] = Leaves("ga_audit.plots")
 
 
 def draw(diagnosis: Diagnosis, kind: str = "curves", *, dark: bool = False, style: str | None = None) -> Figure:
@@ -45,8 +55,7 @@ def draw(diagnosis: Diagnosis, kind: str = "curves", *, dark: bool = False, styl
     if kind not in KINDS:
         raise AuditError(f"no plot {kind!r}", remedy=f"Take one of {', '.join(KINDS)}.")
     with _theme.applied(dark=dark, style=style):
-        figure: Figure = importlib.import_module(f"ga_audit.plots.{kind}").figure(diagnosis)
-    return figure
+        return FIGURES.load(kind).figure(diagnosis)
 
 
 def pictures(diagnosis: Diagnosis, kind: str, *, style: str | None = None) -> Pictures | None:

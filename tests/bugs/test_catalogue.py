@@ -4,7 +4,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from conftest import make_series, twins
+from factories import make_series, twins
 
 from ga_audit import pipeline
 from ga_audit.bugs import catalogue

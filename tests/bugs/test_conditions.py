@@ -1,7 +1,7 @@
 """What the logs answer to the conditions of known bugs."""
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.bugs import conditions
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.bugs import silent
 

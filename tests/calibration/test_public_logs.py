@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.finding import Verdict
 from ga_audit.run import Role

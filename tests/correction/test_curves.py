@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_run, make_series, twins
+from factories import make_run, make_series, twins
 
 import ga_audit
 from ga_audit import pipeline

@@ -52,8 +52,11 @@ def test_the_text_begins_with_the_verdict():
     done = ga_audit("inspect", SAMPLES / "transformers-4.48.0")
     assert done.returncode == 1
     assert not done.stderr
-    first = done.stdout.strip().splitlines()[0]
-    assert "summed over gradient_accumulation_steps" in first.replace("\n", " ") or "SCALED" in first.upper()
+    first = " ".join(done.stdout.split("\n\n")[0].split())
+    assert first == (
+        "SCALED The logged loss and grad_norm are summed over gradient_accumulation_steps instead of averaged: the "
+        "gradients themselves are affected."
+    )
 
 
 def test_a_pasted_line_alone_is_not_convicted():

@@ -1,7 +1,7 @@
 """Single runs for the tests of evidence: a language model's curve, and what other objectives and faults make of it."""
 
 import numpy as np
-from conftest import make_run, make_series
+from factories import make_run, make_series
 
 from ga_audit.finding import HEALTHY, SUMMED_GA, Evidence
 from ga_audit.grouping import Group

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from conftest import make_run
 from evidence.single_runs import LANGUAGE_MODEL, curve, evidence, language_model, one, ratio
+from factories import make_run
 
 from ga_audit.evidence import eval_gap
 from ga_audit.finding import DIVIDED_GA, Reason

@@ -2,8 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_run
 from evidence.single_runs import evidence, one, ratio
+from factories import make_run
 
 from ga_audit.evidence import first_loss_anchor
 from ga_audit.finding import NotApplicable, Reason

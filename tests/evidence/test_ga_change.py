@@ -2,8 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import make_run
 from evidence.single_runs import ratio
+from factories import make_run
 
 from ga_audit.evidence import ga_change
 from ga_audit.finding import DIVIDED_GA, Evidence, Reason

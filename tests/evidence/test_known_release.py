@@ -67,7 +67,7 @@ def test_the_perfect_curve_of_a_bug_in_the_gradient_alone_is_told_from_the_catal
 
 
 def test_grad_norm_has_its_own_odds():
-    from conftest import make_series
+    from factories import make_series
 
     run = stack(
         "4.46.3", architecture="GPT2LMHeadModel", series=[make_series(Role.GRAD_NORM, curve(), range(10, 610, 10))]

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_run, make_series
 from evidence.single_runs import evidence, one, ratio
+from factories import make_run, make_series
 
 from ga_audit import pipeline
 from ga_audit.evidence import short_accumulation
@@ -50,7 +50,7 @@ def test_a_loss_that_falls_by_the_half_between_its_points_shows_no_dip():
 
 def test_a_healthy_loss_that_dips_is_divided_by_the_wrong_count():
     import numpy as np
-    from conftest import make_run, make_series
+    from factories import make_run, make_series
 
     from ga_audit.run import Role
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from conftest import make_series
 from evidence.single_runs import curve, evidence, language_model, one, ratio
+from factories import make_series
 
 from ga_audit.evidence import sink_disagreement
 from ga_audit.finding import Reason

@@ -1,5 +1,5 @@
-from conftest import make_series
 from evidence.single_runs import curve, evidence, language_model, one, ratio
+from factories import make_series
 
 from ga_audit.evidence import summary_loss
 from ga_audit.finding import Reason

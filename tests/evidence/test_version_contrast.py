@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit.evidence import version_contrast
 from ga_audit.finding import HEALTHY, SUMMED_GA, Evidence, Reason

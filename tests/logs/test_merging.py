@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.logs.discovery import find_runs
 from ga_audit.logs.merging import joined

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.output import _redact, issue

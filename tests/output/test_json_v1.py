@@ -3,7 +3,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 import ga_audit.output
 from ga_audit import pipeline

@@ -1,6 +1,6 @@
 import dataclasses
 
-from conftest import twins
+from factories import twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Retrain, RetrainAnswer

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from conftest import twins
+from factories import twins
 
 from ga_audit import pipeline
-from ga_audit.output import report_folder
+from ga_audit.output import _report_folder as report_folder
 
 
 def test_names_of_runs_are_redacted_in_a_copy():

@@ -1,6 +1,6 @@
 import click
 
-from ga_audit.output.table import paint_first, table
+from ga_audit.output._table import paint_first, table
 
 ROWS = [["a", "1", "x"], ["bcd", "10", ""]]
 

@@ -1,4 +1,4 @@
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.errors import UnreadableLog

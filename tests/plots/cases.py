@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conftest import make_run, make_series, twins
+from factories import make_run, make_series, twins
 
 from ga_audit.run import Role, Run
 

@@ -1,7 +1,7 @@
 """Clipped steps."""
 
 import numpy as np
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline, plots
 

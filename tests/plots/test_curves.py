@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_run, make_series, twins
+from factories import make_run, make_series, twins
 from plots.cases import ODD
 
 from ga_audit import pipeline, plots

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib.style
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 from plots.cases import ODD
 from plots.test_theme import contrast
 
@@ -174,10 +174,6 @@ def test_styles_of_matplotlib(style):
     assert box.y0 >= -0.05
     assert box.x1 <= width + 0.05
     assert box.y1 <= height + 0.05
-
-
-def test_a_diagnosis_draws_itself():
-    assert diagnosis_of(twins(1)).plot("regression").axes
 
 
 @pytest.mark.parametrize("kind", plots.KINDS)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 from plots.cases import ODD, single
 
 from ga_audit import pipeline, plots

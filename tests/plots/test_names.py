@@ -1,7 +1,7 @@
 """Names of runs in figures."""
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit import plots
 from ga_audit.plots import _names

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline, plots
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline, plots
 from ga_audit.finding import Axis, AxisReason, Comparison, Relatedness, Window

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import twins
+from factories import twins
 from PIL import Image
 
 from ga_audit import pipeline, plots

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import twins
+from factories import twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Action

@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import make_run
+from factories import make_run
 
 from ga_audit.errors import AuditError, WrongUsage
 from ga_audit.run import Source

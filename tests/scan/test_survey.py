@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import twins
+from factories import twins
 from jsonschema import validate
 
 from ga_audit import pipeline, registry

@@ -1,7 +1,7 @@
 """Every code has its sentence."""
 
 import pytest
-from conftest import twins
+from factories import twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import (

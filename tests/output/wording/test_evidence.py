@@ -9,7 +9,7 @@ import string
 from pathlib import Path
 
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 import ga_audit
 from ga_audit import evidence

@@ -1,5 +1,5 @@
 import pytest
-from conftest import make_run, twins
+from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import SetAside, UndecidedReason
