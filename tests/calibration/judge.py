@@ -43,7 +43,9 @@ def read(runs: Sequence[Run] | Group, role: Role = Role.LOSS, given: Reading | N
     spoken = said.verdict in (Verdict.HEALTHY, Verdict.SCALED)
     name = said.top.name if spoken else "inconclusive"
     probability = sum(said.posterior[h] for h in {said.top, *said.tied})
-    return Reading(name, probability, evidence[0], dict(said.posterior), silences, said.why.reason if said.why else "", said)
+    return Reading(
+        name, probability, evidence[0], dict(said.posterior), silences, said.why.reason if said.why else "", said
+    )
 
 
 def both(runs: Sequence[Run]) -> tuple[Reading, Reading]:

@@ -189,7 +189,9 @@ def test_a_run_of_unknown_ga_beside_others_is_set_aside_and_their_verdict_stands
     assert [run["name"] for run in diagnosis["runs"]] == ["ga1", "ga2", "ga4", "ga8"]
     source = {"format": "table", "path": "notes/other.csv"}
     why = "gradient_accumulation_steps is unknown"
-    assert result["set_aside"] == [{"id": "other", "name": "other", "sources": [source], "why": why, "reason": "unknown-ga"}]
+    assert result["set_aside"] == [
+        {"id": "other", "name": "other", "sources": [source], "why": why, "reason": "unknown-ga"}
+    ]
     remedy = "Specify gradient_accumulation_steps (N): `ga-audit inspect . --ga other=N`"
     assert result["set_aside_remedy"] == remedy
     text = ga_audit("inspect", ".", cwd=GOLDEN / "unknown-ga-beside").stdout
