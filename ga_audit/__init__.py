@@ -25,8 +25,9 @@ _MODULES = {
     ),
     "ga_audit.conclusion": ("NextStep", "Retrain", "SetAside", "Undecided"),
     "ga_audit.finding": (
-        "Axis", "AxisReason", "BugMatch", "ClipShare", "Comparison", "Estimate", "Evidence", "Finding", "Fit", "Hypothesis", "Impact", "Interval",
-        "Method", "NotApplicable", "Reason", "Relatedness", "Relation", "SettlingRun", "Signature", "Verdict", "Window",
+        "Axis", "AxisReason", "BugMatch", "ClipShare", "Comparison", "Estimate", "Evidence",
+        "Finding", "Fit", "Hypothesis", "Impact", "Interval", "Method", "NotApplicable", "Reason",
+        "Relatedness", "Relation", "SettlingRun", "Signature", "Verdict", "Window",
     ),
     "ga_audit.guards._result": ("GradientFault", "Measurement"),
     "ga_audit.errors": (

@@ -48,7 +48,7 @@ def test_a_multiple_is_not_healthy_among_runs_of_several_ga(factor):
     runs = [log(f"ga{ga}", ga) for ga in (1, 2, 4, 8)] + [log("odd", 8, factor)]
     (diagnosis,) = pipeline.audit_runs(runs).diagnoses
     assert diagnosis.verdict is Verdict.INCONCLUSIVE
-    assert "does not fit odd" in str(diagnosis)
+    assert "of odd is inconsistent" in str(diagnosis)
 
 
 def test_the_run_whose_own_evidence_contradicts_is_named_alone():

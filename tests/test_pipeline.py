@@ -142,7 +142,7 @@ def test_many_runs_of_unknown_ga_are_asked_for_in_one_command():
     runs = [*twins(0), *(make_run(f"x{i}", loss=[3.0, 2.0]) for i in range(10))]
     result = pipeline.audit_runs(runs, targets=["runs"])
     options = " ".join(f"--ga x{i}=N" for i in range(8))
-    sentence = "Say gradient_accumulation_steps (N), of the first 8 of 10 runs"
+    sentence = "Specify gradient_accumulation_steps (N), of the first 8 of 10 runs"
     assert in_backticks(ask(result.ask)) == f"{sentence}: `ga-audit inspect runs {options}`"
 
 

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 @click.option(
     "--include-original", is_flag=True, help="Keep the logged values as original/NAME beside the corrected ones."
 )
-@click.option("--assume", metavar="loss=1,grad_norm=0", help="Exponents on GA that you know; no evidence is asked for.")
-@click.option("--bug", metavar="GAnnn", help="Assume what a known bug does (see `ga-audit bugs`).")
-@click.option("--upload", is_flag=True, help="Send the corrected W&B runs as new runs, in the group of the originals.")
-@click.option("--annotate", is_flag=True, help="Write what was found into summary and notes of the original W&B runs.")
+@click.option("--assume", metavar="loss=1,grad_norm=0", help="Known exponents on GA; needs no evidence.")
+@click.option("--bug", metavar="GAnnn", help="Assume the effect of a known bug (see `ga-audit bugs`).")
+@click.option(
+    "--upload", is_flag=True, help="Upload the corrected W&B runs as new runs, in the group of the originals."
+)
+@click.option("--annotate", is_flag=True, help="Write the findings into summary and notes of the original W&B runs.")
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -49,9 +51,9 @@ def command(
     upload: bool,
     annotate: bool,
 ) -> None:
-    """Write logs with the curves that a right trainer would have logged.
+    """Write logs with the curves that a correct trainer would have logged.
 
-    Only runs that are found scaled are corrected, by the named power of GA or world size, loss and grad_norm apart.
+    Only runs found scaled are corrected, by the named power of GA or world size, loss and grad_norm separately.
     Originals are never opened for writing. A W&B run becomes a new offline run; nothing is sent without --upload.
 
     \b
@@ -73,7 +75,7 @@ def command(
         show_error(failure.error)
     rest = [run for run in runs if not run.corrected_by]
     if own and not as_json:
-        click.echo(f"already corrected, left alone: {', '.join(run.name for run in own)}")
+        click.echo(f"already corrected, unchanged: {', '.join(run.name for run in own)}")
     for line in contradictions(rest):
         click.echo(line, err=as_json)
     if own and not rest:
@@ -155,7 +157,7 @@ def _finish(
     if not as_json:
         click.echo(_table(rows))
         if alone:
-            click.echo(f"left alone: {', '.join(alone)}")
+            click.echo(f"unchanged: {', '.join(alone)}")
         if audit is not None:
             for diagnosis in audit.diagnoses:
                 click.echo(headline(diagnosis))
@@ -166,14 +168,14 @@ def _finish(
         files = _write(made, audit, top, places, force=force, keep=keep, inputs=_inputs(targets, runs))
         result |= {"written": files, "output": str(top)}
         if not as_json:
-            click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md says what was done)")
+            click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md lists the changes)")
         result |= _publish(made, top, places, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     if not runs or failed or (undecided and not made):
         if undecided and not made and not as_json:
             click.echo(
-                "Nothing written: say what you know with --assume or --bug, or see `ga-audit inspect`.", err=True
+                "Nothing written: give known exponents with --assume or --bug, or see `ga-audit inspect`.", err=True
             )
         leave(ExitCode.UNDECIDED)
     leave(ExitCode.HEALTHY)
@@ -224,7 +226,7 @@ def _say_what_it_is_not(diagnosis: Diagnosis) -> None:
     """A corrected log is not a repaired run, where the gradients were affected."""
     if not any(finding.role.value == "grad_norm" for finding in diagnosis.findings):
         return
-    click.echo("The corrected grad_norm is what a mean would have given at those parameters: not a repaired run.")
+    click.echo("The corrected grad_norm is what a mean would have given at those parameters; the run is not repaired.")
     for share in diagnosis.clipping:
         if share.as_logged != share.as_corrected:
             logged, corrected = (round(x * share.n_points) for x in (share.as_logged, share.as_corrected))

@@ -32,8 +32,8 @@ def _formats() -> dict[str, str]:
 )
 @reading_options
 @click.option("--format", "form", type=click.Choice(list(_formats())), default="text", help="Form of the output.")
-@click.option("--explain", is_flag=True, help="Show the arithmetic of the verdict, to be checked by hand.")
-@click.option("--show-series", is_flag=True, help="Say what was read, how, and what was left out; no verdict.")
+@click.option("--explain", is_flag=True, help="Show the arithmetic of the verdict.")
+@click.option("--show-series", is_flag=True, help="Show what was read, how, and what was left out; no verdict.")
 @click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
 @errors_to_status
 def command(
@@ -44,10 +44,10 @@ def command(
     show_series: bool,
     color: bool | None,
 ) -> None:
-    """Say whether logged loss and grad_norm scale with gradient accumulation.
+    """Report whether logged loss and grad_norm scale with gradient accumulation.
 
-    PATH is a log file, a run directory, a tree of them, or - for pasted console lines. Runs that can be compared are
-    compared; a run alone is judged by the evidence inside it.
+    PATH is a log file, a run directory, a tree of them, or - for pasted console lines. Comparable runs are compared;
+    a single run is judged by the evidence in it.
 
     \b
     ga-audit inspect runs/

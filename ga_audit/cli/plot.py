@@ -22,7 +22,7 @@ _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.K
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="PNG, SVG or PDF file."
 )
 @click.option("--kind", type=click.Choice(_KINDS), default="curves", show_default=True, help="Which plot.")
-@click.option("--dark", is_flag=True, help="Light text on a dark ground.")
+@click.option("--dark", is_flag=True, help="Light text on a dark background.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
 @click.option("--force", is_flag=True, help="Replace an earlier plot of ga-audit.")
 @errors_to_status
@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Draw one plot: curves, regression, ratio, clipping or evidence.
 
-    Of several groups of runs the first is drawn.
+    Of several groups of runs, the first is drawn.
     """
     from ga_audit import pipeline, plots
     from ga_audit.files.atomic import check_file, new_file

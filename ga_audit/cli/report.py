@@ -38,7 +38,7 @@ def command(
     """Write everything that goes into a bug report.
 
     issue.md to paste, report.html to share, diagnosis.json for machines, and each plot as PNG and SVG, light and dark.
-    Keys, user names, home directories, host names and W&B entities are taken out.
+    Keys, user names, home directories, host names and W&B entities are redacted.
     """
     from ga_audit import pipeline
     from ga_audit.files.atomic import check_directory

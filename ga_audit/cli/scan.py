@@ -1,4 +1,4 @@
-"""Audit whole projects or trees: hundreds of runs at once, a table with the worst first."""
+"""Audit whole projects or trees: hundreds of runs at once, the worst first."""
 
 from __future__ import annotations
 
@@ -52,15 +52,17 @@ def _conditions(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 @click.command(name="scan", epilog="Exit status: 0 healthy, 1 scaling found, 2 usage, 3 inconclusive or not audited.")
 @reading_options
 @click.option("--since", metavar="DATE", callback=_since, help="Runs since a date, or of the last 7d, 12h, 2w.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="W&B runs that have the tag.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="W&B runs with this tag.")
 @click.option("--filter", "conditions", multiple=True, metavar="KEY=VALUE", callback=_conditions,
-              help="Runs whose setting (learning_rate>1e-4) or, on a server, state, group, name or user is so.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(_FORMS), help="Form of the output [that of -o, or text].")
+              help="Runs with this setting (learning_rate>1e-4) or, on a server, this state, group, name or user.")  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(_FORMS), help="Format of the output [from the suffix of -o, else text]."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File of the output.")
 @click.option("--force", is_flag=True, help="Replace an earlier output of ga-audit.")
-@click.option("--all", "every", is_flag=True, help="All rows of the text table, not the first 40.")
+@click.option("--all", "every", is_flag=True, help="Show all rows of the text table instead of the first 40.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=_JOBS, show_default=True, help="Logs read at once.")
-@click.option("--dask", metavar="ADDRESS", help="Work on a Dask cluster (tcp://host:8786).")
+@click.option("--dask", metavar="ADDRESS", help="Use a Dask cluster (tcp://host:8786).")
 @click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories and entities in the HTML page.")
 @click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
 @errors_to_status
@@ -81,7 +83,7 @@ def command(
 ) -> None:
     """Audit every run of W&B projects or directory trees.
 
-    Comparable runs are judged together, each run by itself too, and a run that cannot be read is a row that says why.
+    Comparable runs are judged together, and each run alone. A run that cannot be read has a row with the reason.
 
     \b
     ga-audit scan entity/project --since 7d --filter state=finished

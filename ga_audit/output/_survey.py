@@ -54,7 +54,7 @@ def _set_aside(survey: Survey) -> str:
     assert survey.audit.ask is not None
     *before, command = advice.ask(survey.audit.ask)
     runs = counted(len(survey.audit.set_aside), "run")
-    return f"{runs} set aside, not judged. {plain(unmarked(tuple(before)).strip())}\n  {plain(str(command))}"
+    return f"{runs} set aside. {plain(unmarked(tuple(before)).strip())}\n  {plain(str(command))}"
 
 
 def _headline(survey: Survey) -> str:

@@ -13,6 +13,7 @@ from ga_audit.output import _redact, _values
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain, redact
 from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code
 from ga_audit.run import Role, Run
 
@@ -92,7 +93,7 @@ def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: An
 
 _ALT = {
     "curves": "Logged curves of each run beside the corrected ones",
-    "regression": "Ratio to the smallest GA against GA, with the lines right, summed and divided",
+    "regression": "Ratio to the smallest GA against GA, with the lines for correct, summed and divided",
     "ratio": "Ratio of each run to the reference over training",
     "clipping": "Gradient norm against max_grad_norm, as logged and corrected",
     "evidence": "What each piece of evidence adds, in nats",
@@ -108,7 +109,7 @@ def _run_row(d: Diagnosis, run: Any) -> dict[str, Any]:
     s = run.settings
 
     def factor(role: Role) -> str:
-        return f"{math.exp(d.log_factor(run, role)):g}×" if any(f.role is role for f in d.findings) else "–"
+        return times(math.exp(d.log_factor(run, role))) if any(f.role is role for f in d.findings) else "–"
 
     return {
         "name": run.name,

@@ -78,7 +78,7 @@ def _current(report: _Report) -> Iterator[str]:
         elif d.findings:
             yield from ("", "No known bug of ga-audit's catalogue matches this stack and signature.")
         yield ""
-    yield "Exponents are 0 where right, 1 where summed, -1 where divided once too often."
+    yield "An exponent of 0 is correct, 1 is summed, -1 is divided one time too many."
     yield ""
     for name in report.figures:
         yield f"![{name.rpartition('.')[0]}]({name})"
@@ -100,7 +100,7 @@ def _reproduction(report: _Report) -> Iterator[str]:
     if "--script" in (command := report.audit.command or ()):
         yield from ("The runs were started, at each GA, by:", "", "```bash", shlex.join(command), "```")
         return
-    yield "The real gradient, measured on the same releases against the gradient of the whole batch, with the same settings:"
+    yield "The accumulated gradient, measured on the same releases and settings against the full-batch gradient:"
     yield ""
     yield "```bash"
     yield from _commands(report)
@@ -110,7 +110,7 @@ def _reproduction(report: _Report) -> Iterator[str]:
 def _expected(_: _Report) -> Iterator[str]:
     yield (
         "At one effective batch size the logged loss and grad_norm do not depend on `gradient_accumulation_steps`: the "
-        "accumulated gradient is that of the mean loss over the whole batch."
+        "accumulated gradient is that of the mean loss over the full batch."
     )
 
 

@@ -12,6 +12,7 @@ from ga_audit.output._safe import cell
 from ga_audit.output.wording import advice as advised
 from ga_audit.output.wording import verdict
 from ga_audit.output.wording._numbers import exponent
+from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, Sentence
 from ga_audit.run import Role, Run
 
@@ -29,7 +30,7 @@ def render(audit: Audit, **_: object) -> str:
 
 
 def _set_aside(audit: Audit) -> Iterator[str]:
-    yield "**Set aside, not judged**"
+    yield "**Set aside**"
     yield ""
     yield from (f"- {cell(item.run.name)}: {cell(verdict.set_aside(item))}" for item in audit.set_aside)
     if audit.ask is not None:
@@ -86,8 +87,8 @@ def _span(run: Run) -> str:
 
 def _factor(d: Diagnosis, run: Run, role: Role) -> str:
     if not any(f.role is role for f in d.findings):
-        return "right" if d.verdict is Verdict.HEALTHY and run.get(role) is not None else ""
-    return f"{math.exp(d.log_factor(run, role)):g}x"
+        return "correct" if d.verdict is Verdict.HEALTHY and run.get(role) is not None else ""
+    return times(math.exp(d.log_factor(run, role)))
 
 
 def _list(title: str, lines: Iterable[str | Sentence]) -> Iterator[str]:
@@ -126,7 +127,7 @@ def corrections(rows: Sequence[dict[str, Any]], audit: Audit | None, reasons: Se
             "",
             "The corrected grad_norm is what a mean over the micro-batches would have given *at those parameters*. It is "
             "not a repaired run: where clipping or an optimizer without scale invariance acted on the wrong gradient, the "
-            "parameters themselves went another way.",
+            "parameters themselves differ.",
         ]
     if audit is not None:
         for d in audit.diagnoses:

@@ -61,7 +61,7 @@ def render(
 
 
 def _set_aside(audit: Audit, width: int) -> Iterator[str]:
-    yield "Set aside, not judged"
+    yield "Set aside"
     for item in audit.set_aside[:_MAX_ROWS]:
         yield from _bullet(f"{item.run.name}: {verdict.set_aside(item)}", width)
     if len(audit.set_aside) > _MAX_ROWS:
@@ -192,7 +192,7 @@ def _factor(diagnosis: Diagnosis, run: Run, role: Role) -> str:
 def _numbers(diagnosis: Diagnosis) -> Iterator[str]:
     if not diagnosis.exponents:
         return
-    yield "Exponents (0: right, 1: summed, -1: divided once too often), with 95% intervals"
+    yield "Exponents (0: correct, 1: summed, -1: divided one time too many), with 95% intervals"
     rows = [_number_row(diagnosis, role, estimate) for role, estimate in diagnosis.exponents]
     yield from table(rows, indent=2)
 

@@ -33,7 +33,7 @@ def test_corrected_copies_beside_the_originals(logs):
         [v / 8 for v in losses(logs / "ga8/trainer_state.json")]
     )
     assert not (out / "ga1").exists()
-    assert "left alone: ga1" in done.output
+    assert "unchanged: ga1" in done.output
     assert {p: p.read_bytes() for p in logs.rglob("*") if p.is_file()} == before
     manifest = json.loads((out / "ga-audit.json").read_text())
     assert [r["run"] for r in manifest["runs"]] == ["ga2", "ga4", "ga8"]

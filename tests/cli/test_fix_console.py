@@ -117,7 +117,7 @@ def test_numbers_change_where_they_were_read_and_nowhere_else(form, tmp_path):
     known = ("--ga", "train (run 1)=1", "--ga", "train (run 2)=8", "--assume", "loss=1,grad_norm=1")
     done = fix(log, *known)
     assert done.exit_code == 0, done.output
-    assert "left alone: train (run 1)\n" in done.output
+    assert "unchanged: train (run 1)\n" in done.output
     (copy,) = (tmp_path / "train.log-ga-audit").rglob("*.log")
     assert copy.read_bytes() == FIRST + after
     assert log.read_bytes() == before

@@ -195,7 +195,7 @@ def test_a_run_of_unknown_ga_beside_others_is_set_aside_and_their_verdict_stands
     assert result["set_aside"] == [
         {"id": "other", "name": "other", "sources": [source], "why": why, "reason": "unknown-ga"}
     ]
-    remedy = "Say gradient_accumulation_steps (N): `ga-audit inspect . --ga other=N`"
+    remedy = "Specify gradient_accumulation_steps (N): `ga-audit inspect . --ga other=N`"
     assert result["set_aside_remedy"] == remedy
     text = ga_audit("inspect", ".", cwd=GOLDEN / "unknown-ga-beside").stdout
     assert text.startswith("SCALED  ")

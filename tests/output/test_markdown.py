@@ -34,4 +34,4 @@ def test_commands_inside_the_answer_on_retraining_are_code():
     (diagnosis,) = pipeline.diagnose(twins(1.0))
     unknown = Retrain(answer=RetrainAnswer.UNKNOWN)
     text = "\n".join(markdown.diagnosis_lines(dataclasses.replace(diagnosis, retrain=unknown)))
-    assert "sum the gradient too. `ga-audit repro` measures it on the installed stack." in text
+    assert "also sum the gradient. `ga-audit repro` measures it on the installed stack." in text

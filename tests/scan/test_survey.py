@@ -89,7 +89,7 @@ def test_a_group_with_a_run_of_other_code_is_not_convicted_as_one(monkeypatch):
     monkeypatch.setattr(module, "_read", lambda *args: (runs, []))
     rows = {row.run: row for row in scan().rows}
     assert rows["right"].verdict == "inconclusive", rows["right"]
-    assert "does not fit right" in why(rows["right"])
+    assert "the loss of right is inconsistent" in why(rows["right"])
     assert rows["right"].loss_factor is None
     assert rows["right"].grad_norm_factor is None
 
@@ -150,10 +150,10 @@ def test_a_run_of_unknown_ga_is_a_row_of_no_group():
         ("ga8", "scaled", 1), ("ga4", "scaled", 1), ("ga2", "scaled", 1), ("other", "inconclusive", None),
         ("ga1", "healthy", 1),
     ]  # fmt: skip
-    remedy = f"Say gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga other=N`"
+    remedy = f"Specify gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga other=N`"
     content = json.loads(drawn.json_text(found))
     assert content["set_aside"] == [{"run": "other", "why": "gradient_accumulation_steps is unknown"}]
     assert content["set_aside_remedy"] == remedy
     asked = f"ga-audit inspect {folder} --ga other=N"
-    assert drawn.text(found).endswith(f"1 run set aside, not judged. Say gradient_accumulation_steps (N):\n  {asked}")
+    assert drawn.text(found).endswith(f"1 run set aside. Specify gradient_accumulation_steps (N):\n  {asked}")
     assert "--ga other=N</code>" in drawn.html(found, redacted=False)

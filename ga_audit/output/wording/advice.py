@@ -24,16 +24,16 @@ def retrain(answer: Retrain) -> Sentence:
     """The answer to "do I have to retrain?", with what is not known."""
     match answer.answer:
         case RetrainAnswer.NOT_SCALED:
-            return ("No: nothing is mis-scaled that these logs show.",)
+            return ("No: these logs show nothing mis-scaled.",)
         case RetrainAnswer.UNSETTLED:
-            return ("Not known yet: settle first whether anything is scaled.",)
+            return ("Unknown: find out first whether anything is scaled.",)
         case RetrainAnswer.LOG_ONLY:
-            return ("No: only the logged number is wrong, the gradients and so the training are right.",)
+            return ("No: only the logged value is wrong; the gradients, and so the training, are correct.",)
         case RetrainAnswer.UNKNOWN:
-            why = "grad_norm does not decide it" if answer.logs_grad_norm else "the logs hold no grad_norm"
-            most = "most releases that log a summed loss sum the gradient too"
+            why = "grad_norm is inconclusive" if answer.logs_grad_norm else "no grad_norm is logged"
+            most = "most releases that log a summed loss also sum the gradient"
             return (
-                f"Not known: {why}, and {most}. ",
+                f"Unknown: {why}, and {most}. ",
                 code("ga-audit", "repro"),
                 " measures it on the installed stack.",
             )
@@ -44,53 +44,56 @@ def retrain(answer: Retrain) -> Sentence:
 def _clipping(answer: Retrain) -> str:
     if (share := answer.clipped) is not None:
         return (
-            f"Clipping was altered: in {share.run} {percent(share.as_logged)} of the logged steps were above max_grad_norm "
-            f"{share.max_grad_norm:g}, where {percent(share.as_corrected)} would have been; so the training was affected."
+            f"Clipping changed: in {share.run}, {percent(share.as_logged)} of the logged steps were above max_grad_norm "
+            f"{share.max_grad_norm:g} instead of {percent(share.as_corrected)}, so the training was affected."
         )
     if answer.clipping is ClippingEffect.UNCHANGED:
-        return "The share of clipped steps is the same as logged and as corrected, so clipping did not change it."
-    return "max_grad_norm is not known, so the effect on clipping is not either."
+        return "The share of clipped steps is the same as logged and as corrected, so clipping was not affected."
+    return "max_grad_norm is unknown, so the effect on clipping cannot be assessed."
 
 
 def _optimizer(answer: Retrain) -> str:
     if answer.optimizer is OptimizerKind.UNKNOWN:
         return (
-            "The optimizer is not known: with SGD the learning rate in effect was off by the same factor (retrain); "
-            "with Adam the update hardly depends on the scale of the gradient (eps apart)."
+            "The optimizer is unknown: with SGD, the effective learning rate was off by the same factor (retrain); "
+            "with Adam, updates are nearly scale-invariant (except for eps)."
         )
     if answer.optimizer is OptimizerKind.DEPENDENT:
         rate = ""
         if (r := answer.effective_rate) is not None:
             rate = f" ({r.learning_rate:g} x {r.factor:g} = {r.learning_rate * r.factor:g} in {r.run})"
         return (
-            f"With {', '.join(answer.optimizers)} the learning rate in effect was off by the same factor{rate}: retrain, "
+            f"With {', '.join(answer.optimizers)}, the effective learning rate was off by the same factor{rate}: retrain, "
             "or judge the model by its eval loss."
         )
     if answer.clipping is ClippingEffect.CHANGED:
         return (
-            "The optimizer is of the Adam kind: apart from clipping and eps its update hardly depends on the scale. "
-            "Retrain if the runs are to be comparable with right ones; judge a finished model by its eval loss."
+            "The optimizer is Adam-like: except for clipping and eps, its updates are nearly scale-invariant. "
+            "Retrain if the runs must be comparable with correctly scaled runs; judge a finished model by its eval loss."
         )
-    adam = "The optimizer is of the Adam kind, whose update hardly depends on the scale"
+    adam = "The optimizer is Adam-like: its updates are nearly scale-invariant"
     if answer.clipping is ClippingEffect.UNCHANGED:
-        return f"{adam}: no need to retrain."
-    return f"{adam}: unless gradients were clipped there is no need to retrain."
+        return f"{adam}, so there is no need to retrain."
+    return f"{adam}, so there is no need to retrain unless gradients were clipped."
 
 
 def _weight_decay(answer: Retrain) -> Iterator[str]:
     if answer.weight_decay is None:
         return
     values = ", ".join(f"{value:g}" for value in answer.weight_decay)
-    amount = f"Weight decay {values}" if values else "Weight decay, if there was any,"
-    yield f"{amount} weighed less beside the larger gradient, or more beside the smaller one, by the same factor."
+    amount = f"Weight decay {values}" if values else "Weight decay, if any,"
+    yield (
+        f"{amount} was weaker relative to an over-scaled gradient, or stronger relative to an under-scaled one, "
+        "by the same factor."
+    )
 
 
 _BEFORE_COMMAND = {
-    Action.WRITE_CORRECTED: "Write corrected curves beside the originals: ",
-    Action.WRITE_REPORT: "Make an issue report with plots: ",
-    Action.MEASURE: "Measure the real gradient on the installed stack: ",
-    Action.MEASURE_INSTEAD: "Or measure it on the installed stack: ",
-    Action.MEASURE_GRADIENTS: "To see the gradients too: ",
+    Action.WRITE_CORRECTED: "Write corrected copies of the logs: ",
+    Action.WRITE_REPORT: "Write an issue report with plots: ",
+    Action.MEASURE: "Measure the accumulated gradient on the installed stack: ",
+    Action.MEASURE_INSTEAD: "Or measure on the installed stack: ",
+    Action.MEASURE_GRADIENTS: "Check the gradients too: ",
 }
 
 
@@ -113,13 +116,13 @@ def next_step(step: NextStep, d: Diagnosis) -> Sentence:
             assert step.not_applicable is not None
             return (evidence.not_applicable(step.not_applicable, d.runs)[1],)
         case Action.GIVE_GA:
-            return ("Say gradient_accumulation_steps (N): ", command)
+            return ("Specify gradient_accumulation_steps (N): ", command)
         case Action.LOG_MORE_STEPS:
-            return (f"Log more steps: a run has {step.points} here, and the intervals narrow with their number.",)
+            return (f"Log more steps: a run has only {step.points}, and intervals narrow as steps are added.",)
         case Action.ADD_TO_TELL_APART:
             apart = " from ".join(step.hypotheses[:_MAX_HYPOTHESES])
             run = f"one run with gradient_accumulation_steps {step.ga} and world size {step.world_size}"
-            return (f"To tell {apart}, add {run}, all else equal: ", command)
+            return (f"To distinguish {apart}, add {run}, everything else equal: ", command)
         case Action.ADD_OTHER_GA:
             return (_add_a_run("GA"),)
         case Action.ADD_OTHER_RANKS:
@@ -130,7 +133,7 @@ def next_step(step: NextStep, d: Diagnosis) -> Sentence:
 
 def _add_a_run(other: str) -> str:
     return (
-        f"Add one short run (5 logged steps are enough) with another {other} and everything else equal: the same "
+        f"Add one short run (5 logged steps are enough) with a different {other} and everything else equal: the same "
         "effective batch size, data, seed and learning rate."
     )
 
@@ -138,4 +141,4 @@ def _add_a_run(other: str) -> str:
 def ask(step: NextStep) -> Sentence:
     """The command that supplies the GA of runs that were set aside."""
     some = f", of the first {step.shown} of {step.of} runs" if step.of > step.shown else ""
-    return (f"Say gradient_accumulation_steps (N){some}: ", Code(step.argv))
+    return (f"Specify gradient_accumulation_steps (N){some}: ", Code(step.argv))

@@ -31,7 +31,7 @@ def _why(row: Row) -> str:
             return ", ".join(row.findings)
         case RowReason.UNCHANGED:
             found = ", ".join(row.findings)
-            return f"at its GA what was found in group {row.group} changes nothing ({found})"
+            return f"the findings in group {row.group} change nothing at the GA of this run ({found})"
         case RowReason.SET_ASIDE:
             assert row.set_aside is not None
             return f"set aside: {verdict.set_aside(row.set_aside)}"
@@ -42,5 +42,5 @@ def _why(row: Row) -> str:
             assert row.diagnosis is not None
             said = verdict.headline(row.diagnosis)
             if row.reason is RowReason.RUN_CONTRADICTS:
-                return f"the group is healthy, the run alone is not: {said}"
-            return f"what was found in group {row.group} is not about this run: {said}"
+                return f"the group is healthy, but this run alone is not: {said}"
+            return f"the findings in group {row.group} do not concern this run: {said}"

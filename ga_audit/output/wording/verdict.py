@@ -14,17 +14,17 @@ from ga_audit.stats.constants import DECIDE_AT
 _QUANTITY = {Role.LOSS: "logged loss", Role.GRAD_NORM: "grad_norm"}
 _SCALING: dict[tuple[float, float], str] = {
     (1, 0): "summed over gradient_accumulation_steps instead of averaged",
-    (-1, 0): "divided by gradient_accumulation_steps once too often",
-    (-2, 0): "divided by gradient_accumulation_steps twice too often",
+    (-1, 0): "divided by gradient_accumulation_steps one time too many",
+    (-2, 0): "divided by gradient_accumulation_steps two times too many",
     (0, 1): "summed over world_size instead of averaged",
-    (0, -1): "divided by world_size once too often",
+    (0, -1): "divided by world_size one time too many",
     (1, 1): "summed over gradient_accumulation_steps and world_size instead of averaged",
 }
 _OUTCOME = {
     Outcome.HEALTHY: "nothing is mis-scaled",
-    Outcome.LOG_ONLY: "only what is logged is mis-scaled, the gradients are right",
-    Outcome.GRADIENTS: "the gradients themselves are mis-scaled",
-    Outcome.SOME_STEPS: "the gradients are right but for some steps",
+    Outcome.LOG_ONLY: "only the logged values are mis-scaled; the gradients are correct",
+    Outcome.GRADIENTS: "the gradients are mis-scaled",
+    Outcome.SOME_STEPS: "the gradients are correct except at some steps",
 }
 _BEFORE_STATEMENT = {
     Verdict.HEALTHY: "Healthy: ", Verdict.INCONCLUSIVE: "Inconclusive, because ", Verdict.SCALED: "",
@@ -66,12 +66,12 @@ def _scaled(d: Diagnosis) -> str:
         return f"The logged loss is {scaling(loss)} and grad_norm is {scaling(norm)}{about}."
     if norm is not None:
         if Role.LOSS in d.undecided or not any(p.role is Role.LOSS for p in d.evidence):
-            return f"grad_norm is {scaling(norm)}{about}; these logs do not decide on the loss."
-        return f"The loss looks right, but grad_norm is {scaling(norm)}{about}: the dangerous kind."
+            return f"grad_norm is {scaling(norm)}{about}; these logs are inconclusive about the loss."
+        return f"The loss looks correct, but grad_norm is {scaling(norm)}{about}: the loss curve hides it."
     assert loss is not None
     if d.impact is Impact.LOG_ONLY:
-        return f"Only the logged loss is {scaling(loss)}{about}; grad_norm is right."
-    return f"The logged loss is {scaling(loss)}{about}; whether the gradients are too, these logs do not show."
+        return f"Only the logged loss is {scaling(loss)}{about}; grad_norm is correct."
+    return f"The logged loss is {scaling(loss)}{about}; these logs do not show whether the gradients are too."
 
 
 def scaling(h: Hypothesis) -> str:
@@ -93,9 +93,9 @@ def _healthy(d: Diagnosis) -> str:
     verb = "do" if len(quantities) > 1 else "does"
     sentence = f"{' and '.join(quantities) or 'the log'} {verb} not scale with GA{over}."
     if Role.GRAD_NORM not in known:
-        sentence += " Of the gradients these logs say nothing."
+        sentence += " These logs say nothing about the gradients."
     elif Role.GRAD_NORM in d.undecided:
-        sentence += " grad_norm alone stays undecided."
+        sentence += " The logs are inconclusive about grad_norm."
     return sentence
 
 
@@ -131,25 +131,25 @@ def undecided(why: Undecided, runs: Sequence[Run]) -> str:
     role = why.role
     match why.reason:
         case UndecidedReason.UNEXPLAINED_FACTOR:
-            return f"the {role} is off by something that no power of GA or world size explains"
+            return f"the {role} is mis-scaled, but not by a power of GA or world size"
         case UndecidedReason.UNEXPLAINED_DIFFERENCE:
-            return f"the {role} differs between the runs by something that no power of GA or world size explains"
+            return f"the {role} differs between the runs, but not by a power of GA or world size"
         case UndecidedReason.WIDE_INTERVAL:
-            return f"the {role} interval is too wide to call the runs equivalent"
+            return f"the interval for the {role} is too wide to call the runs equivalent"
         case UndecidedReason.ONLY_WEAK_EVIDENCE:
-            return f"only weak evidence speaks about the {role}"
+            return f"all evidence on the {role} is weak"
         case UndecidedReason.ONE_WEAK_EVIDENCE:
-            return f"one weak piece of evidence alone does not convict the {role}"
+            return f"one weak indicator is not enough for a verdict on the {role}"
         case UndecidedReason.LOOK_ALIKE:
-            return f"{why.setting} is {why.value} too, and a sum over it would look the same"
+            return f"{why.setting} is also {why.value}, and a sum over it would look the same"
         case UndecidedReason.TIED:
-            return f"these runs cannot tell {' and '.join(n for n, _ in why.hypotheses)} apart in the {role}"
+            return f"the {role} of these runs does not distinguish {' and '.join(n for n, _ in why.hypotheses)}"
         case UndecidedReason.BELOW_THRESHOLD:
-            which = "one run's own evidence" if why.single_run else "the evidence"
+            source = "from one run, " if why.single_run else ""
             leading = ", ".join(f"{name} {percent(p)}" for name, p in why.hypotheses)
-            return f"{which} on the {role} does not reach {percent(DECIDE_AT)} for any hypothesis ({leading})"
+            return f"{source}no hypothesis on the {role} reaches {percent(DECIDE_AT)} ({leading})"
         case UndecidedReason.NOTHING_SCALES:
-            ga = "gradient_accumulation_steps is 1, where a sum and a mean are the same"
+            ga = "gradient_accumulation_steps is 1, so a sum equals a mean"
             return f"{ga}, and one run shows no other factor"
         case UndecidedReason.NOT_APPLICABLE:
             assert why.not_applicable is not None
@@ -163,21 +163,21 @@ def undecided(why: Undecided, runs: Sequence[Run]) -> str:
 def _about_runs(why: Undecided) -> str:
     """A reason that names the runs which keep a quantity open."""
     runs, role = named(why.runs), why.role
-    misfit = f"what the {role} of the others says does not fit {runs}"
+    misfit = f"the {role} of {runs} is inconsistent with the other runs"
     match why.reason:
         case UndecidedReason.UNKNOWN_GA:
             return f"gradient_accumulation_steps of {runs} is unknown"
         case UndecidedReason.CONTRADICTED if why.right:
             right = ", ".join(map(percent, why.right[:4]))
-            return f"{misfit}: on its own evidence it is right with a probability of {right}"
+            return f"{misfit}: from single-run evidence, the probability of correct scaling is {right}"
         case UndecidedReason.CONTRADICTED:
-            return f"{misfit}: nothing is known of it alone, and it shares no range of steps with them"
+            return f"{misfit}: there is no single-run evidence and no common range of steps"
         case UndecidedReason.RUNS_DIFFER:
             differs = f"the {role} of {runs} differs by more than GA and chance explain"
-            return f"{differs}: leave out the runs of other code, or say what each was trained with (--stack)"
+            return f"{differs}: exclude runs of other code, or give the release that trained each (--stack)"
         case _:
             assert why.reason is UndecidedReason.ODD_RUNS
-            return f"{misfit}: leave it out, or say what it was trained with (--stack)"
+            return f"{misfit}: exclude it, or give the release that trained it (--stack)"
 
 
 # --- known bugs -------------------------------------------------------------------------------
@@ -185,23 +185,23 @@ def _about_runs(why: Undecided) -> str:
 
 def bug_match(bug: BugMatch, verdict: Verdict) -> str:
     """How a known bug fits a group of this verdict."""
-    return f"{_upper(_fit(bug, verdict))}."
+    return f"{_fit(bug, verdict)}."
 
 
 def _fit(bug: BugMatch, verdict: Verdict) -> str:
     if bug.measured:
-        return "measured: this stack does in this situation what the bug is known to do"
+        return "Measured: this stack shows the effect of the bug"
     release = f"{bug.package} {', '.join(bug.releases_held)}"
     wanted = ", ".join(f"{name} = {value}" for name, value in bug.open)
     match bug.fit:
         case Fit.HEALTHY:
-            return f"{release} is affected, and these logs are healthy"
+            return f"{release} is affected, but these logs are healthy"
         case Fit.OUTSIDE_RANGE:
-            return f"the signature fits, but {release} is not in {bug.affected}"
+            return f"The signature fits, but {release} is outside {bug.affected}"
         case Fit.POSSIBLE if verdict is Verdict.INCONCLUSIVE:
-            return f"{release} has this bug{f' if {wanted}' if wanted else ''}; the logs do not decide"
+            return f"{release} has this bug{f' if {wanted}' if wanted else ''}; the logs are inconclusive"
         case _:
-            tail = f"; not in the logs: {wanted}" if wanted else ""
+            tail = f"; not recorded: {wanted}" if wanted else ""
             return f"{release} is affected ({bug.affected}) and the signature fits{tail}"
 
 

@@ -48,7 +48,7 @@ def test_every_action_has_a_sentence_with_its_command_at_the_end(action, diagnos
 def test_hidden_actions_are_left_out(diagnosis):
     shown = advice.next_steps(diagnosis, frozenset({Action.WRITE_CORRECTED, Action.WRITE_REPORT}))
     assert [unmarked(step) for step in shown] == [
-        "Measure the real gradient on the installed stack: ga-audit repro --ga 1,8"
+        "Measure the accumulated gradient on the installed stack: ga-audit repro --ga 1,8"
     ]
 
 
@@ -63,15 +63,15 @@ def test_sgd_gives_the_rate_in_numbers():
         optimizers=("sgd",), effective_rate=EffectiveRate("ga8", 1e-3, 8.0), weight_decay=(0.1,),
     )  # fmt: skip
     assert unmarked(advice.retrain(answer)) == (
-        "The share of clipped steps is the same as logged and as corrected, so clipping did not change it. "
-        "With sgd the learning rate in effect was off by the same factor (0.001 x 8 = 0.008 in ga8): retrain, "
-        "or judge the model by its eval loss. Weight decay 0.1 weighed less beside the larger gradient, or more "
-        "beside the smaller one, by the same factor."
+        "The share of clipped steps is the same as logged and as corrected, so clipping was not affected. "
+        "With sgd, the effective learning rate was off by the same factor (0.001 x 8 = 0.008 in ga8): retrain, "
+        "or judge the model by its eval loss. Weight decay 0.1 was weaker relative to an over-scaled "
+        "gradient, or stronger relative to an under-scaled one, by the same factor."
     )
 
 
 def test_a_command_of_some_of_the_runs_says_so():
     step = NextStep(action=Action.GIVE_GA, argv=("ga-audit", "inspect", "runs"), shown=8, of=10)
     assert in_backticks(advice.ask(step)) == (
-        "Say gradient_accumulation_steps (N), of the first 8 of 10 runs: `ga-audit inspect runs`"
+        "Specify gradient_accumulation_steps (N), of the first 8 of 10 runs: `ga-audit inspect runs`"
     )

@@ -25,9 +25,9 @@ HEALTHY = "logged loss and grad_norm do not scale with GA (GA 1, 8)."
 @pytest.mark.parametrize(("reason", "why"), [
     (RowReason.FINDINGS, "loss-summed-over-ga"),
     (RowReason.DIAGNOSIS, f"Healthy: {HEALTHY}"),
-    (RowReason.NOT_ABOUT_RUN, f"what was found in group 1 is not about this run: Healthy: {HEALTHY}"),
-    (RowReason.RUN_CONTRADICTS, f"the group is healthy, the run alone is not: Healthy: {HEALTHY}"),
-    (RowReason.UNCHANGED, "at its GA what was found in group 1 changes nothing (loss-summed-over-ga)"),
+    (RowReason.NOT_ABOUT_RUN, f"the findings in group 1 do not concern this run: Healthy: {HEALTHY}"),
+    (RowReason.RUN_CONTRADICTS, f"the group is healthy, but this run alone is not: Healthy: {HEALTHY}"),
+    (RowReason.UNCHANGED, "the findings in group 1 change nothing at the GA of this run (loss-summed-over-ga)"),
     (RowReason.SET_ASIDE, "set aside: gradient_accumulation_steps is unknown"),
     (RowReason.NOT_READ, "it is empty. Log something."),
 ])  # fmt: skip

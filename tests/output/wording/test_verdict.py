@@ -40,12 +40,12 @@ def test_every_measured_outcome_has_a_headline(outcome):
 @pytest.mark.parametrize(("factors", "headline", "after_label"), [
     ((0, 0), "Healthy: logged loss and grad_norm do not scale with GA (GA 1, 8).",
      "Logged loss and grad_norm do not scale with GA (GA 1, 8)."),
-    ((1, 0), "Only the logged loss is summed over gradient_accumulation_steps instead of averaged; grad_norm is right.",
-     "Only the logged loss is summed over gradient_accumulation_steps instead of averaged; grad_norm is right."),
-    ((0, 1), "The loss looks right, but grad_norm is summed over gradient_accumulation_steps instead of averaged: "
-     "the dangerous kind.",
-     "The loss looks right, but grad_norm is summed over gradient_accumulation_steps instead of averaged: "
-     "the dangerous kind."),
+    ((1, 0), "Only the logged loss is summed over gradient_accumulation_steps instead of averaged; grad_norm is correct.",
+     "Only the logged loss is summed over gradient_accumulation_steps instead of averaged; grad_norm is correct."),
+    ((0, 1), "The loss looks correct, but grad_norm is summed over gradient_accumulation_steps instead of averaged: "
+     "the loss curve hides it.",
+     "The loss looks correct, but grad_norm is summed over gradient_accumulation_steps instead of averaged: "
+     "the loss curve hides it."),
 ])  # fmt: skip
 def test_headline_and_the_part_behind_a_label(factors, headline, after_label):
     (diagnosis,) = pipeline.diagnose(twins(*factors))
@@ -60,15 +60,15 @@ def match(fit, **fields):
 
 
 @pytest.mark.parametrize(("bug", "of", "sentence"), [
-    (match(Fit.MATCHES), Verdict.SCALED, "Trl 0.12.0 is affected (==0.12.*) and the signature fits."),
+    (match(Fit.MATCHES), Verdict.SCALED, "trl 0.12.0 is affected (==0.12.*) and the signature fits."),
     (match(Fit.POSSIBLE, open=(("model", "own"),)), Verdict.SCALED,
-     "Trl 0.12.0 is affected (==0.12.*) and the signature fits; not in the logs: model = own."),
+     "trl 0.12.0 is affected (==0.12.*) and the signature fits; not recorded: model = own."),
     (match(Fit.POSSIBLE, open=(("model", "own"),)), Verdict.INCONCLUSIVE,
-     "Trl 0.12.0 has this bug if model = own; the logs do not decide."),
-    (match(Fit.HEALTHY), Verdict.HEALTHY, "Trl 0.12.0 is affected, and these logs are healthy."),
-    (match(Fit.OUTSIDE_RANGE), Verdict.SCALED, "The signature fits, but trl 0.12.0 is not in ==0.12.*."),
+     "trl 0.12.0 has this bug if model = own; the logs are inconclusive."),
+    (match(Fit.HEALTHY), Verdict.HEALTHY, "trl 0.12.0 is affected, but these logs are healthy."),
+    (match(Fit.OUTSIDE_RANGE), Verdict.SCALED, "The signature fits, but trl 0.12.0 is outside ==0.12.*."),
     (match(Fit.MATCHES, measured=True), Verdict.SCALED,
-     "Measured: this stack does in this situation what the bug is known to do."),
+     "Measured: this stack shows the effect of the bug."),
 ])  # fmt: skip
 def test_how_a_bug_fits(bug, of, sentence):
     assert verdict.bug_match(bug, of) == sentence
