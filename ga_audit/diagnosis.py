@@ -155,7 +155,7 @@ def _decide(
     pieces: Sequence[Evidence],
     runs: Sequence[Run],
 ) -> Reading:
-    """Speak at `DECIDE_AT`; `healthy` needs equivalence too; weak evidence never convicts alone."""
+    """Decide at `DECIDE_AT`; `healthy` needs equivalence too; weak evidence never decides alone."""
 
     def reading(verdict: Verdict, why: str = "") -> Reading:
         return Reading(posterior, verdict, top, tied, why)
