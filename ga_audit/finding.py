@@ -134,8 +134,8 @@ class Estimate:
 class Relation(StrEnum):
     """The closest relation of runs that is certain; it sets how far two correct runs may differ."""
 
-    MATCHED = "twin"
-    MATCHED_OR_OTHER_SEED = "twin or other seed"
+    MATCHED = "matched runs"
+    MATCHED_OR_OTHER_SEED = "matched runs or another seed"
     SAME_DATA = "same data"
     NOT_RECORDED = "not recorded"
     DIFFERENT = "different data or model"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from factories import make_run, make_series, twins
 
-from ga_audit.finding import Axis, NotApplicable, Reason
+from ga_audit.finding import Axis, NotApplicable, Reason, Relation
 from ga_audit.grouping import Group, batch_sizes, group, relatedness, version_families, version_label
 from ga_audit.run import Role, Schedule, Setting, Trust
 
@@ -53,8 +53,8 @@ def test_grouping_does_not_depend_on_order():
 @pytest.mark.parametrize(
     ("second", "relation"),
     [
-        ({}, "twin"),
-        ({"seed": None}, "twin or other seed"),
+        ({}, Relation.MATCHED),
+        ({"seed": None}, Relation.MATCHED_OR_OTHER_SEED),
         ({"seed": 2}, "same data"),
         ({"micro_batch_size": 8}, "same data"),
         ({"learning_rate": 1.0}, "same data"),
@@ -69,7 +69,7 @@ def test_relation_from_what_is_recorded(second, relation):
 
 def test_measured_relatedness_overrules_what_is_not_recorded_and_a_seed_that_did_not_help():
     unknown = pair(dataset=None, seed=None)
-    assert relatedness(unknown, shared_noise=True).relation == "twin"
+    assert relatedness(unknown, shared_noise=True).relation is Relation.MATCHED
     assert relatedness(pair(), shared_noise=False).relation == "same data"
 
 

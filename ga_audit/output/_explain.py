@@ -12,7 +12,7 @@ from ga_audit.output.wording import evidence as wording
 
 
 def explanation(diagnosis: Diagnosis) -> Iterator[str]:
-    """Lines of text: posterior per quantity, then each piece of evidence with its numbers, then what was silent."""
+    """Lines of text: posterior per quantity, then each piece of evidence with its numbers, then what does not apply."""
     yield "How this was decided"
     for role, posterior in diagnosis.posterior.items():
         yield f"  {role.value}: posterior = prior x exp(sum of log-likelihoods), normalised"
@@ -24,11 +24,11 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
     for item in diagnosis.not_applicable:
         about = f" ({item.role.value})" if item.role else ""
         why, _ = wording.not_applicable(item, diagnosis.runs)
-        yield f"  silent: {item.kind}{about}: {why}"
+        yield f"  does not apply: {item.kind}{about}: {why}"
 
 
 def _piece(piece: Evidence) -> Iterator[str]:
-    weak = ", weak: never convicts alone" if piece.weak else ""
+    weak = ", weak: never decides alone" if piece.weak else ""
     yield f"  {piece.kind} on {piece.role.value}{weak}"
     yield f"    read from {piece.source}"
     yield "    log-likelihood (nats, healthy = 0)"

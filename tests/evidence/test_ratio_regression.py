@@ -87,7 +87,7 @@ def test_the_comparison_holds_the_levels_that_the_exponent_was_estimated_from():
 def test_the_arithmetic_can_be_written_as_json():
     got = evidence(twins(1))
     again = json.loads(json.dumps(got.detail))
-    assert again["relation"] == "twin"
+    assert again["relation"] == "matched runs"
     contrast = again["level"][1] - again["level"][0]
     assert contrast == pytest.approx(math.log(8), abs=0.01)
     assert len(again["covariance"]) == 2

@@ -44,7 +44,7 @@ SIGNS: Mapping[str, str] = {
 _SHAPES = {
     "dips": "dips as a sum would",
     "does-not-dip": "does not dip as a sum would",
-    "open": "leaves it open",
+    "open": "does not decide",
 }
 
 SENTENCES: Mapping[str, str] = {
@@ -65,7 +65,7 @@ SENTENCES: Mapping[str, str] = {
         "exponent on GA {exponent:.2f} [{low:.2f}, {high:.2f}]"
     ),
     "known_release": "{known}",
-    "measurement": "measured: the logged {role} is {cells}, against that of the whole batch",
+    "measurement": "measured: the logged {role} is {cells}, compared with that of the full batch",
     "ratio_regression": (
         "{role} of {last} is {ratio:.3g} times that of {first}; exponent {exponents} over {runs} runs, {points} points"
     ),
@@ -76,7 +76,7 @@ SENTENCES: Mapping[str, str] = {
     "sink_disagreement": (
         "loss of {run} in {first} is {ratio:.4g} times that in {second}; one of the two is scaled (GA is {ga})"
     ),
-    "summary_loss": "logged losses of {run} are {ratio:.3g} times its train_loss in the mean; GA is {ga}",
+    "summary_loss": "logged losses of {run} are {ratio:.3g} times its train_loss on average; GA is {ga}",
     "version_contrast": (
         "{role} of {release} against the other releases: exponent on GA {exponent:.3f} [{low:.3f}, {high:.3f}]"
     ),
@@ -94,20 +94,20 @@ _ADD_RUN = (
 _KEEP_CONFIG = "Keep the model's config.json (architectures) beside the log."
 
 REASONS: Mapping[Reason, tuple[str, str]] = {
-    Reason.COPY_OF_LOSS: ("perplexity of {run} is exp of its logged loss, so it shows nothing", ""),
-    Reason.FITS_ALL: ("loss of {run} fits its token accuracy under every reading", ""),
+    Reason.COPY_OF_LOSS: ("perplexity of {run} is exp of its logged loss, so it is no independent measure", ""),
+    Reason.FITS_ALL: ("loss of {run} is possible at its token accuracy under every hypothesis", ""),
     Reason.GA_CONSTANT: ("GA of {run} does not change", "A run resumed with another GA would show the step."),
     Reason.GA_IS_ONE: (
         "gradient_accumulation_steps is 1 in all runs: no release could differ by it",
         "Compare at GA 2 or more.",
     ),
     Reason.GA_UNKNOWN: (
-        "gradient_accumulation_steps is not known of {run}",
+        "gradient_accumulation_steps of {run} is unknown",
         "Give it: --ga '{run}=N'.",
     ),
     Reason.LATE_START: ("the log of {run} does not begin with the training", "Log from the first step."),
     Reason.LEARNED_BEFORE: (
-        "first loss of {run} ({loss:.4g}) is below {start}: its head had learned before, or the loss is divided",
+        "first loss of {run} ({loss:.4g}) is below {start}: its head was trained before, or the loss is divided",
         "",
     ),
     Reason.LOGGED_AFTER_CLIPPING: (
@@ -129,14 +129,14 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
         "{run} logs no {missing}",
         "Evaluate during training (eval_strategy=steps): the eval loss is a mean and shows a sum at once.",
     ),
-    Reason.NO_KNOWN_START: ("the objective of {run} ({sign}) has no first loss that is known beforehand", ""),
+    Reason.NO_KNOWN_START: ("the objective of {run} ({sign}) has no theoretical initial loss", ""),
     Reason.NO_POSITIVE_VALUE: (
         "{role} of {run} has no value above zero",
         "Compare grad_norm, or use ga-audit repro.",
     ),
     Reason.NO_SHORT_STEP: ("no epoch of {run} is known to end with fewer than GA micro-batches", ""),
     Reason.NO_SUMMARY_LOSS: ("{run} has no closing train_loss", ""),
-    Reason.NO_TOKEN_ACCURACY: ("{run} has no token accuracy beside its loss, or its vocabulary is not known", ""),
+    Reason.NO_TOKEN_ACCURACY: ("{run} has no token accuracy beside its loss, or its vocabulary size is unknown", ""),
     Reason.NO_VARIATION: ("GA and world size are the same in all runs", _ADD_RUN),
     Reason.OBJECTIVE_UNKNOWN: ("the loss of {run} is not known to be a language model's ({sign})", _KEEP_CONFIG),
     Reason.ONE_LOG: ("{run} has one log", ""),
@@ -146,8 +146,8 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     ),
     Reason.RELEASES_NOT_COMPARABLE: ("no two releases have a usable {role}", "Log {role} in runs of both releases."),
     Reason.RELEASE_UNKNOWN: (
-        "no release of a trainer is known of {run}",
-        "Say which release trained it: --stack transformers==RELEASE.",
+        "{run} records no release of a trainer",
+        "Give the release that trained it: --stack transformers==RELEASE.",
     ),
     Reason.SAME_RELEASE: (
         "the runs are not known to be of different releases of a trainer",
@@ -164,11 +164,11 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.TOO_FEW_POINTS: ("fewer than {least} points of {series} on one side of step {step}", ""),
     Reason.TOO_FEW_RUNS: ("only {count} run has a usable {role}, and a ratio needs two", _ADD_RUN),
     Reason.TOO_NOISY: (
-        "the loss of {run} moves too much for a short step at the end of an epoch to be seen",
+        "the loss of {run} varies too much to show a short step at the end of an epoch",
         "Log more often (logging_steps=1).",
     ),
     Reason.VOCABULARY_UNKNOWN: (
-        "the vocabulary of {run} is not known",
+        "the vocabulary size of {run} is unknown",
         "Keep the model's config.json beside the log.",
     ),
 }
@@ -180,20 +180,12 @@ BY_KIND: Mapping[tuple[str, Reason], tuple[str, str]] = {
         "no evaluation of {run} lies where its loss is logged",
         "Log the loss at least as often as you evaluate.",
     ),
-    ("ratio_regression", Reason.GA_UNKNOWN): (
-        "gradient_accumulation_steps of {run} is unknown",
-        "Say it: --ga {run}=8 (the run's gradient_accumulation_steps).",
-    ),
     ("sink_disagreement", Reason.NO_COMMON_STEP): (
         "{first} and {second} of {run} share fewer than {least} steps",
         "",
     ),
-    ("version_contrast", Reason.GA_UNKNOWN): (
-        "gradient_accumulation_steps of {run} is unknown",
-        "Say it: --ga {run}=8 (the run's gradient_accumulation_steps).",
-    ),
     ("vocabulary_bound", Reason.FITS_ALL): (
-        "loss of {run} ({loss:.3g}) is below ln({vocabulary}) = {bound:.3g} under every reading",
+        "loss of {run} ({loss:.3g}) is below ln({vocabulary}) = {bound:.3g} under every hypothesis",
         "",
     ),
     ("vocabulary_bound", Reason.NOT_A_LANGUAGE_MODEL): (
@@ -243,8 +235,8 @@ def window(found: Window | None) -> str:
     if found is None:
         return ""
     if found.used == found.bins:
-        return f"all {found.bins} bins: the ratio stays put"
-    return f"the first {found.used} of {found.bins} bins: the ratio moves later on"
+        return f"all {found.bins} bins: the ratio is stable"
+    return f"the first {found.used} of {found.bins} bins: the ratio drifts after them"
 
 
 def axis_reason(comparison: Comparison) -> str:
@@ -254,7 +246,7 @@ def axis_reason(comparison: Comparison) -> str:
         return f"the ratio drifts less on it than on {other.value}"
     if comparison.axis_reason is AxisReason.SAME_BATCH:
         return "the effective batch size is the same"
-    return "the effective batch size is not known of all"
+    return "the effective batch size is not known for all runs"
 
 
 def cross_check(evidence: Evidence) -> str:

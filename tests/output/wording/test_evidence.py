@@ -43,11 +43,11 @@ EXPECTED = {
     "first_loss_anchor": "first loss of one (step 1) is 5.5, 4 times ln 4, where 4 classes start; GA is 8",
     "ga_change": "loss of one changes by x4 at step 30, where GA goes from 2 to 8: exponent on GA 1.00 [0.90, 1.10]",
     "known_release": "transformers 4.48.0 is known to mis-scale the loss: GA001 (if its conditions hold)",
-    "measurement": "measured: the logged loss is x8.000 at ga8, against that of the whole batch",
-    "short_accumulation": "where epochs of one end with 2 of 8 micro-batches, its loss leaves it open "
+    "measurement": "measured: the logged loss is x8.000 at ga8, compared with that of the full batch",
+    "short_accumulation": "where epochs of one end with 2 of 8 micro-batches, its loss does not decide "
     "(depth 0.50 +- 0.30, 4 points; 1 = a sum, 0 = none)",
     "sink_disagreement": "loss of one in console is 8 times that in wandb_file; one of the two is scaled (GA is 8)",
-    "summary_loss": "logged losses of one are 8 times its train_loss in the mean; GA is 8",
+    "summary_loss": "logged losses of one are 8 times its train_loss on average; GA is 8",
     "version_contrast": "loss of trl 1.0.0 against the other releases: exponent on GA 0.000 [-0.010, 0.010]",
     "vocabulary_bound": "loss of one is 15 in its second half and falling, above ln(vocabulary 32000) = 10.4; "
     "divided by GA 1.9",
@@ -105,7 +105,7 @@ def test_every_reason_is_given_by_some_kind():
 
 def test_a_reason_names_the_run_and_falls_back_to_its_id():
     item = NotApplicable(kind="eval_gap", reason=Reason.GA_UNKNOWN, role=Role.LOSS, runs=("r1",))
-    expected = ("gradient_accumulation_steps is not known of r1", "Give it: --ga 'r1=N'.")
+    expected = ("gradient_accumulation_steps of r1 is unknown", "Give it: --ga 'r1=N'.")
     assert wording.not_applicable(item, [make_run("r1")]) == expected
     assert wording.not_applicable(item, []) == expected
 
