@@ -276,9 +276,11 @@ def _steps(told: Told, undecided: Mapping[Role, str]) -> Iterator[str]:
         return
     if told.reach is Reach.UNKNOWN:
         yield f"To see the gradients too: `{_repro(told)}`"
+    from ga_audit.output.wording import bugs
+
     for bug in told.bugs:
         if bug.fit in {"affected-but-healthy", "possible"}:
-            yield f"{bug.bug}: {bug.why}"
+            yield f"{bug.bug}: {bugs.why(bug)}"
 
 
 def ask_for_ga(unknown: Sequence[Run], among: Sequence[Run], targets: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ga_audit import advice, odd_runs
 from ga_audit import clipping as clip_share
-from ga_audit.bugs import catalogue, silent
+from ga_audit.bugs import matching, silent
 from ga_audit.finding import (
     HEALTHY,
     NAMED,
@@ -88,7 +88,7 @@ def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: S
     reach = _reach(verdict, loss, norm)
     agreed = settled is None or (verdict, reach) == (settled.verdict, settled.reach)
     verdict, reach = (settled.verdict, settled.reach) if settled else (verdict, reach)
-    bugs = catalogue.match(group.runs, findings, verdict)
+    bugs = matching.match(group.runs, findings, verdict)
     clipping = tuple(clip_share.shares(group.runs, findings))
     told = advice.Told(group, verdict, reach, findings, evidence, silences, bugs, clipping)
     reasons = {role: reading.why for role, reading in readings.items() if reading.why}

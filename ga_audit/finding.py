@@ -140,18 +140,64 @@ class Signature:
     gradient: tuple[float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
-class BugMatch:
-    """A known bug held against a finding."""
+class Fit(StrEnum):
+    """How well a known bug explains what was found."""
 
-    bug: str  # GA001
+    MATCHES = "matches"
+    POSSIBLE = "possible"
+    AFFECTED_BUT_HEALTHY = "affected-but-healthy"
+    OUTSIDE_RANGE = "outside-range"
+
+
+class Basis(StrEnum):
+    """What a match with a known bug rests on."""
+
+    SIGNATURE = "signature"  # the exponents that were found are those of the bug
+    RELEASE = "release"  # the release alone
+    MEASUREMENT = "measurement"  # the gradient was measured on this stack
+
+
+class RetrainRule(StrEnum):
+    """Whether a training under a known bug has to be repeated: the cases of the catalogue."""
+
+    LOG_ONLY = "log-only"
+    SUMMED_OVER_GA = "summed-over-ga"
+    SUMMED_OVER_DEVICES = "summed-over-devices"
+    SCALED_BY_GENERATIONS = "scaled-by-generations"
+    DIVIDED_BY_GA = "divided-by-ga"
+    DIVIDED_BY_WORLD_SIZE = "divided-by-world-size"
+    DIVIDED_OR_PART_OF_BATCH = "divided-or-part-of-batch"
+    RANKS_DIVERGED = "ranks-diverged"
+    LAST_MICRO_BATCH_ONLY = "last-micro-batch-only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BugMatch:
+    """A known bug held against a finding.
+
+    Attributes
+    ----------
+    bug, title : id (GA001) and title of the entry.
+    fit, basis : how well the bug explains the runs, and what says so.
+    package, releases_held : the package of the bug, and the releases of it in the runs.
+    affected : PEP 440 specifier of the row that fits; of every row, joined by `; `, where none does.
+    open : the conditions of that row that the logs leave open, each with the value that it needs.
+    fix : what to do on these releases, one sentence.
+    retrain : whether the training has to be repeated.
+    links : reports and fixes.
+    """
+
+    bug: str
     title: str
-    fit: str  # "matches", "outside-range", "affected-but-healthy", "possible"
-    why: str
+    fit: Fit
+    basis: Basis
+    package: str
+    releases_held: tuple[str, ...]
+    affected: str
+    open: tuple[tuple[str, str], ...]
     fix: str
-    retrain: str
+    retrain: RetrainRule
     links: tuple[str, ...]
-    prior_odds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

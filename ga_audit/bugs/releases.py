@@ -31,7 +31,11 @@ def exactly(release: str) -> str | None:
 def union(specifiers: Iterable[str]) -> list[str]:
     """The ranges, the oldest first, without those that lie in another one."""
     told = sorted(set(specifiers), key=oldest)
-    return [inner for inner in told if not any(inner != outer and _lies_in(inner, outer) for outer in told)]
+    return [
+        inner
+        for inner in told
+        if not any(inner != outer and _lies_in(inner, outer) for outer in told)
+    ]
 
 
 def share(one: str, other: str) -> bool:
@@ -67,4 +71,6 @@ def _lies_in(inner: str, outer: str) -> bool:
     """Whether a range lies in another one: its ends do, and it is not open where the other is closed."""
     closed_below = inner.startswith((">", "==")) or outer.startswith("<")
     closed_above = "<" in inner or "==" in inner or not ("<" in outer or "==" in outer)
-    return closed_below and closed_above and all(within(outer, release) for release in _named(inner))
+    return (
+        closed_below and closed_above and all(within(outer, release) for release in _named(inner))
+    )

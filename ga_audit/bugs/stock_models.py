@@ -17,7 +17,9 @@ from typing import Any
 
 @cache
 def _table() -> Mapping[str, Any]:
-    table: dict[str, Any] = json.loads((resources.files("ga_audit.bugs") / "models.json").read_text("utf-8"))
+    table: dict[str, Any] = json.loads(
+        (resources.files("ga_audit.bugs") / "models.json").read_text("utf-8")
+    )
     return table
 
 

@@ -52,7 +52,7 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
 
 def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) -> bool:
     """Whether many stock models of the release have the bug, and the log does not say that this is another one."""
-    if package != "transformers" or catalogue.open_conditions(row, [run]) != {"model"}:
+    if package != "transformers" or catalogue.open_names(row, [run]) != {"model"}:
         return False
     counted = stock_models.counted(release)
     known, _ = objective(run)
@@ -67,13 +67,13 @@ def _is_one(exponents: tuple[float, float], h: Hypothesis, run: Run) -> bool:
 
 def _is_of_devices(row: catalogue.Affected, run: Run) -> bool:
     """Whether a bug of several devices of one process may be this run's, whose ranks the log does not tell from processes."""
-    return row.when.get("data_parallel") is True and catalogue.open_conditions(row, [run]) <= {"model", "data_parallel"}
+    return row.when.get("data_parallel") is True and catalogue.open_names(row, [run]) <= {"model", "data_parallel"}
 
 
 def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
     odds: dict[tuple[float, float], float] = {}
     named: dict[str, bool] = {}
-    habits: set[str] = set()
+    permanent_bugs: set[str] = set()
     common: set[tuple[float, float]] = set()  # what a bug of many stock models does, where the model is not known
     for package, release in covered.items():
         for bug, row in catalogue.of_release(package, release):
@@ -82,7 +82,7 @@ def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
             if settled is False or exponents is None or exponents == (0.0, 0.0):
                 continue
             if not catalogue.concerns(row, [run]):
-                habits.add(bug.id)  # what every release does to unusual trainers says nothing about this one
+                permanent_bugs.add(bug.id)  # what every release does to unusual trainers says nothing about this one
                 if _is_common(row, run, package, release) or _is_of_devices(row, run):
                     common.add(exponents)
                 continue
@@ -97,7 +97,7 @@ def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
         bugs = ", ".join(f"{b}{'' if sure else ' (if its conditions hold)'}" for b, sure in sorted(named.items()))
         summary = f"{stack} is known to mis-scale the {role.value}: {bugs}"
     else:
-        rest = ", ".join(sorted(habits))
+        rest = ", ".join(sorted(permanent_bugs))
         kinds = "many stock models, unusual ones" if common else "unusual models"
         tail = f" (for {kinds} or losses there are {rest})" if rest else ""
         summary = f"no bug of {stack} alone is known that scales the {role.value}{tail}"

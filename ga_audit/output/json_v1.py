@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis
+from ga_audit.output.wording import bugs
 from ga_audit.run import Note, Role, Run, Setting
 
 SUFFIX = ".json"
@@ -74,7 +75,8 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
             {"kind": s.kind, "role": s.role.value if s.role else None, "why": s.why, "remedy": s.remedy} for s in d.silences
         ],
         "bugs": [
-            {"id": b.bug, "title": b.title, "fit": b.fit, "why": b.why, "fix": b.fix, "retrain": b.retrain,
+            {"id": b.bug, "title": b.title, "fit": b.fit.value, "why": bugs.why(b), "fix": b.fix,
+             "retrain": bugs.RETRAIN[b.retrain],
              "links": list(b.links)}
             for b in d.bugs
         ],

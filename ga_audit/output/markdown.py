@@ -8,6 +8,7 @@ from typing import Any
 
 from ga_audit.finding import Audit, Diagnosis, Verdict
 from ga_audit.output._safe import cell
+from ga_audit.output.wording import bugs
 from ga_audit.run import Role, Run
 
 SUFFIX = ".md"
@@ -46,7 +47,7 @@ def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
                 f"| {e.n_runs}, {e.n_points} | {e.axis.value} |"
             )
     yield from _list("Evidence", d.reasons)
-    yield from _list("Known bug", [f"{b.bug} ({b.fit}): {b.title}. {b.why} {b.fix}" for b in d.bugs[:3]])
+    yield from _list("Known bug", [f"{b.bug} ({b.fit}): {b.title}. {bugs.why(b)} {b.fix}" for b in d.bugs[:3]])
     if d.verdict is Verdict.SCALED:
         yield from _list("Do I have to retrain?", [d.retrain], code=True)
     if advice:

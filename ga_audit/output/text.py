@@ -13,6 +13,7 @@ import numpy as np
 from ga_audit.finding import Audit, Diagnosis, Estimate, Verdict
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain, short
+from ga_audit.output.wording import bugs
 from ga_audit.run import ReadFailure, Role, Run
 
 SUFFIX = ".txt"
@@ -209,7 +210,7 @@ def _clipping(diagnosis: Diagnosis) -> list[str]:
 def _bugs(diagnosis: Diagnosis) -> list[str]:
     lines = []
     for bug in diagnosis.bugs[:3]:
-        lines.append(f"{bug.bug} ({bug.fit}): {bug.title}. {bug.why} {'; '.join(bug.links[:1])}".strip())
+        lines.append(f"{bug.bug} ({bug.fit}): {bug.title}. {bugs.why(bug)} {'; '.join(bug.links[:1])}".strip())
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ga_audit.bugs import catalogue
+from ga_audit.bugs import matching
 from ga_audit.diagnosis import MEASURED, Settled, diagnose_group
 from ga_audit.finding import (
     HEALTHY,
@@ -156,8 +156,7 @@ def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
         data_parallel=bool(found.data_parallel),
     )
     ids = scenarios.known_bugs(variant, found.training.packages, seen)
-    why = "Measured: this stack does in this situation what the bug is known to do"
-    return tuple(catalogue.confirmed(name, why, found.training.packages) for name in ids)
+    return tuple(matching.match_measured(name, found.training.packages) for name in ids)
 
 
 def _with_packages(run: Run, found: Judgement) -> Run:

@@ -1,0 +1,1 @@
+"""Sentences for what an audit found, made from its facts."""
