@@ -197,8 +197,8 @@ def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | Silence:
         series = run.get(role)
         assert series is not None
         end = _first_change(run)
-        upto = series.step.size if end is None else int(np.searchsorted(series.step, end))
-        good = alignment.clean(series.step[:upto].astype(np.float64), series.value[:upto])
+        upto = series.position.size if end is None else int(np.searchsorted(series.position, end))
+        good = alignment.clean(series.position[:upto].astype(np.float64), series.value[:upto])
         nonpositive = max(nonpositive, good.dropped_nonpositive / max(1, upto))
         masked += good.dropped_nonfinite
         if not good.value.size:

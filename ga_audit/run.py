@@ -38,6 +38,17 @@ class Role(StrEnum):
     TOKENS_SEEN = "tokens_seen"
 
 
+class Counted(StrEnum):
+    """What the position of a series counts."""
+
+    OPTIMIZER_STEP = "optimizer step"
+    MICRO_BATCH = "micro-batch"
+    SAMPLES = "samples"
+    TOKENS = "tokens"
+    EPOCH = "epoch"
+    ORDER = "order"  # numbered by us, in the order found: the log holds no counter
+
+
 class Trust(IntEnum):
     """How far a setting is to be believed; the higher wins."""
 
@@ -177,21 +188,23 @@ class Source:
     part: str = ""  # which run of the log, where one log holds several and the names of the series do not say
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Series:
-    """One logged quantity over the optimizer steps of a run."""
+    """One logged quantity of a run over the positions at which it was logged."""
 
     role: Role
     name: str  # as logged
-    sink: str  # format id
+    format: str  # leaf name in ga_audit.logs.formats
     source: str  # path of the file
-    step: IntArray  # (n,), strictly increasing optimizer steps
+    position: IntArray  # (n,), strictly increasing; `counted` says what it counts
     value: FloatArray  # (n,), as logged; NaN is kept
+    counted: Counted = Counted.OPTIMIZER_STEP
+    derived: bool = False  # the position was computed from another recorded counter
     window: int | None = None  # optimizer steps that one point averages over; None = unknown
     notes: tuple[Note, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.step)
+        return len(self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +254,7 @@ class Run:
         if not self.series:
             return pd.DataFrame({"step": [], "role": [], "name": [], "sink": [], "value": []})
         parts = [
-            pd.DataFrame({"step": s.step, "role": s.role.value, "name": s.name, "sink": s.sink, "value": s.value})
+            pd.DataFrame({"step": s.position, "role": s.role.value, "name": s.name, "sink": s.format, "value": s.value})
             for s in self.series
         ]
         return pd.concat(parts, ignore_index=True)

@@ -26,8 +26,8 @@ def _setting(value):
 def make_series(role: Role, values: Sequence[float], steps: Sequence[int] | None = None, **fields) -> Series:
     values = np.asarray(values, float)
     steps = np.arange(1, len(values) + 1) if steps is None else np.asarray(steps)
-    fields = {"name": role.value, "sink": "memory", "source": "memory", "window": 1, **fields}
-    return Series(role=role, step=steps.astype(np.int64), value=values, **fields)
+    fields = {"name": role.value, "format": "memory", "source": "memory", "window": 1, **fields}
+    return Series(role=role, position=steps.astype(np.int64), value=values, **fields)
 
 
 def make_run(

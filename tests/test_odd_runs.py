@@ -66,7 +66,7 @@ def test_a_right_run_is_not_scaled_in_the_company_of_summed_ones():
 def test_a_run_on_which_nothing_is_known_is_not_healthy_with_the_others():
     """It has no eval loss and shares no step with the others."""
     other = log("other", 8)
-    series = dataclasses.replace(other.get(Role.LOSS), step=np.arange(100001, 100001 + N))
+    series = dataclasses.replace(other.get(Role.LOSS), position=np.arange(100001, 100001 + N))
     lone = dataclasses.replace(other, id="lone", name="lone", series=(series,))
     assert all(v is not Verdict.HEALTHY for v, names in verdicts([log("right", 8), lone]) if "lone" in names)
 

@@ -59,7 +59,7 @@ def plan(run: Run, hypotheses: Mapping[Role, Hypothesis], reason: str) -> Plan |
         source = _source_of(run, series)
         part = next((s.part for s in run.sources if s.path == source), "")
         rescales.setdefault(source, []).append(
-            Rescale(series.name, series.role, from_step, factor, root, part, series.step)
+            Rescale(series.name, series.role, from_step, factor, root, part, series.position)
         )
     return Plan(run, {k: tuple(v) for k, v in rescales.items()}, reason) if rescales else None
 
@@ -92,7 +92,7 @@ def _factors(run: Run, series: Series, hypothesis: Hypothesis) -> tuple[IntArray
             return np.zeros(1, np.int64), np.ones(1)
         return schedule.value.from_step, factor
     share = _share_of_micro_batches(run, series)
-    return (schedule.value.from_step, factor) if share is None else _pieces(series.step, factor[0] * share)
+    return (schedule.value.from_step, factor) if share is None else _pieces(series.position, factor[0] * share)
 
 
 def _share_of_micro_batches(run: Run, series: Series) -> FloatArray | None:
@@ -104,12 +104,12 @@ def _share_of_micro_batches(run: Run, series: Series) -> FloatArray | None:
     short = short_steps(run)
     if short is None:
         return None
-    before = first_of_window(series.step, series.window)
+    before = first_of_window(series.position, series.window)
     if series.role is Role.SUMMARY_LOSS:
-        before = np.zeros_like(series.step)  # the mean of the whole run
+        before = np.zeros_like(series.position)  # the mean of the whole run
     elif series.role is Role.GRAD_NORM:
-        before = series.step - 1  # the norm of one step, whatever the window of the loss
-    share = short.mean_count(before, series.step) / short.gradient_accumulation_steps
+        before = series.position - 1  # the norm of one step, whatever the window of the loss
+    share = short.mean_count(before, series.position) / short.gradient_accumulation_steps
     return None if np.all(share == 1) else share
 
 
@@ -124,10 +124,10 @@ def short_steps(run: Run) -> Epochs | None:
     schedule, epoch, loss = run.settings.gradient_accumulation_steps, run.get(Role.EPOCH), run.get(Role.LOSS)
     if schedule is None or not schedule.value.is_constant or epoch is None or loss is None:
         return None
-    epochs = fit(epoch.step, epoch.value, schedule.value.first)
+    epochs = fit(epoch.position, epoch.value, schedule.value.first)
     if epochs is None:
         return None
-    depth = dip(loss.step, loss.value, epochs, loss.window)
+    depth = dip(loss.position, loss.value, epochs, loss.window)
     return epochs if depth is not None and depth.seen else None
 
 
@@ -157,7 +157,7 @@ def corrected_run(made: Plan) -> Run:
     series = []
     for s in made.run.series:
         rescale = next((r for r in made.rescales.get(_source_of(made.run, s), ()) if r.name == s.name), None)
-        series.append(s if rescale is None else replace(s, value=rescale.apply(s.step, s.value)))
+        series.append(s if rescale is None else replace(s, value=rescale.apply(s.position, s.value)))
     return replace(made.run, series=tuple(series), corrected_by=f"ga-audit {__version__}")
 
 

@@ -57,7 +57,7 @@ def runs_with_ga(group: Group, kind: str) -> Iterator[Run | Silence]:
 
 def constant_part(run: Run, series: Series) -> tuple[FloatArray, FloatArray]:
     """(steps, values) of a series while GA is what it was at first, without values that no logarithm takes."""
-    step, value = series.step.astype(np.float64), series.value
+    step, value = series.position.astype(np.float64), series.value
     ga = run.settings.gradient_accumulation_steps
     good = np.isfinite(value) & (value > 0)
     if ga is not None and not ga.value.is_constant:

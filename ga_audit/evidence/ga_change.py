@@ -59,7 +59,7 @@ def _speak(run: Run, series: Series) -> Evidence | Silence:
     later = schedule.from_step[first + 1 :]
     end = float(later[0]) if len(later) else math.inf
     good = np.isfinite(series.value) & (series.value > 0)
-    step, log_value = series.step[good].astype(float), np.log(series.value[good])
+    step, log_value = series.position[good].astype(float), np.log(series.value[good])
     before, after = step < change, (step >= change) & (step < end)
     if min(before.sum(), after.sum()) < LEAST:
         return Silence(

@@ -45,8 +45,8 @@ def _speak(run: Run) -> Evidence | Silence:
     assert ga is not None
     if loss is None or epoch is None or not ga.value.is_constant:
         return Silence(KIND, f"{run.name} logs no epochs beside its loss", "", Role.LOSS)
-    epochs = fit(epoch.step, epoch.value, ga.value.first)
-    found = None if epochs is None else dip(loss.step, loss.value, epochs, loss.window)
+    epochs = fit(epoch.position, epoch.value, ga.value.first)
+    found = None if epochs is None else dip(loss.position, loss.value, epochs, loss.window)
     if epochs is None or found is None:
         return Silence(KIND, f"no epoch of {run.name} is known to end with fewer than GA micro-batches", "", Role.LOSS)
     scale = math.hypot(found.error, FLOOR)

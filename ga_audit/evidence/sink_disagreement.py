@@ -47,15 +47,17 @@ def gather(group: Group) -> Iterator[Evidence | Silence]:
 
 
 def _speak(run: Run, one: Series, two: Series) -> Evidence | Silence:
-    _, i, j = np.intersect1d(one.step, two.step, return_indices=True)
+    _, i, j = np.intersect1d(one.position, two.position, return_indices=True)
     x, y = one.value[i], two.value[j]
     good = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
     if good.sum() < LEAST:
-        return Silence(KIND, f"{one.sink} and {two.sink} of {run.name} share fewer than {LEAST} steps", "", Role.LOSS)
+        return Silence(
+            KIND, f"{one.format} and {two.format} of {run.name} share fewer than {LEAST} steps", "", Role.LOSS
+        )
     z = median(np.log(x[good] / y[good]))
     if abs(z) < AGREE:
         return Silence(
-            KIND, f"{one.sink} and {two.sink} of {run.name} agree: both are right, or both are wrong", "", Role.LOSS
+            KIND, f"{one.format} and {two.format} of {run.name} agree: both are right, or both are wrong", "", Role.LOSS
         )
     likelihood = {}
     flat = math.log(_single.OTHER_DENSITY)
@@ -66,7 +68,7 @@ def _speak(run: Run, one: Series, two: Series) -> Evidence | Silence:
             likelihood[h] = min(max(own - flat, 0.0), THIS_ONE)
     return Evidence(
         KIND, Role.LOSS, (run.id,), likelihood | {HEALTHY: 0.0, OTHER: 0.0},
-        f"loss of {run.name} in {one.sink} is {math.exp(z):.4g} times that in {two.sink}; one of the two is scaled "
+        f"loss of {run.name} in {one.format} is {math.exp(z):.4g} times that in {two.format}; one of the two is scaled "
         f"(GA is {run.settings.ga or 'not known'})",
         f"{one.source}; {two.source}", weak=True, detail={"ratio": round(math.exp(z), 5), "points": int(good.sum())},
     )  # fmt: skip

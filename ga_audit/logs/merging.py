@@ -129,7 +129,7 @@ def _newest_checkpoints(runs: list[Run]) -> list[Run]:
 
 
 def _last_step(run: Run) -> int:
-    return max((int(s.step[-1]) for s in run.series if len(s)), default=-1)
+    return max((int(s.position[-1]) for s in run.series if len(s)), default=-1)
 
 
 def _join_views(runs: list[Run]) -> list[Run]:
@@ -163,20 +163,27 @@ def _is_numbered(run: Run) -> bool:
 def _placed(one: Run, two: Run) -> Run:
     """The second log at the steps of the first, if its lines were only numbered and its losses are every k-th of theirs."""
     a, b = one.get(Role.LOSS), two.get(Role.LOSS)
-    if not _is_numbered(two) or a is None or b is None or not len(a) or not len(b) or np.array_equal(a.step, b.step):
+    if (
+        not _is_numbered(two)
+        or a is None
+        or b is None
+        or not len(a)
+        or not len(b)
+        or np.array_equal(a.position, b.position)
+    ):
         return two
     found: list[tuple[float, NDArray[np.int64]]] = []
     for stride in range(1, len(a) // len(b) + 1):
         for start in dict.fromkeys((stride - 1, 0)):
             chosen = slice(start, start + stride * len(b), stride)
-            steps, values = a.step[chosen], a.value[chosen]
+            steps, values = a.position[chosen], a.value[chosen]
             if len(steps) == len(b) and _alike(values, b.value):
                 found.append((float(np.nanmean(np.abs(values / b.value - 1))), steps))
     if not found:
         return two
-    step_of = dict(zip(b.step.tolist(), min(found, key=lambda f: f[0])[1].tolist(), strict=True))
-    kept = [s for s in two.series if all(i in step_of for i in s.step.tolist())]
-    series = tuple(replace(s, step=np.array([step_of[i] for i in s.step.tolist()])) for s in kept)
+    step_of = dict(zip(b.position.tolist(), min(found, key=lambda f: f[0])[1].tolist(), strict=True))
+    kept = [s for s in two.series if all(i in step_of for i in s.position.tolist())]
+    series = tuple(replace(s, position=np.array([step_of[i] for i in s.position.tolist()])) for s in kept)
     return replace(two, series=series, notes=tuple(note for note in two.notes if note.code != "derived-step"))
 
 
@@ -198,7 +205,7 @@ def _same_training(one: Run, two: Run) -> bool:
         a, b = one.get(role), two.get(role)
         if a is None or b is None:
             continue
-        common, ia, ib = np.intersect1d(a.step, b.step, return_indices=True)
+        common, ia, ib = np.intersect1d(a.position, b.position, return_indices=True)
         if len(common) < min(_ENOUGH, len(a), len(b)) or not len(common):
             return False
         x, y = a.value[ia], b.value[ib]

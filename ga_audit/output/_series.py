@@ -63,12 +63,12 @@ def _setting_lines(settings: RunSettings) -> Iterator[str]:
 
 def _series_line(series: Series) -> str:
     if not len(series):
-        return f"{series.role.value:<14} {series.name!r}: no points ({series.sink})"
+        return f"{series.role.value:<14} {series.name!r}: no points ({series.format})"
     finite = series.value[np.isfinite(series.value)]
     span = f"{finite[0]:.4g} .. {finite[-1]:.4g}" if len(finite) else "no finite value"
     window = f", a point every {series.window} steps" if series.window else ""
     lost = f", {len(series) - len(finite)} not finite" if len(finite) < len(series) else ""
     return (
-        f"{series.role.value:<14} {series.name!r}: {len(series)} points, steps {series.step[0]}..{series.step[-1]}"
-        f"{window}, {span}{lost} ({series.sink})"
+        f"{series.role.value:<14} {series.name!r}: {len(series)} points, steps {series.position[0]}..{series.position[-1]}"
+        f"{window}, {span}{lost} ({series.format})"
     )

@@ -33,7 +33,7 @@ def _curves(d: Diagnosis) -> tuple[Row, list[Row]]:
         factor = _measured.factor(d, run, role)
         for i in _thinned(len(series), len(found)):
             value = float(series.value[i])
-            rows.append([run.name, role.value, str(int(series.step[i])), f"{value:.6g}", f"{value / factor:.6g}"])
+            rows.append([run.name, role.value, str(int(series.position[i])), f"{value:.6g}", f"{value / factor:.6g}"])
     return ["run", "quantity", "optimizer step", "logged", "corrected"], rows
 
 

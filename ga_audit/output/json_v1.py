@@ -117,8 +117,8 @@ def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
         "max_grad_norm": _setting(s.max_grad_norm),
         "packages": {name: release.value for name, release in sorted(s.packages.items())},
         "series": [
-            {"role": x.role.value, "name": x.name, "format": x.sink, "points": len(x),
-             "first_step": int(x.step[0]) if len(x) else None, "last_step": int(x.step[-1]) if len(x) else None}
+            {"role": x.role.value, "name": x.name, "format": x.format, "points": len(x),
+             "first_step": int(x.position[0]) if len(x) else None, "last_step": int(x.position[-1]) if len(x) else None}
             for x in run.series
         ],
         "factor": {

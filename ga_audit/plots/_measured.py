@@ -22,7 +22,7 @@ def axis_of(d: Diagnosis) -> Axis:
 
 def position(run: Run, series: Series, axis: Axis) -> FloatArray:
     """Training progress at each point of a series (n,)."""
-    step = series.step.astype(np.float64)
+    step = series.position.astype(np.float64)
     return step if axis is Axis.STEP else step * float(run.settings.effective_batch_size or 1)
 
 

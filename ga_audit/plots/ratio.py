@@ -60,7 +60,7 @@ def _line(ax: Axes, panel: Panel, run: Run, base: Run, look: dict[str, Any]) -> 
     assert mine is not None
     assert theirs is not None
     if panel.axis is Axis.STEP and panel.points > 120 * len(panel.runs):
-        common, a, b = np.intersect1d(mine.step, theirs.step, return_indices=True)
+        common, a, b = np.intersect1d(mine.position, theirs.position, return_indices=True)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             each = mine.value[a] / theirs.value[b]
         faint = {**look, "linewidth": 0.5, "alpha": 0.3, "linestyle": "-", "label": "_points"}

@@ -52,7 +52,7 @@ def judge(folder: Path, given_ga: int | None = None) -> Iterator[tuple[tuple[str
     ----------
     given_ga : of all runs of the project, where only its scripts say it.
     """
-    runs, _ = read_runs([str(folder)], Options(ga={"*": given_ga}) if given_ga else None)
+    runs, _ = read_runs(folder, options=Options(ga={"*": given_ga}) if given_ga else None)
     for run in runs:
         views = run.views(Role.LOSS)
         if views and run.settings.ga is not None:
@@ -113,7 +113,8 @@ def card_task(run: Run) -> str:
 
 def _series(role: Role, points: dict[int, float], file: Path) -> Series:
     step = np.array(sorted(points), np.int64)
-    return Series(role, role.value, "card", str(file), step, np.array([points[s] for s in step.tolist()]))
+    value = np.array([points[s] for s in step.tolist()])
+    return Series(role=role, name=role.value, format="card", source=str(file), position=step, value=value)
 
 
 def planted(run: Run) -> Run:

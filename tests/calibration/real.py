@@ -179,7 +179,9 @@ def _with(plan: Plan, loss: int, norm: int) -> Plan:
 def _cut(run: Run, lines: int) -> Run:
     from dataclasses import replace
 
-    return replace(run, series=tuple(replace(s, step=s.step[:lines], value=s.value[:lines]) for s in run.series))
+    return replace(
+        run, series=tuple(replace(s, position=s.position[:lines], value=s.value[:lines]) for s in run.series)
+    )
 
 
 def _verdict(runs: list[Run], loss: int, norm: int) -> tuple[bool, bool, bool, bool, bool, bool]:

@@ -85,7 +85,7 @@ def _windows(truth: float):
         fine = simulate(world, rng, name="a", ga=1, micro=16, batch0=16, n=200, loss=(truth, 0), seed=1)
         coarse = simulate(world, rng, name="b", ga=4, micro=4, batch0=16, n=200, loss=(truth, 0), seed=2)
         thin = tuple(
-            replace(s, step=s.step[9::10], window=10,
+            replace(s, position=s.position[9::10], window=10,
                     value=s.value.reshape(-1, 10).mean(1) if s.role is Role.LOSS else s.value[9::10])
             for s in coarse.series
         )  # fmt: skip

@@ -103,7 +103,15 @@ def make(name, step, loss, norm, every=1, *, ga=None, micro=None, world_size=Non
         return None if value is None else Setting(value, "simulated", Trust.RECORDED)
 
     series = [
-        Series(role, role.value, "memory", "memory", np.asarray(step, np.int64), np.asarray(v, float), every)
+        Series(
+            role=role,
+            name=role.value,
+            format="memory",
+            source="memory",
+            position=np.asarray(step, np.int64),
+            value=np.asarray(v, float),
+            window=every,
+        )
         for role, v in ((Role.LOSS, loss), (Role.GRAD_NORM, norm))
         if v is not None
     ]

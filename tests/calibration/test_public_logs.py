@@ -89,7 +89,7 @@ def test_a_card_is_a_run_and_a_planted_sum_is_seen(tmp_path):
     file.write_text(CARD)
     run = card_run(file)
     assert run.settings.ga == 8
-    assert run.get(Role.LOSS).step.tolist() == [500, 750, 1000]
+    assert run.get(Role.LOSS).position.tolist() == [500, 750, 1000]
     assert verdict_alone(run)[0] is Verdict.HEALTHY
     assert verdict_alone(planted(run))[0] is Verdict.SCALED
     assert planted(make_run("r", ga=4, loss=[1.0, 2.0])).get(Role.LOSS).value.tolist() == [4.0, 8.0]

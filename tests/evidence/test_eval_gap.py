@@ -33,7 +33,7 @@ def test_overfitting_does_not_convict_of_dividing_twice():
     # train falls away from eval; at the end it is at 1/GA of it
     loss = curve(end=0.3)
     run = language_model(ga=8, loss=loss)
-    at = run.get("eval_loss").step
+    at = run.get("eval_loss").position
     run = make_run("o", ga=8, loss=loss, steps=10 * np.arange(1, 61), eval_loss=np.full(len(at), 2.4), eval_steps=at,
                    other=LANGUAGE_MODEL)  # fmt: skip
     assert ratio(evidence(eval_gap, run), DIVIDED_GA) < 3.5  # e^3.5 times a prior of .08 to .55 does not reach .95

@@ -8,7 +8,7 @@ from ga_audit.run import Role
 
 
 def run(factor, other_factor):
-    console = make_series(Role.LOSS, (curve() * other_factor)[:50], 10 * np.arange(1, 51), sink="console")
+    console = make_series(Role.LOSS, (curve() * other_factor)[:50], 10 * np.arange(1, 51), format="console")
     return language_model(factor=factor, series=[console])
 
 

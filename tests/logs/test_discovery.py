@@ -89,7 +89,7 @@ def test_views_of_one_training_are_one_run(tmp_path):
     (tmp_path / "run" / "trainer_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     runs, _ = found(tmp_path)
     assert len(runs) == 1
-    assert {s.sink for s in runs[0].views(Role.LOSS)} == {"trainer_state", "table"}
+    assert {s.format for s in runs[0].views(Role.LOSS)} == {"trainer_state", "table"}
 
 
 def test_free_named_files_side_by_side_are_runs_of_their_own(tmp_path):

@@ -62,7 +62,7 @@ def test_console_lines_without_steps_are_a_view_of_the_log_whose_losses_they_pri
     console = numbered(in_one_folder("console.txt", "console", printed))
     (run,) = joined([console, state], neighbours=lambda path: [])
     first, second = run.views(Role.LOSS)
-    assert second.step.tolist() == first.step[start::every].tolist()
+    assert second.position.tolist() == first.position[start::every].tolist()
     assert not run.notes
 
 

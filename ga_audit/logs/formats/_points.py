@@ -148,7 +148,9 @@ def make_series(
                                   count=dropped))  # fmt: skip
     if window is None and len(step) > 2:
         window = int(median(np.diff(step)))
-    return Series(role, name, sink, source, step, value, window, notes)
+    return Series(
+        role=role, name=name, format=sink, source=source, position=step, value=value, window=window, notes=notes
+    )
 
 
 def need_series(series: Sequence[Series], where: str, left: Sequence[Note] = ()) -> None:

@@ -91,7 +91,10 @@ def _series(history: list[Any], target: Target, window: int | None) -> tuple[tup
         step, value = summary[-1]
         import numpy as np
 
-        point = Series(Role.SUMMARY_LOSS, "train_loss", SINK, target.path, np.array([step or 0]), np.array([value]))
+        point = Series(
+            role=Role.SUMMARY_LOSS, name="train_loss", format=SINK, source=target.path,
+            position=np.array([step or 0]), value=np.array([value]),
+        )  # fmt: skip
         series = (*series, point)
     return series, left
 

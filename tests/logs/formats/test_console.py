@@ -62,14 +62,14 @@ def test_eval_rows_do_not_split_a_run():
 
 
 def test_a_pasted_pair_without_epoch():
-    assert one("{'loss': 2.0}\n{'loss': 1.5}\n").get(Role.LOSS).step.tolist() == [1, 2]
+    assert one("{'loss': 2.0}\n{'loss': 1.5}\n").get(Role.LOSS).position.tolist() == [1, 2]
 
 
 def test_steps_from_total_and_epochs():
     text = "  Num Epochs = 2\n  Total optimization steps = 100\n" + "".join(
         f"{{'loss': {3 - i / 10}, 'epoch': {0.2 * (i + 1):.1f}}}\n" for i in range(10)
     )
-    assert one(text).get(Role.LOSS).step.tolist() == list(range(10, 101, 10))
+    assert one(text).get(Role.LOSS).position.tolist() == list(range(10, 101, 10))
 
 
 FAMILIES = {
@@ -90,7 +90,7 @@ FAMILIES = {
 def test_families_of_lines(family):
     line, step, loss, norm = FAMILIES[family]
     run = one(line)
-    assert run.get(Role.LOSS).step.tolist() == [step]
+    assert run.get(Role.LOSS).position.tolist() == [step]
     assert run.get(Role.LOSS).value.tolist() == [loss]
     assert (run.get(Role.GRAD_NORM).value.tolist() if norm else run.get(Role.GRAD_NORM)) == ([norm] if norm else None)
 
@@ -102,7 +102,7 @@ def test_mlx_counts_micro_batches():
     assert any(n.code == "micro-batch-steps" for n in run.notes)
     assert run.get(Role.EVAL_LOSS).value.tolist() == [2.8]
     run = one("gradient accumulation steps = 8\n" + "\n".join(lines))
-    assert run.get(Role.LOSS).step.tolist() == [1, 2, 3]
+    assert run.get(Role.LOSS).position.tolist() == [1, 2, 3]
 
 
 @given(st.text(max_size=400))
@@ -198,7 +198,7 @@ def test_a_corrected_copy_differs_in_the_chosen_series_only(content, data):
         new = path.read_bytes().partition(b"\n")[2]
     assert after.keys() == before.keys()
     for key, series in before.items():
-        assert after[key].step.tolist() == series.step.tolist()
+        assert after[key].position.tolist() == series.position.tolist()
         if key in chosen:
             assert after[key].value == pytest.approx(series.value / 8, rel=5.01e-4)
         else:

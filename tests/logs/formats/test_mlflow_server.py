@@ -124,7 +124,7 @@ def test_a_server_an_experiment_and_a_run(server):
     run = runs["ga8"]
     assert run.settings.ga == 8
     assert run.get(Role.LOSS).value[:2].tolist() == [32.0, 30.4]
-    assert run.get(Role.LOSS).step.tolist() == list(range(1, 13))
+    assert run.get(Role.LOSS).position.tolist() == list(range(1, 13))
     (one,) = find_runs([run.sources[0].path])
     assert one.name == "ga8"
 

@@ -52,7 +52,7 @@ def test_runs_settings_and_series(either):
     assert run.settings.micro_batch_size.value == 2
     assert run.settings.learning_rate.value == 1e-5
     assert run.settings.packages["transformers"].value == "4.48.0"
-    assert run.get(Role.LOSS).step.tolist() == list(range(1, 13))
+    assert run.get(Role.LOSS).position.tolist() == list(range(1, 13))
     assert run.get(Role.LOSS).value[:2].tolist() == [32.0, 30.4]
     assert run.get(Role.EVAL_LOSS).value.tolist() == [3.5]
     assert math.isnan(run.get(Role.ENTROPY).value[0])

@@ -22,7 +22,7 @@ def one(text, name="log.jsonl", **options):
 
 def test_json_lines():
     run = one('{"step": 1, "loss": 2.5, "grad_norm": 1}\n{"step": 2, "loss": NaN}\n')
-    assert run.get(Role.LOSS).step.tolist() == [1, 2]
+    assert run.get(Role.LOSS).position.tolist() == [1, 2]
     assert np.isnan(run.get(Role.LOSS).value[1])
 
 
@@ -31,9 +31,9 @@ def test_llamafactory_with_progress_rows_and_lr():
             {"current_steps": 15, "total_steps": 20, "percentage": 75.0},
             {"current_steps": 20, "total_steps": 20, "eval_loss": 1.2}]  # fmt: skip
     run = one("\n".join(map(json.dumps, rows)), "trainer_log.jsonl")
-    assert run.get(Role.LOSS).step.tolist() == [10]
+    assert run.get(Role.LOSS).position.tolist() == [10]
     assert run.get(Role.LEARNING_RATE).value.tolist() == [1e-5]
-    assert run.get(Role.EVAL_LOSS).step.tolist() == [20]
+    assert run.get(Role.EVAL_LOSS).position.tolist() == [20]
 
 
 def test_ms_swift_has_its_step_inside_a_text():
@@ -41,13 +41,13 @@ def test_ms_swift_has_its_step_inside_a_text():
         '{"loss": 2.09, "token_acc": 0.47, "grad_norm": 6.08, "global_step/max_steps": "5/2046", "percentage": "0.05%"}'
     )
     run = one(line, "logging.jsonl")
-    assert run.get(Role.LOSS).step.tolist() == [5]
+    assert run.get(Role.LOSS).position.tolist() == [5]
     assert run.get(Role.TOKEN_ACCURACY).value.tolist() == [0.47]
 
 
 def test_a_broken_line_is_skipped_and_named():
     run = one('{"step": 1, "loss": 2}\n{"step": 2, "lo\n{"step": 3, "loss": 1}\n')
-    assert run.get(Role.LOSS).step.tolist() == [1, 3]
+    assert run.get(Role.LOSS).position.tolist() == [1, 3]
     assert run.notes[0].where.endswith(":2")
 
 
@@ -68,18 +68,18 @@ def test_wandb_chart_export_is_one_run_for_each_column():
 def test_tensorboard_download():
     run = one("Wall time,Step,Value\n1.7,10,2.5\n1.8,20,2.25\n", "run-ga8-tag-train_loss.csv")
     assert run.name == "ga8"
-    assert run.get(Role.LOSS).step.tolist() == [10, 20]
+    assert run.get(Role.LOSS).position.tolist() == [10, 20]
 
 
 def test_lightning_metrics_have_blank_cells():
     run = one("epoch,step,train_loss,val_loss\n0,9,2.5,\n0,9,,2.1\n0,19,2.2,\n", "metrics.csv")
-    assert run.get(Role.LOSS).step.tolist() == [9, 19]
+    assert run.get(Role.LOSS).position.tolist() == [9, 19]
     assert run.get(Role.EVAL_LOSS).value.tolist() == [2.1]
 
 
 def test_ragged_rows_are_read_and_noted():
     run = one("iter,train/loss,x\n100.0,2.5,1\n200.0,2.4\n", "log.csv")
-    assert run.get(Role.LOSS).step.tolist() == [100, 200]
+    assert run.get(Role.LOSS).position.tolist() == [100, 200]
     assert run.notes[0].code == "ragged-rows"
 
 

@@ -31,7 +31,7 @@ def accumulated(folder):
 def test_what_a_real_trainer_wrote_is_what_tensorboard_reads():
     run = read(SAMPLE)
     theirs = accumulated(SAMPLE.parent).Scalars("train/loss")
-    assert run.get(Role.LOSS).step.tolist() == [e.step for e in theirs]
+    assert run.get(Role.LOSS).position.tolist() == [e.step for e in theirs]
     assert run.get(Role.LOSS).value.tolist() == [e.value for e in theirs]
     assert run.settings.ga == 8
     assert "args" in run.settings.gradient_accumulation_steps.source
@@ -63,7 +63,7 @@ def test_several_files_of_one_run_are_joined_and_the_last_value_counts(tmp_path)
             for i, value in enumerate(values):
                 writer.add_scalar("train/loss", value, i + 1 + number)
     series = read(tmp_path).get(Role.LOSS)
-    assert series.step.tolist() == [1, 2, 3]
+    assert series.position.tolist() == [1, 2, 3]
     assert series.notes[0].count == 2
 
 

@@ -34,9 +34,9 @@ def test_runs_settings_and_series(database):
     run = runs["ga8"]
     assert run.settings.ga == 8
     assert run.settings.packages["transformers"].value == "4.48.0"
-    assert run.get(Role.LOSS).step.tolist() == list(range(1, 13))  # train/global_step, not the count of rows
+    assert run.get(Role.LOSS).position.tolist() == list(range(1, 13))  # train/global_step, not the count of rows
     assert run.get(Role.LOSS).value[0] == 32.0
-    assert run.get(Role.EVAL_LOSS).step.tolist() == [12]
+    assert run.get(Role.EVAL_LOSS).position.tolist() == [12]
     assert math.isnan(run.get(Role.ENTROPY).value[0])
     (diagnosis,) = audit([str(database)]).diagnoses
     assert diagnosis.verdict.value == "scaled"

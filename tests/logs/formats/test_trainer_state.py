@@ -28,7 +28,7 @@ def test_what_a_real_trainer_wrote():
     }  # fmt: skip
     assert run.get(Role.LOSS).value[0] == 33.3967
     assert len(run.get(Role.LOSS)) == 40
-    assert run.get(Role.EVAL_LOSS).step.tolist() == [10, 20, 30, 40]
+    assert run.get(Role.EVAL_LOSS).position.tolist() == [10, 20, 30, 40]
     assert run.settings.micro_batch_size.value == 2
     assert run.settings.ga is None  # it is not in this file
 
@@ -44,7 +44,7 @@ def test_nan_and_infinity_as_python_writes_them(tmp_path):
 def test_a_step_that_comes_twice_keeps_its_last_value_and_a_note(tmp_path):
     rows = [{"step": s, "loss": v} for s, v in [(1, 1.0), (2, 2.0), (3, 3.0), (2, 20.0), (3, 30.0)]]
     series = read(state(tmp_path / "trainer_state.json", rows)).get(Role.LOSS)
-    assert series.step.tolist() == [1, 2, 3]
+    assert series.position.tolist() == [1, 2, 3]
     assert series.value.tolist() == [1.0, 20.0, 30.0]
     assert series.notes[0].count == 2
     assert "resume" in series.notes[0].message

@@ -232,14 +232,14 @@ def test_values_and_steps_of_other_kinds_in_a_database(tmp_path):
             ("loss", 2.0, 6.0), ("loss", 1.5, 7), ("loss", 1.7976931348623157e308, 8)]  # fmt: skip
     (run,) = mlflow_store.read(Target(str(mlflow(tmp_path / "mlflow.db", rows))))
     loss = run.get(Role.LOSS)
-    assert (loss.step.tolist(), loss.value.tolist()) == ([1, 5, 6, 7, 8], [3.0, 2.5, 2.0, 1.5, math.inf])
+    assert (loss.position.tolist(), loss.value.tolist()) == ([1, 5, 6, 7, 8], [3.0, 2.5, 2.0, 1.5, math.inf])
     assert "'loss': 3 values are no numbers" in [note.message for note in run.left_out]
 
 
 def test_steps_of_other_kinds_in_a_database_are_numbered(tmp_path):
     rows = [("loss", 3.0, None), ("loss", 2.5, "x"), ("loss", 2.0, b"1")]
     (run,) = mlflow_store.read(Target(str(mlflow(tmp_path / "mlflow.db", rows))))
-    assert run.get(Role.LOSS).step.tolist() == [1, 2, 3]
+    assert run.get(Role.LOSS).position.tolist() == [1, 2, 3]
 
 
 def test_steps_in_other_digits_in_a_directory(tmp_path):
@@ -264,7 +264,7 @@ def test_rows_of_other_kinds_in_trackio(tmp_path):
     made.close()
     (run,) = trackio_file.read(Target(str(path)))
     loss = run.get(Role.LOSS)
-    assert (loss.step.tolist(), loss.value.tolist()) == ([1, 7], [3.0, 1.5])
+    assert (loss.position.tolist(), loss.value.tolist()) == ([1, 7], [3.0, 1.5])
     assert [note.message for note in run.notes] == ["2 rows have no _step and are left out"]
 
 

@@ -25,8 +25,8 @@ def test_what_the_sdk_wrote():
     assert run.name == "ga8"
     assert len(run.get(Role.LOSS)) == 40
     assert run.get(Role.LOSS).value[0] == 33.3967
-    assert run.get(Role.LOSS).step[-1] == 40  # train/global_step, not W&B's row count
-    assert run.get(Role.EVAL_LOSS).step.tolist() == [10, 20, 30, 40]
+    assert run.get(Role.LOSS).position[-1] == 40  # train/global_step, not W&B's row count
+    assert run.get(Role.EVAL_LOSS).position.tolist() == [10, 20, 30, 40]
     assert run.settings.ga == 8
     assert run.settings.packages["transformers"].value == "4.48.0"
     assert run.settings.packages["accelerate"].value == "1.10.1"
@@ -133,7 +133,7 @@ def test_a_corrected_run_is_a_new_offline_run(tmp_path):
     assert new.name == "ga8 (corrected)"
     assert file.name != SAMPLE.name
     assert new.get(Role.LOSS).value == pytest.approx(run.get(Role.LOSS).value / 8)
-    assert new.get(Role.LOSS).step.tolist() == run.get(Role.LOSS).step.tolist()
+    assert new.get(Role.LOSS).position.tolist() == run.get(Role.LOSS).position.tolist()
     assert new.get(Role.EVAL_LOSS).value.tolist() == run.get(Role.EVAL_LOSS).value.tolist()
     old, fresh = wandb_file._content(SAMPLE), wandb_file._content(file)
     assert [r["_step"] for r in old.rows] == [r["_step"] for r in fresh.rows]
