@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CODES = {
     "healthy": ExitCode.HEALTHY, "logging only": ExitCode.SCALED, "gradients": ExitCode.SCALED,
-    "gradients at some steps": ExitCode.SCALED,
+    "gradients at some steps": ExitCode.SCALED, "unequally weighted": ExitCode.SCALED,
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def one(plan: Plan, report: Path) -> ExitCode:
     for line in dict.fromkeys(_bug_lines(told)):
         click.echo(line)
     if found.verdict == "healthy" and (others := _others(plan)):
-        click.echo(f"that is one situation; others may be measured otherwise: {others}")
+        click.echo(f"This covers one scenario; others may differ: {others}")
     _write(told, plan, report)
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 

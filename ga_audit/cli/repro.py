@@ -44,7 +44,7 @@ def _not_negative(ctx: click.Context, param: click.Parameter, value: float | Non
 
 
 def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Engines with their variants, models and faults, instead of a training."""
+    """Print the engines with their variants, models and faults."""
     if not value or ctx.resilient_parsing:
         return
     import textwrap
@@ -53,14 +53,14 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
     for _, engine in sorted(engines().items()):
         click.echo(f"--engine {engine.name}")
-        for option, names in (
-            ("--variant", engine.variants), ("--model", tuple(engine.models)), ("--fault", engine.options.get("fault", ())),
-        ):  # fmt: skip
-            if names:
-                line = textwrap.wrap(
-                    f"{option} {', '.join(names)}", 96, subsequent_indent="    ", break_on_hyphens=False
-                )
-                click.echo(textwrap.indent("\n".join(line), "  "))
+        tables = (("variant", engine.variants), ("model", engine.models), ("fault", engine.faults))
+        for option, described in tables:
+            width = max(map(len, described), default=0)
+            for name, what in described.items():
+                needs = engine.variant_needs.get(name) if option == "variant" else None
+                more = f" (needs {needs.replace('_', '-')})" if needs else ""
+                start = f"  --{option} {name:<{width}}  "
+                click.echo(textwrap.fill(what + more, 100, initial_indent=start, subsequent_indent=" " * len(start)))
     click.echo(f"--engine {USER_COMMAND}\n  --script COMMAND")
     ctx.exit()
 

@@ -12,6 +12,7 @@ from ga_audit.finding import Audit, Diagnosis
 from ga_audit.output import _redact, _values
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain, redact
+from ga_audit.output.wording import bugs
 from ga_audit.run import Role, Run
 
 SUFFIX = ".html"
@@ -48,6 +49,7 @@ def render(
         return redact(plain(str(text)), names=names) if redacted else plain(str(text))
 
     environment.filters["shown"] = shown
+    environment.filters["reason"] = bugs.why
     diagnoses = [
         _context(d, figures[i] if i < len(figures) else {}, shown) for i, d in enumerate(audit.diagnoses)
     ]  # fmt: skip

@@ -104,7 +104,7 @@ def check(request: Request, variants: Sequence[str] = ()) -> None:
         message = f"cannot write there: {error.strerror}"
         raise WrongUsage(message, where=str(request.out), remedy="Give a writable folder with --out.") from error
     if gone := installed.missing(("torch",), request.torch_python):
-        remedy = f"Install: {installed.install(gone)}"
+        remedy = f"Install: {installed.install(gone, request.torch_python)}"
         raise EngineFailed("the interpreter has no torch", where=request.torch_python, remedy=remedy)
 
 
@@ -301,7 +301,7 @@ def notes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _besides(row: Row) -> list[str]:
     """What exponents on GA do not say: that the real gradient points elsewhere, what ranks do, a factor at every GA."""
-    found = [f"cosine {row.cosine:.2f}"] if row.cosine is not None and measurement.is_astray(row.cosine) else []
+    found = [f"cosine {row.cosine:.2f}"] if row.cosine is not None and measurement.is_misaligned(row.cosine) else []
     if row.on_ranks:
         exponents = (row.on_ranks.loss, row.on_ranks.grad_norm, row.on_ranks.gradient)
         found.append(f"ranks {', '.join(map(_whole, exponents))}")

@@ -21,15 +21,15 @@ from ga_audit.finding import (
 from ga_audit.grouping import group
 from ga_audit.logs import settings
 from ga_audit.repro import scenarios
-from ga_audit.repro.measurement import is_uneven
+from ga_audit.repro.measurement import deviates
 from ga_audit.repro.tables import sentences
-from ga_audit.repro.verdict import Judgement, Scale, is_about
+from ga_audit.repro.verdict import Judgement, Outcome, Scale, is_about
 from ga_audit.run import Note, Role, Run, RunSettings, Setting, Trust
 
 _IMPOSSIBLE = -60.0  # nats: what was measured to be otherwise
 _REACH = {
     "healthy": Reach.NONE, "logging only": Reach.LOG_ONLY, "gradients": Reach.GRADIENTS,
-    "gradients at some steps": Reach.GRADIENTS,
+    "gradients at some steps": Reach.GRADIENTS, "unequally weighted": Reach.GRADIENTS,
 }  # fmt: skip
 
 
@@ -59,8 +59,10 @@ def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
     told = {Reach.LOG_ONLY: "only the log", Reach.GRADIENTS: "the gradients too", Reach.NONE: "nothing"}
     measured, some_steps = _REACH[found.verdict], any(note.code == "short-steps" for note in diagnosis.notes)
     scales = (found.on_loss, found.on_grad_norm, found.on_gradient)
-    shared = any(scale.rest is not None and is_uneven(scale.rest) for scale in scales) and not some_steps
-    if not against and diagnosis.reach in told and diagnosis.reach is not measured and not some_steps and not shared:
+    shared = any(scale.rest is not None and deviates(scale.rest) for scale in scales) and not some_steps
+    unequal = found.verdict is Outcome.UNEQUAL_WEIGHTS
+    invisible = some_steps or shared or unequal  # the reach does not show in logs
+    if not against and not invisible and diagnosis.reach in told and diagnosis.reach is not measured:
         against = [f"affected by the logs: {told[diagnosis.reach]}, measured: {told[measured]}"]
     if against:
         message = f"measurement and logs contradict each other ({'; '.join(against)}); the measurement decides"
@@ -69,6 +71,9 @@ def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
     if open_roles:
         names = " and ".join(open_roles)
         return (Note("measurement-decides", f"the logs alone leave the {names} open; the measurement decides"),)
+    if unequal:
+        message = "logs do not show how micro-batches are weighted; the measurement decides"
+        return (Note("measurement-decides", message),)
     if shared:
         message = "a factor that every run shares does not show in ratios of logs; the measurement decides"
         return (Note("measurement-decides", message),)
@@ -122,6 +127,7 @@ _IN_WORDS = {
     "healthy": "nothing is mis-scaled", "logging only": "only what is logged is mis-scaled, the gradients are right",
     "gradients": "the gradients themselves are mis-scaled",
     "gradients at some steps": "the gradients are right but for some steps",
+    "unequally weighted": "the gradients weight the micro-batches unequally",
 }  # fmt: skip
 
 

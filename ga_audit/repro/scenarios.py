@@ -11,7 +11,7 @@ from ga_audit.bugs.releases import within
 from ga_audit.finding import Signature
 from ga_audit.repro import verdict as verdicts
 from ga_audit.repro.engine import engines
-from ga_audit.repro.measurement import is_astray
+from ga_audit.repro.measurement import is_misaligned
 
 _A: Mapping[str, object] = {"model": ModelKind.USES_COUNT}
 _PLAIN: Mapping[str, Mapping[str, object]] = {
@@ -67,7 +67,7 @@ def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str,
     stack : release of each package.
     seen : what was measured.
     """
-    if seen.verdict not in ("gradients", "logging only"):
+    if seen.verdict not in ("gradients", "logging only", "unequally weighted"):
         return ()
     shared = {"liger": variant == "liger", "multi_rank": seen.multi_rank, "data_parallel": seen.data_parallel}
     if seen.average_tokens is not None:
@@ -75,7 +75,7 @@ def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str,
     held = [{**shared, **SITUATION.get(name, {})} for name in _situations(variant, stack)]
     found = []
     for bug, affected in (known for package in stack.items() for known in catalogue.of_release(*package)):
-        if is_astray(seen.cosine) != (affected.signature.gradient is None):
+        if is_misaligned(seen.cosine) != (affected.signature.gradient is None):
             continue  # a gradient that points elsewhere has no exponent
         if _fits(affected.signature, seen) and any(_holds(affected.when, situation, stack) for situation in held):
             found.append(bug.id)
@@ -102,7 +102,7 @@ def _fits(signature: Signature, seen: Seen) -> bool:
         for wanted, measured in zip(expected, getattr(seen, name), strict=True)
         if measured is not None
     ]
-    told = any(abs(measured) >= verdicts.TOLERANCE for _, measured in pairs) or is_astray(seen.cosine)
+    told = any(abs(measured) >= verdicts.TOLERANCE for _, measured in pairs) or is_misaligned(seen.cosine)
     return told and all(verdicts.is_about(measured, wanted) for wanted, measured in pairs)
 
 

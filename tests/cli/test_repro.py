@@ -119,7 +119,7 @@ def test_a_command_that_breaks_without_a_word_says_its_status(tmp_path):
         cli, ["repro", "--engine", "script", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
     )
     assert result.exit_code == 3
-    assert "ended with status 7, without a word" in result.output
+    assert "GA 1: ended with status 7 and printed nothing" in result.output
 
 
 @pytest.mark.torch

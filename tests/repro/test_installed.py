@@ -31,3 +31,15 @@ def test_releases_and_the_script_tell_one_stack_from_another():
     assert installed.releases("script", sys.executable) == {}
     with pytest.raises(EngineFailed, match="cannot be run as a Python"):
         installed.releases("torch", "/no/such/python")
+
+
+def test_the_remedy_names_the_extra_and_the_cpu_index():
+    cpu = "--index-url https://download.pytorch.org/whl/cpu"
+    assert installed.install(["torch", "transformers"]) == (
+        f"pip install 'ga-audit[repro]' (without a GPU, first: pip install torch {cpu})"
+    )
+    assert installed.install(["accelerate", "liger_kernel"]) == "pip install 'ga-audit[repro]' liger-kernel"
+    assert installed.install(["trl"]) == "pip install trl"
+    assert installed.install(["torch", "trl"], "/env/bin/python") == (
+        f"/env/bin/python -m pip install torch trl (without a GPU, first: /env/bin/python -m pip install torch {cpu})"
+    )
