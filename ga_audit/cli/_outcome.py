@@ -13,9 +13,11 @@ import click
 
 from ga_audit.cli.options import show_error
 from ga_audit.errors import AuditError, EngineFailed, ExitCode, UnreadableLog
+from ga_audit.finding import Verdict
+from ga_audit.run import Role
 
 if TYPE_CHECKING:
-    from ga_audit.finding import Audit
+    from ga_audit.finding import Audit, Diagnosis
     from ga_audit.repro.plan import Cell, Plan
     from ga_audit.repro.verdict import Judgement
     from ga_audit.run import Note, ReadFailure, Run
@@ -62,11 +64,26 @@ def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
     from ga_audit.cli.inspect import status
     from ga_audit.output import text
 
+    audit = replace(audit, diagnoses=tuple(map(_without_gradients, audit.diagnoses)))
     left = [replace(d, next_steps=tuple(s for s in d.next_steps if not _DONE_HERE.search(s))) for d in audit.diagnoses]
-    click.echo("of a command of yours no gradient is measured; what inspect reads in its logs:\n")
+    click.echo("Gradients are not measured for --script. Audit of its logs:\n")
     click.echo(f"{text.render(replace(audit, diagnoses=tuple(left)))}\n")
     _write(replace(audit, command=_command(plan)), plan, report)
     return status(audit)
+
+
+def _without_gradients(diagnosis: Diagnosis) -> Diagnosis:
+    """A healthy loss is not a healthy training where neither a measurement nor grad_norm shows the gradients."""
+    is_open = Role.GRAD_NORM in diagnosis.undecided or Role.GRAD_NORM not in diagnosis.posterior
+    if diagnosis.verdict is not Verdict.HEALTHY or not is_open:
+        return diagnosis
+    if Role.GRAD_NORM in diagnosis.undecided:
+        why = "is undecided"
+    else:
+        logged = any(run.get(Role.GRAD_NORM) for run in diagnosis.runs)
+        why = "gives no evidence" if logged else "is not in the logs"
+    headline = f"Inconclusive: the loss does not scale, but grad_norm {why} and the gradients were not measured."
+    return replace(diagnosis, verdict=Verdict.INCONCLUSIVE, headline=headline)
 
 
 def several(plans: Sequence[Plan], broken: Mapping[Path, Any], reports: Sequence[Path]) -> ExitCode:

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 @click.option(
     "--variants", metavar="A,B,...", help="Variants or stock models, or `all` variants.  [default: by the package]"
 )
-@click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="A package beside it, of this release.")
-@click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
-@click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="GA to train with.")
-@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Ranks, by torchrun.")
-@click.option("--data-parallel", is_flag=True, help="The ranks are devices of one process, which no launcher started.")
-@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
+@click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="Pin another package.")
+@click.option("--all", "everything", is_flag=True, help="Measure every release in the range instead of bisecting.")
+@click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="Values of GA.")
+@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Numbers of ranks, started by torchrun.")
+@click.option("--data-parallel", is_flag=True, help="Use `torch.nn.DataParallel` instead of torchrun.")
+@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="Effective batch size of every training.")
 @click.option("--steps", default=3, show_default=True, type=click.IntRange(1), help="Optimizer steps of a cell.")
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
-@click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Where the logs go.")
+@click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Output folder for the logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print releases against variants as a Markdown table.")
 @errors_to_status

@@ -65,37 +65,52 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
-@click.command(name="repro", epilog="Exit status: 0 healthy, 1 scaling measured, 2 usage, 3 not measured.")
+class _Described(click.Command):
+    """A command whose help describes the variants of the default engine."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the variants."""
+        from ga_audit.repro.engine import engine_named
+
+        super().format_options(ctx, formatter)
+        with formatter.section("Variants of the engine transformers (--list prints those of all engines)"):
+            formatter.write_dl(list(engine_named("transformers").variants.items()))
+
+
+@click.command(
+    name="repro", cls=_Described,
+    epilog="Exit status: 0 healthy, 1 mis-scaled or unequally weighted, 2 usage, 3 not measured.",
+)  # fmt: skip
 @click.option("--engine", help="torch, transformers, trl, axolotl, llamafactory, or script: your own command.  "
               "[default: transformers; script with --script]")  # fmt: skip
 @click.option("--model", "--models", metavar="NAME", help="Stock model family, a list of them, or `all`.")
-@click.option("--variant", "--variants", metavar="NAME", help="Variant of the engine: B, a list of them, or `all`.")
-@click.option("--fault", help="Fault that the engine torch switches on.")
+@click.option("--variant", "--variants", metavar="NAME", help="Variant of the engine: a name, a list, or `all`.")
+@click.option("--fault", help="Fault to switch on, with --engine torch.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list,
-              help="Print the engines, with their variants, models and faults.")  # fmt: skip
-@click.option("--ga", default="1,2,4,8", show_default=True, callback=whole_numbers, help="GA to train with.")
-@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Ranks, by torchrun.")
-@click.option("--data-parallel", is_flag=True, help="The ranks are devices of one process, which no launcher started.")
+              help="Describe the engines, their variants, models and faults.")  # fmt: skip
+@click.option("--ga", default="1,2,4,8", show_default=True, callback=whole_numbers, help="Values of GA.")
+@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Numbers of ranks, started by torchrun.")
+@click.option("--data-parallel", is_flag=True, help="Use `torch.nn.DataParallel` instead of torchrun.")
 @click.option("--average-tokens", type=click.Choice(["on", "off"]), help="The Trainer's average_tokens_across_devices.")
-@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
+@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="Effective batch size of every training.")
 @click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps.")
 @click.option("--measure-every", type=click.IntRange(1), help="Optimizer steps between measurements.")
 @click.option("--seed", default=42, show_default=True, help="Seed of model and data.")
 @click.option("--optimizer", help="Name of the optimizer, as the engine takes it: adamw_torch, sgd, ...")
 @click.option("--lr", type=float, callback=_not_negative, help="Learning rate.")
 @click.option("--max-grad-norm", type=float, callback=_not_negative, help="Clipping; 0 for none.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the autocast.  [default: by the device]")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Autocast dtype.  [default: by the device]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--lengths", type=click.Choice(["fixed", "variable"]), help="Lengths of the sequences.")
-@click.option("--packing", is_flag=True, help="Sequences laid end to end, cut into rows of one length.")
+@click.option("--packing", is_flag=True, help="Pack sequences into rows of one length.")
 @click.option("--sink", multiple=True, type=click.Choice(["json", "tensorboard", "wandb"]),
-              help="Logs of the engine torch.")  # fmt: skip
+              help="Log formats, with --engine torch.")  # fmt: skip
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the stack.")
-@click.option("--script", metavar="COMMAND", help="Your own training command, with places to fill in (see above).")
+@click.option("--script", metavar="COMMAND", help="Your training command with placeholders (see above).")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="SECONDS",
-              help=f"Longest time for one training.  [default: {_SECONDS}; none for --script]")  # fmt: skip
-@click.option("--out", default="ga-audit-repro", show_default=True, metavar="DIR", help="Where logs and report go.")
-@click.option("--resume", is_flag=True, help="Keep finished cells that had the same options and the same stack.")
+              help=f"Time limit of one training.  [default: {_SECONDS}; none for --script]")  # fmt: skip
+@click.option("--out", default="ga-audit-repro", show_default=True, metavar="DIR", help="Output folder for logs and report.")
+@click.option("--resume", is_flag=True, help="Keep finished cells with the same options and stack.")
 @errors_to_status
 def command(
     engine: str | None, model: str | None, variant: str | None, ga: tuple[int, ...], world_size: tuple[int, ...],

@@ -3,13 +3,22 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from conftest import twins
 
-from ga_audit.cli import cli
+from ga_audit.cli import _outcome, cli
+from ga_audit.finding import Verdict
+from ga_audit.repro import engine
 
 
 def test_help_of_both_commands():
     for name in ("repro", "bisect"):
         assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
+
+
+def test_the_help_describes_the_variants():
+    printed = " ".join(CliRunner().invoke(cli, ["repro", "--help"], terminal_width=100).output.split())
+    for name, what in engine.engines()["transformers"].variants.items():
+        assert f" {name} {what}" in printed
 
 
 def test_a_batch_that_does_not_divide_is_a_message(tmp_path):
@@ -36,6 +45,36 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
     for part in ("SCALED  The logged loss and grad_norm are summed", "loss       on GA  1.000", "ga-audit fix "):
         assert part in result.output, result.output
     assert "ga-audit report" not in result.output  # it is written already
+
+
+@pytest.mark.parametrize(("norm", "status", "headline"), [
+    ("", 3, "INCONCLUSIVE  The loss does not scale, but grad_norm is not in the logs and the gradients were not measured."),
+    (", 'grad_norm': 1 + .5 / s", 3,
+     "INCONCLUSIVE  The loss does not scale, but grad_norm is undecided and the gradients were not measured."),
+    (", 'grad_norm': (1.3 if ga > 1 else 1) * (1 + .5 * ((s * 7 + ga) % 5))", 3,
+     "INCONCLUSIVE  The loss does not scale, but grad_norm gives no evidence and the gradients were not measured."),
+])  # fmt: skip
+def test_a_users_script_is_not_healthy_while_grad_norm_is_undecided(tmp_path, norm, status, headline):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, sys, pathlib\nga = int(sys.argv[1])\n"
+        f"rows = [{{'step': s, 'loss': 2 + 1 / s{norm}}} for s in range(1, 31)]\n"
+        "pathlib.Path(sys.argv[2], 'log.jsonl').write_text("
+        "'\\n'.join(json.dumps({**r, 'gradient_accumulation_steps': ga}) for r in rows))\n"
+    )
+    words = f"{sys.executable} {script} {{gradient_accumulation_steps}} {{output_dir}}"
+    arguments = ["repro", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, " ".join(result.output.split()).count(" ".join(headline.split()))) == (status, 1), result.output
+    assert "Gradients are not measured for --script. Audit of its logs:" in result.output
+
+
+def test_logs_that_decide_both_are_left_as_they_are():
+    from ga_audit import pipeline
+
+    (both,) = pipeline.diagnose(twins(0))
+    assert (both.verdict, dict(both.undecided)) == (Verdict.HEALTHY, {})
+    assert _outcome._without_gradients(both) is both
 
 
 def test_an_unknown_model_names_those_that_are_there(tmp_path):
