@@ -32,7 +32,9 @@ def whole_numbers(ctx: click.Context, param: click.Parameter, value: str) -> tup
     except ValueError:
         found = (0,)
     if min(found) < 1:
-        raise click.BadParameter(f"{value!r} is not a list of positive whole numbers such as 1,2,4,8", ctx, param)
+        raise click.BadParameter(
+            f"{value!r} is not a list of positive whole numbers such as 1,2,4,8", ctx, param
+        )
     return found
 
 
@@ -60,7 +62,11 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
                 needs = engine.variant_needs.get(name) if option == "variant" else None
                 more = f" (needs {needs.replace('_', '-')})" if needs else ""
                 start = f"  --{option} {name:<{width}}  "
-                click.echo(textwrap.fill(what + more, 100, initial_indent=start, subsequent_indent=" " * len(start)))
+                click.echo(
+                    textwrap.fill(
+                        what + more, 100, initial_indent=start, subsequent_indent=" " * len(start)
+                    )
+                )
     click.echo(f"--engine {USER_COMMAND}\n  --script COMMAND")
     ctx.exit()
 
@@ -73,7 +79,9 @@ class _Described(click.Command):
         from ga_audit.repro.engine import engine_named
 
         super().format_options(ctx, formatter)
-        with formatter.section("Variants of the engine transformers (--list prints those of all engines)"):
+        with formatter.section(
+            "Variants of the engine transformers (--list prints those of all engines)"
+        ):
             formatter.write_dl(list(engine_named("transformers").variants.items()))
 
 
@@ -83,33 +91,84 @@ class _Described(click.Command):
 )  # fmt: skip
 @click.option("--engine", help="torch, transformers, trl, axolotl, llamafactory, or script: your own command.  "
               "[default: transformers; script with --script]")  # fmt: skip
-@click.option("--model", "--models", metavar="NAME", help="Stock model family, a list of them, or `all`.")
-@click.option("--variant", "--variants", metavar="NAME", help="Variant of the engine: a name, a list, or `all`.")
+@click.option(
+    "--model", "--models", metavar="NAME", help="Stock model family, a list of them, or `all`."
+)
+@click.option(
+    "--variant",
+    "--variants",
+    metavar="NAME",
+    help="Variant of the engine: a name, a list, or `all`.",
+)
 @click.option("--fault", help="Fault to switch on, with --engine torch.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list,
               help="Describe the engines, their variants, models and faults.")  # fmt: skip
-@click.option("--ga", default="1,2,4,8", show_default=True, callback=whole_numbers, help="Values of GA.")
-@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Numbers of ranks, started by torchrun.")
-@click.option("--data-parallel", is_flag=True, help="Use `torch.nn.DataParallel` instead of torchrun.")
-@click.option("--average-tokens", type=click.Choice(["on", "off"]), help="The Trainer's average_tokens_across_devices.")
-@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="Effective batch size of every training.")
-@click.option("--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps.")
-@click.option("--measure-every", type=click.IntRange(1), help="Optimizer steps between measurements.")
+@click.option(
+    "--ga", default="1,2,4,8", show_default=True, callback=whole_numbers, help="Values of GA."
+)
+@click.option(
+    "--world-size",
+    default="1",
+    show_default=True,
+    callback=whole_numbers,
+    help="Numbers of ranks, started by torchrun.",
+)
+@click.option(
+    "--data-parallel", is_flag=True, help="Use `torch.nn.DataParallel` instead of torchrun."
+)
+@click.option(
+    "--average-tokens",
+    type=click.Choice(["on", "off"]),
+    help="The Trainer's average_tokens_across_devices.",
+)
+@click.option(
+    "--effective-batch-size",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Effective batch size of every training.",
+)
+@click.option(
+    "--steps", default=20, show_default=True, type=click.IntRange(1), help="Optimizer steps."
+)
+@click.option(
+    "--measure-every", type=click.IntRange(1), help="Optimizer steps between measurements."
+)
 @click.option("--seed", default=42, show_default=True, help="Seed of model and data.")
-@click.option("--optimizer", help="Name of the optimizer, as the engine takes it: adamw_torch, sgd, ...")
+@click.option(
+    "--optimizer", help="Name of the optimizer, as the engine takes it: adamw_torch, sgd, ..."
+)
 @click.option("--lr", type=float, callback=_not_negative, help="Learning rate.")
 @click.option("--max-grad-norm", type=float, callback=_not_negative, help="Clipping; 0 for none.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Autocast dtype.  [default: by the device]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option("--lengths", type=click.Choice(["fixed", "variable"]), help="Lengths of the sequences.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Autocast dtype.  [default: by the device]",
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True
+)
+@click.option(
+    "--lengths", type=click.Choice(["fixed", "variable"]), help="Lengths of the sequences."
+)
 @click.option("--packing", is_flag=True, help="Pack sequences into rows of one length.")
 @click.option("--sink", multiple=True, type=click.Choice(["json", "tensorboard", "wandb"]),
               help="Log formats, with --engine torch.")  # fmt: skip
-@click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the stack.")
-@click.option("--script", metavar="COMMAND", help="Your training command with placeholders (see above).")
+@click.option(
+    "--python", default=sys.executable, metavar="PATH", help="Interpreter that has the stack."
+)
+@click.option(
+    "--script", metavar="COMMAND", help="Your training command with placeholders (see above)."
+)
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="SECONDS",
               help=f"Time limit of one training.  [default: {_SECONDS}; none for --script]")  # fmt: skip
-@click.option("--out", default="ga-audit-repro", show_default=True, metavar="DIR", help="Output folder for logs and report.")
+@click.option(
+    "--out",
+    default="ga-audit-repro",
+    show_default=True,
+    metavar="DIR",
+    help="Output folder for logs and report.",
+)
 @click.option("--resume", is_flag=True, help="Keep finished cells with the same options and stack.")
 @errors_to_status
 def command(
@@ -135,7 +194,11 @@ def command(
     _check(engine == USER_COMMAND, script, model, variant)
     if engine == USER_COMMAND:
         options = {}
-    given = {k.replace("_", "-"): v for k, v in options.items() if v is not None and v is not False and v != ()}
+    given = {
+        k.replace("_", "-"): v
+        for k, v in options.items()
+        if v is not None and v is not False and v != ()
+    }
     seconds = timeout or (None if engine == USER_COMMAND else _SECONDS)
     plans, reports = [], []
     named = _named(engine, model, variant, python)
@@ -152,34 +215,52 @@ def command(
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)
         leave(ExitCode.INTERRUPTED)
-    leave(_outcome.one(plans[0], reports[0]) if len(plans) == 1 else _outcome.several(plans, broken, reports))
+    leave(
+        _outcome.one(plans[0], reports[0])
+        if len(plans) == 1
+        else _outcome.several(plans, broken, reports)
+    )
 
 
 def _check(users_own: bool, script: str | None, model: str | None, variant: str | None) -> None:
     """Options that would be passed over in silence are refused."""
     context = click.get_current_context()
     if model and variant:
-        raise click.UsageError("--model is about stock models, --variant about situations: give one of them")
+        raise click.UsageError(
+            "--model is about stock models, --variant about situations: give one of them"
+        )
     if users_own and not script:
         raise click.UsageError("--engine script needs --script COMMAND")
     if script and not users_own:
-        raise click.UsageError("--script is your own command: leave --engine out, or give --engine script")
+        raise click.UsageError(
+            "--script is your own command: leave --engine out, or give --engine script"
+        )
     source = click.core.ParameterSource.COMMANDLINE
     if users_own and (odd := [name for name in context.params if name in _TRAINING
                               and context.get_parameter_source(name) is source]):  # fmt: skip
-        raise click.UsageError(f"--{odd[0].replace('_', '-')} is not for your own command: write it there")
+        raise click.UsageError(
+            f"--{odd[0].replace('_', '-')} is not for your own command: write it there"
+        )
 
 
-def _named(engine: str, model: str | None, variant: str | None, python: str) -> list[tuple[str, Mapping[str, object]]]:
+def _named(
+    engine: str, model: str | None, variant: str | None, python: str
+) -> list[tuple[str, Mapping[str, object]]]:
     """What is trained, by name; one without a name where nothing is chosen."""
     from ga_audit.repro import installed
     from ga_audit.repro.engine import chosen
 
-    named = chosen("model", model, engine=engine) if model else chosen("variant", variant, engine=engine)
+    named = (
+        chosen("model", model, engine=engine)
+        if model
+        else chosen("variant", variant, engine=engine)
+    )
     if variant == "all" and (lacking := installed.lacking(engine, python)):
         named = [(name, option) for name, option in named if name not in lacking]
         for name, need in lacking.items():
-            click.echo(f"left out: {name}, which needs {need} ({installed.install([need])})", err=True)
+            click.echo(
+                f"left out: {name}, which needs {need} ({installed.install([need])})", err=True
+            )
     return [*named] or [("", {})]
 
 
@@ -188,6 +269,10 @@ def _keep_what_is_not_ours(plans: Sequence[Plan], reports: Sequence[Path], resum
     from ga_audit.files.atomic import check_directory
 
     for plan, report in zip(plans, reports, strict=True):
-        if os.path.lexists(report) and not (resume and any(cell.out.exists() for cell in plan.cells)):
-            raise RefusedToOverwrite("the output exists", where=str(report), remedy="Give another --out.")
+        if os.path.lexists(report) and not (
+            resume and any(cell.out.exists() for cell in plan.cells)
+        ):
+            raise RefusedToOverwrite(
+                "the output exists", where=str(report), remedy="Give another --out."
+            )
         check_directory(report, force=True)

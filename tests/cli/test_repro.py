@@ -197,7 +197,7 @@ def test_healthy_is_said_of_what_was_trained(tmp_path):
     result = CliRunner().invoke(cli, options)
     assert result.exit_code == 0, result.output
     assert "trained: A (the model takes loss arguments and uses them); transformers " in result.output
-    assert "others may be measured otherwise: --variants all, --models all" in result.output
+    assert "This covers one scenario; others may differ: --variants all, --models all" in result.output
 
 
 def run(*words):

@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 from ga_audit.bugs import coverage
-from ga_audit.releases import bisect
+from ga_audit.releases import bisect, tables
 from ga_audit.repro import measurement
 from ga_audit.repro import verdict as verdicts
 
@@ -21,7 +21,7 @@ MEASURED_PLACE = Path(coverage.__file__).with_name("measured.json")
 
 def _row(row):
     ranks = bisect.Ranks(**row["on_ranks"]) if row.get("on_ranks") else None
-    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "beside": tuple(row["beside"]), "on_ranks": ranks})
+    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "companions": tuple(row["companions"]), "on_ranks": ranks})
 
 
 TABLES = json.loads((HERE / "releases.json").read_text("utf-8"))["tables"]
@@ -106,8 +106,8 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     parts = PAGE.read_text("utf-8").partition("\n## ")[0].rstrip() + "\n"
     for table in TABLES:
         rows = [_row(row) for row in table["rows"]]
-        changes = "\n".join(f"- {line}" for line in bisect.changes(rows))
-        parts += f"\n## {table['title']}\n\n```bash\n{table['command']}\n```\n\n{bisect.grid(rows)}\n"
+        changes = "\n".join(f"- {line}" for line in tables.changes(rows))
+        parts += f"\n## {table['title']}\n\n```bash\n{table['command']}\n```\n\n{tables.grid(rows)}\n"
         parts += f"\nWhere the verdict changes:\n\n{changes}\n" if changes else ""
     if update_golden:
         PAGE.write_text(parts, "utf-8")
@@ -164,8 +164,8 @@ def _measured_again(package, release, variants, tmp_path, config):
     request = bisect.Request(package, tmp_path / "out", sys.executable, cache=place)
     for row in bisect.measure(request, release, variants):
         assert row.failure is None
-        same = (package, release, row.variant, row.beside, None)
-        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.beside, r.on_ranks) == same)
+        same = (package, release, row.variant, row.companions, None)
+        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.companions, r.on_ranks) == same)
         assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
         for name in ("loss", "grad_norm", "gradient"):
             assert getattr(row, name) == pytest.approx(getattr(kept, name), abs=0.02)
