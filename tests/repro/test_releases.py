@@ -46,7 +46,7 @@ ONE_RANK = bisect.Ranks(None, None, None, in_one_process=False, average_tokens=N
 def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(row):
     ranks = row.on_ranks or ONE_RANK
     numbers = [row.loss, row.grad_norm, row.gradient, ranks.loss, ranks.grad_norm, ranks.gradient]
-    assert measurement.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers if e is not None)
+    assert measurement.is_misaligned(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers if e is not None)
     scales = (
         _scale(row.loss, on_ranks=ranks.loss), _scale(row.grad_norm, on_ranks=ranks.grad_norm),
         _scale(row.gradient, row.rest, ranks.gradient),
@@ -56,21 +56,21 @@ def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(
 
 def test_a_factor_at_every_ga_is_labels_counted_too_many_or_a_known_bug():
     """Labels of 8 to 24 tokens, counted before the shift: 0.93 of the gradient, which is no verdict."""
-    straight = [row for row in MEASURED if row.rest is not None and not measurement.is_astray(row.cosine)]
+    straight = [row for row in MEASURED if row.rest is not None and not measurement.is_misaligned(row.cosine)]
     factors = [row for row in straight if abs(row.rest - 1) > 0.03]
     assert {row.variant for row in factors if not 0.92 < row.rest < 0.95} == {"grpo-reused"}
     assert all(0.12 < row.rest < 0.13 and row.bugs == ("GA025",) for row in factors if row.variant == "grpo-reused")
 
 
 def test_of_one_rank_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
-    astray = {(r.package, r.release, r.variant) for r in MEASURED if measurement.is_astray(r.cosine) and not r.on_ranks}
+    astray = {(r.package, r.release, r.variant) for r in MEASURED if measurement.is_misaligned(r.cosine) and not r.on_ranks}
     lossy, stage_two = ("0.17.6", "0.18.0", "0.18.2"), ("A-deepspeed", "B-deepspeed", "D-deepspeed")
     assert astray == {("deepspeed", release, variant) for release in lossy for variant in stage_two}
 
 
 def test_devices_of_one_process_lost_their_parts_from_4_51_to_4_56():
     devices = [row for row in MEASURED if row.on_ranks and row.on_ranks.in_one_process]
-    astray = {(row.release, row.variant) for row in devices if measurement.is_astray(row.cosine)}
+    astray = {(row.release, row.variant) for row in devices if measurement.is_misaligned(row.cosine)}
     lossy = {row.release for row in devices if (4, 51) <= tuple(map(int, row.release.split(".")[:2])) < (4, 57)}
     assert astray == {(release, variant) for release in lossy for variant in ("A", "B2")}
     assert all(row.bugs[:1] == ("GA026",) for row in devices if (row.release, row.variant) in astray)
@@ -78,7 +78,7 @@ def test_devices_of_one_process_lost_their_parts_from_4_51_to_4_56():
 
 def test_the_ranks_of_4_46_2_did_not_synchronise_the_last_micro_batch():
     processes = [row for row in MEASURED if row.on_ranks and not row.on_ranks.in_one_process]
-    astray = [row for row in processes if measurement.is_astray(row.cosine)]
+    astray = [row for row in processes if measurement.is_misaligned(row.cosine)]
     assert {row.release for row in astray} == {"4.46.2"}
     assert {row.variant for row in astray} == {"A", "B", "B2", "bert-sequence-classification"}
     assert all(row.bugs == ("GA027",) for row in astray)
