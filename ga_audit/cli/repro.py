@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ga_audit.cli.options import errors_to_status, leave
-from ga_audit.errors import ExitCode, RefusedToOverwrite
+from ga_audit.cli.options import errors_to_status, leave, show_error
+from ga_audit.errors import EngineFailed, ExitCode, RefusedToOverwrite
 
 if TYPE_CHECKING:
     from ga_audit.repro.plan import Plan
@@ -170,11 +171,13 @@ class _Described(click.Command):
     help="Output folder for logs and report.",
 )
 @click.option("--resume", is_flag=True, help="Keep finished cells with the same options and stack.")
+@click.option("--export", "export_to", metavar="FILE",
+              help="Write a self-contained script of the variant, for an issue; train nothing.")  # fmt: skip
 @errors_to_status
 def command(
     engine: str | None, model: str | None, variant: str | None, ga: tuple[int, ...], world_size: tuple[int, ...],
     effective_batch_size: int, python: str, script: str | None, timeout: float | None, out: str, resume: bool,
-    **options: object,
+    export_to: str | None, **options: object,
 ) -> None:  # fmt: skip
     """Train a tiny model with the installed libraries and say what is scaled: the log, or the gradients.
 
@@ -182,6 +185,7 @@ def command(
     ga-audit repro --variant B
     ga-audit repro --model t5-seq2seq --max-grad-norm 0
     ga-audit repro --models all --ga 1,8
+    ga-audit repro --variant B2 --export repro.py
     ga-audit repro --script "python train.py --ga {gradient_accumulation_steps} --batch {micro_batch_size} --out {output_dir}"
     """  # noqa: D301 (\b is Click's)
     from ga_audit.cli import _outcome, _progress
@@ -199,6 +203,9 @@ def command(
         for k, v in options.items()
         if v is not None and v is not False and v != ()
     }
+    if export_to is not None:
+        _export(Path(export_to), engine, model, variant, python)
+        return
     seconds = timeout or (None if engine == USER_COMMAND else _SECONDS)
     plans, reports = [], []
     named = _named(engine, model, variant, python)
@@ -220,6 +227,26 @@ def command(
         if len(plans) == 1
         else _outcome.several(plans, broken, reports)
     )
+
+
+def _export(
+    place: Path, engine: str, model: str | None, variant: str | None, python: str
+) -> None:
+    """Write the self-contained script of one variant, with the installed releases in it."""
+    from ga_audit.files.atomic import new_file
+    from ga_audit.repro import export, installed
+
+    if engine != export.ENGINE or model:
+        raise click.UsageError(f"--export writes a variant of the engine {export.ENGINE}")
+    name = variant or export.variants()[0]
+    text = export.script(name, {})  # a wrong name is an error before anything else
+    try:
+        text = export.script(name, installed.releases(engine, python))
+    except EngineFailed as error:
+        show_error(error)
+    with new_file(place) as part:
+        part.write_text(text, "utf-8")
+    click.echo(f"written: {place} (run it with: python {shlex.quote(str(place))})")
 
 
 def _check(users_own: bool, script: str | None, model: str | None, variant: str | None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ga_audit.errors import EngineFailed
 from ga_audit.repro.engine import USER_COMMAND, engine_named
 
+SCRIPT = "engine script"  # under this name, the digest of what measures
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _EXTRA = frozenset({"torch", "transformers", "accelerate"})  # what the extra `repro` installs
 
@@ -63,7 +64,7 @@ def releases(engine: str, python: str) -> dict[str, str]:
         return {}
     kind = engine_named(engine)
     names = {name.replace("_", "-") for name in (*kind.needs, *kind.variant_needs.values())}
-    return {**_run_for_json(_RELEASES, python, sorted(names)), engine: kind.digest}
+    return {**_run_for_json(_RELEASES, python, sorted(names)), SCRIPT: kind.digest}
 
 
 _RELEASES = """

@@ -7,7 +7,7 @@ from conftest import twins
 
 from ga_audit.cli import _outcome, cli
 from ga_audit.finding import Verdict
-from ga_audit.repro import engine
+from ga_audit.repro import engine, export, installed
 
 
 def test_help_of_both_commands():
@@ -19,6 +19,21 @@ def test_the_help_describes_the_variants():
     printed = " ".join(CliRunner().invoke(cli, ["repro", "--help"], terminal_width=100).output.split())
     for name, what in engine.engines()["transformers"].variants.items():
         assert f" {name} {what}" in printed
+
+
+def test_a_variant_is_exported_once_and_nothing_is_trained(tmp_path, monkeypatch):
+    stack = {"transformers": "5.3.0", "accelerate": "1.13.0", "torch": "2.13.0"}
+    monkeypatch.setattr(installed, "releases", lambda engine, python: {**stack, engine + "-script": "abc"})
+    place = tmp_path / "repro.py"
+    done = CliRunner().invoke(cli, ["repro", "--variant", "B2", "--export", str(place)])
+    assert (done.exit_code, done.output) == (0, f"written: {place} (run it with: python {place})\n")
+    assert place.read_text() == export.script("B2", stack)
+    assert list(tmp_path.iterdir()) == [place]
+    assert CliRunner().invoke(cli, ["repro", "--variant", "A", "--export", str(place)]).exit_code == 3
+    assert place.read_text() == export.script("B2", stack)
+    for wrong in (["--variant", "A,B"], ["--variant", "lora"], ["--model", "t5-seq2seq"], ["--engine", "torch"]):
+        done = CliRunner().invoke(cli, ["repro", *wrong, "--export", str(tmp_path / "x.py")])
+        assert (done.exit_code, (tmp_path / "x.py").exists()) == (2, False), wrong
 
 
 def test_a_batch_that_does_not_divide_is_a_message(tmp_path):

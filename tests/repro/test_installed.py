@@ -1,6 +1,7 @@
 """Whether an engine can run in an interpreter, and with what."""
 
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -26,8 +27,12 @@ def test_variants_that_lack_a_package_are_told_with_it(monkeypatch):
 
 
 def test_releases_and_the_script_tell_one_stack_from_another():
-    found = installed.releases("torch", sys.executable)
-    assert found["torch"] == engine.engines()["torch"].digest
+    for name in ("torch", "transformers"):
+        found = installed.releases(name, sys.executable)
+        assert found.pop("engine script") == engine.engines()[name].digest
+        # an engine that bears the name of a package does not hide its release
+        assert found == {package: metadata.version(package) for package in found}
+        assert name in found
     assert installed.releases("script", sys.executable) == {}
     with pytest.raises(EngineFailed, match="cannot be run as a Python"):
         installed.releases("torch", "/no/such/python")
