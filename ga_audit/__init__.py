@@ -5,7 +5,8 @@ Public names are loaded on first use, so that importing the package costs nothin
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ga_audit import views
+from ga_audit._version import __version__
 
 _WHERE = {
     "read_runs": "ga_audit.pipeline",
@@ -18,20 +19,36 @@ _WHERE = {
     "Role": "ga_audit.run",
     "Series": "ga_audit.run",
     "RunSettings": "ga_audit.run",
-    "Diagnosis": "ga_audit.finding",
-    "Audit": "ga_audit.finding",
+    "Diagnosis": "ga_audit.conclusion",
+    "Audit": "ga_audit.conclusion",
     "Verdict": "ga_audit.finding",
     "AuditError": "ga_audit.errors",
+    "Measurement": "ga_audit.guards._result",
+    "GradientFault": "ga_audit.guards._result",
 }
 
-__all__ = ["__version__", *_WHERE]
+# guards run inside another program and need what it is made with
+_WHERE_WITH = {
+    "GaAuditCallback": ("ga_audit.guards.trainer", "transformers"),
+    "LightningGuard": ("ga_audit.guards.lightning", "lightning"),
+    "guard": ("ga_audit.guards.loop", "torch"),
+    "measure": ("ga_audit.guards.measuring", "torch"),
+}
+
+__all__ = ["__version__", *_WHERE, *_WHERE_WITH]
 
 if TYPE_CHECKING:
+    from ga_audit.conclusion import Audit as Audit
+    from ga_audit.conclusion import Diagnosis as Diagnosis
     from ga_audit.correction.curves import correct as correct
     from ga_audit.errors import AuditError as AuditError
-    from ga_audit.finding import Audit as Audit
-    from ga_audit.finding import Diagnosis as Diagnosis
     from ga_audit.finding import Verdict as Verdict
+    from ga_audit.guards._result import GradientFault as GradientFault
+    from ga_audit.guards._result import Measurement as Measurement
+    from ga_audit.guards.lightning import LightningGuard as LightningGuard
+    from ga_audit.guards.loop import guard as guard
+    from ga_audit.guards.measuring import measure as measure
+    from ga_audit.guards.trainer import GaAuditCallback as GaAuditCallback
     from ga_audit.options import Options as Options
     from ga_audit.pipeline import audit as audit
     from ga_audit.pipeline import diagnose as diagnose
@@ -43,12 +60,48 @@ if TYPE_CHECKING:
     from ga_audit.run import Series as Series
 
 
+def _headline(diagnosis: "Diagnosis") -> str:
+    from ga_audit.output.wording.verdict import headline
+
+    return headline(diagnosis)
+
+
+def _html(diagnosis: "Diagnosis") -> str:
+    from ga_audit.output._notebook import html_fragment
+
+    return html_fragment(diagnosis)
+
+
+def _markdown(diagnosis: "Diagnosis") -> str:
+    from ga_audit.output._notebook import markdown
+
+    return markdown(diagnosis)
+
+
+def _figure(diagnosis: "Diagnosis", kind: str, **options: Any) -> Any:
+    from ga_audit.plots import draw
+
+    return draw(diagnosis, kind, **options)
+
+
+views.register("headline", _headline)
+views.register("html", _html)
+views.register("markdown", _markdown)
+views.register("figure", _figure)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'ga_audit' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_WHERE[name]), "draw" if name == "plot" else name)
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), "draw" if name == "plot" else name)
+    if name not in _WHERE_WITH:
+        raise AttributeError(f"module 'ga_audit' has no attribute {name!r}")
+    module, package = _WHERE_WITH[name]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"ga_audit.{name} needs {package}: {error}. Install: pip install {package}") from error
 
 
 def __dir__() -> list[str]:

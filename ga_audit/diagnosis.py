@@ -2,7 +2,7 @@
 
 The posterior over named hypotheses is the prior plus the sum of what each kind of evidence says (natural logs). Pieces
 of one kind on single runs share their bias (the same task, the same dropout), so they count once, as their mean. A
-verdict is spoken at a posterior of `SPEAK`, and `healthy` needs more than that: where runs were compared, equivalence
+verdict is spoken at a posterior of `DECIDE_AT`, and `healthy` needs more than that: where runs were compared, equivalence
 within a margin. No verdict on a group is given that does not hold for each of its runs (`odd_runs`), and none is
 `healthy` where the GA of a run is unknown.
 """
@@ -13,19 +13,19 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ga_audit import advice, odd_runs
 from ga_audit import clipping as clip_share
+from ga_audit import next_steps, odd_runs, retrain
 from ga_audit.bugs import matching, silent
+from ga_audit.conclusion import Diagnosis, MeasuredOutcome, Undecided, UndecidedReason
 from ga_audit.finding import (
     HEALTHY,
     NAMED,
     OTHER,
-    Diagnosis,
     Evidence,
     Finding,
     Hypothesis,
-    Reach,
-    Silence,
+    Impact,
+    NotApplicable,
     Verdict,
 )
 from ga_audit.grouping import Group
@@ -39,13 +39,13 @@ from ga_audit.posterior import (
 )
 from ga_audit.run import Note, Role, Run
 from ga_audit.stats import decision
-from ga_audit.stats.constants import SPEAK
+from ga_audit.stats.constants import DECIDE_AT
 
-ROLES = (Role.LOSS, Role.GRAD_NORM)
 MEASURED = "measurement"  # kind of evidence that needs no margin: what was logged, against what is true
 
 _COMPARES = frozenset({"ratio_regression", "version_contrast", "ga_change"})  # kinds that see GA change
 _HF = frozenset({"transformers", "trl", "accelerate"})
+_MAX_DECIDING = 3
 _NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy loss from here on
 
 
@@ -54,62 +54,92 @@ class Reading:
     """What is concluded about one quantity."""
 
     posterior: dict[Hypothesis, float]
-    verdict: Verdict | None  # None: nothing speaks about it
+    verdict: Verdict | None  # None: no evidence on it
     top: Hypothesis
     tied: tuple[Hypothesis, ...]  # with the top one, as far as this evidence goes
-    why: str  # why it is inconclusive
+    why: Undecided | None  # why it is inconclusive
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a measurement has settled, whatever the logs say."""
-
-    verdict: Verdict
-    reach: Reach
-    headline: str  # where the evidence on the logs does not say it
-
-
-def diagnose_group(group: Group, items: Sequence[Evidence | Silence], settled: Settled | None = None) -> Diagnosis:
-    """Verdict, findings, reach and advice for one group of comparable runs.
+def diagnose_group(
+    group: Group,
+    items: Sequence[Evidence | NotApplicable],
+    measured: MeasuredOutcome | None = None,
+    notes: Sequence[Note] = (),
+) -> Diagnosis:
+    """Verdict, findings, impact and next steps for one group of comparable runs.
 
     Parameters
     ----------
     group : the runs.
-    items : all that `pipeline.gather` found on them, and what was measured.
-    settled : the outcome of a measurement.
+    items : all that `pipeline.gather` found on them, and what was measured of the logged values.
+    measured : a measurement of the real gradient, which decides verdict, impact and known bugs.
+    notes : further notes of the caller.
     """
     evidence = tuple(item for item in items if isinstance(item, Evidence))
-    silences = tuple(item for item in items if isinstance(item, Silence))
+    not_applicable = tuple(item for item in items if isinstance(item, NotApplicable))
     loss = read_role(Role.LOSS, group, evidence, None)
     norm = read_role(Role.GRAD_NORM, group, evidence, loss)
     readings = {Role.LOSS: loss, Role.GRAD_NORM: norm}
-    verdict = _verdict(loss, norm)
     findings = tuple(_findings(group.runs, readings, evidence))
-    reach = _reach(verdict, loss, norm)
-    agreed = settled is None or (verdict, reach) == (settled.verdict, settled.reach)
-    verdict, reach = (settled.verdict, settled.reach) if settled else (verdict, reach)
-    bugs = matching.match(group.runs, findings, verdict)
+    by_evidence = _verdict(loss, norm), _impact(loss, norm)
+    if measured is None:
+        verdict, impact = by_evidence
+        bugs = matching.match(group.runs, findings, verdict)
+    else:
+        verdict, impact, bugs = measured.outcome.verdict, measured.outcome.impact, measured.bugs
     clipping = tuple(clip_share.shares(group.runs, findings))
-    told = advice.Told(group, verdict, reach, findings, evidence, silences, bugs, clipping)
-    reasons = {role: reading.why for role, reading in readings.items() if reading.why}
+    undecided = {role: reading.why for role, reading in readings.items() if reading.why is not None}
+    found_norm = next((f.hypothesis for f in findings if f.role is Role.GRAD_NORM), None)
+    situation = next_steps.Situation(
+        group=group, verdict=verdict, impact=impact, findings=findings, evidence=evidence, not_applicable=not_applicable,
+        undecided=undecided, bugs=bugs, measured=measured is not None,
+    )  # fmt: skip
     return Diagnosis(
-        runs=tuple(group.runs),
+        group=group,
         verdict=verdict,
-        reach=reach,
-        headline=advice.headline(told, reasons) if settled is None or agreed else settled.headline,
-        reasons=advice.reasons(told, reasons),
-        posterior={role: reading.posterior for role, reading in readings.items() if reading.verdict is not None},
+        impact=impact,
+        posterior={role: r.posterior for role, r in readings.items() if r.verdict is not None},
         findings=findings,
         evidence=evidence,
-        silences=silences,
+        not_applicable=not_applicable,
+        deciding=_deciding(evidence),
+        undecided=undecided,
+        why_inconclusive=_why_inconclusive(group, verdict, undecided, not_applicable),
         bugs=bugs,
         clipping=clipping,
-        retrain=advice.retrain(told),
-        differing=tuple(group.settings_that_differ),
-        next_steps=advice.next_steps(told, reasons),
-        notes=tuple(_notes(group.runs, readings, findings, evidence)),
-        undecided=reasons,
+        retrain=retrain.answer(group.runs, verdict, impact, found_norm, clipping),
+        next_steps=next_steps.next_steps(situation),
+        notes=(*(_notes(group.runs, readings, findings, evidence) if measured is None else measured.notes), *notes),
+        measured=measured,
+        only_measured=(verdict, impact) != by_evidence,
     )
+
+
+def _deciding(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """The strongest evidence, one piece a kind and quantity."""
+
+    def strength(piece: Evidence) -> float:
+        values = list(piece.log_likelihood.values())
+        return max(values) - min(values) if values else 0.0
+
+    strongest: dict[tuple[str, Role], Evidence] = {}
+    for piece in sorted(evidence, key=strength, reverse=True):
+        strongest.setdefault((piece.kind, piece.role), piece)
+    return tuple(strongest.values())[:_MAX_DECIDING]
+
+
+def _why_inconclusive(
+    group: Group, verdict: Verdict, undecided: Mapping[Role, Undecided], not_applicable: Sequence[NotApplicable]
+) -> tuple[Undecided, ...]:
+    if verdict is not Verdict.INCONCLUSIVE:
+        return ()
+    if undecided:
+        return tuple(undecided.values())
+    if len(group.runs) == 1 and (run := group.runs[0]).settings.ga == 1 and run.settings.ranks == 1:
+        return (Undecided(reason=UndecidedReason.NOTHING_SCALES),)
+    for item in next_steps.deciding(not_applicable):
+        return (Undecided(reason=UndecidedReason.NOT_APPLICABLE, role=item.role, not_applicable=item),)
+    return (Undecided(reason=UndecidedReason.NOTHING_TO_COMPARE),)
 
 
 def read_role(role: Role, group: Group, evidence: Iterable[Evidence], loss: Reading | None) -> Reading:
@@ -125,97 +155,109 @@ def read_role(role: Role, group: Group, evidence: Iterable[Evidence], loss: Read
     runs = group.runs
     pieces = [piece for piece in evidence if piece.role is role]
     if not pieces:
-        return Reading({HEALTHY: 1.0}, None, HEALTHY, (), "")
+        return Reading({HEALTHY: 1.0}, None, HEALTHY, (), None)
     hypotheses = hypotheses_about(runs, pieces)
     prior = prior_of(hypotheses, None if loss is None or loss.verdict is None else loss.posterior)
     together = [of_one_kind(kind, hypotheses, runs) for kind in by_kind(pieces).values()]
     posterior = decision.posterior(prior, together)
     top = max(posterior, key=lambda h: posterior[h])
     tied = tuple(h for h in posterior if _untold(h, top, pieces, runs))
-    reading = _decide(role, posterior, top, tied, pieces, runs)
-    if any(p.kind == MEASURED for p in pieces):
-        return reading
-    explain = odd_runs.why_undecided if reading.verdict is Verdict.INCONCLUSIVE else odd_runs.why
-    if why := explain(role, group, pieces, prior, top):
-        return Reading(posterior, Verdict.INCONCLUSIVE, top, tied, why)
-    return reading
+    seen = _Seen(role, posterior, top, tied, pieces, runs)
+    if any(piece.kind == MEASURED for piece in pieces):
+        return seen.conclude(_why_open_if_measured(seen))
+    explain = odd_runs.why_undecided if (why := _why_open(seen)) is not None else odd_runs.why
+    return seen.conclude(explain(role, group, pieces, prior, top) or why)
 
 
 def _untold(h: Hypothesis, top: Hypothesis, pieces: Sequence[Evidence], runs: Sequence[Run]) -> bool:
     return all(abs(log_likelihood(p, h, runs) - log_likelihood(p, top, runs)) < SAME for p in pieces)
 
 
-def _decide(
-    role: Role,
-    posterior: dict[Hypothesis, float],
-    top: Hypothesis,
-    tied: tuple[Hypothesis, ...],
-    pieces: Sequence[Evidence],
-    runs: Sequence[Run],
-) -> Reading:
-    """Speak at `SPEAK`; `healthy` needs equivalence too; weak evidence never convicts alone."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The posterior over one quantity, and what led to it."""
 
-    def reading(verdict: Verdict, why: str = "") -> Reading:
-        return Reading(posterior, verdict, top, tied, why)
+    role: Role
+    posterior: dict[Hypothesis, float]
+    top: Hypothesis
+    tied: tuple[Hypothesis, ...]
+    pieces: Sequence[Evidence]
+    runs: Sequence[Run]
 
-    if any(p.kind == MEASURED for p in pieces):
-        if top == OTHER:
-            return reading(
-                Verdict.INCONCLUSIVE, f"the {role} is off by something that no power of GA or world size explains"
-            )
-        return reading(Verdict.HEALTHY if top == HEALTHY else Verdict.SCALED)
-    scaled_together = sum(posterior[h] for h in tied if h not in (HEALTHY, OTHER))
-    if top == HEALTHY and posterior[top] >= SPEAK:
-        compared = [p for p in pieces if p.equivalent is not None]
-        if any(p.equivalent is False for p in compared):
-            return reading(Verdict.INCONCLUSIVE, f"the {role} interval is too wide to call the runs equivalent")
-        if all(p.weak for p in pieces) and not any(p.equivalent for p in pieces):
-            return reading(Verdict.INCONCLUSIVE, f"only weak evidence speaks about the {role}")
-        return reading(Verdict.HEALTHY)
-    if top not in (HEALTHY, OTHER) and (posterior[top] >= SPEAK or scaled_together >= SPEAK):
-        speaking = {p.kind for p in pieces if log_likelihood(p, top, runs) > log_likelihood(p, HEALTHY, runs) + 0.5}
-        strong = {p.kind for p in pieces if not p.weak and p.kind in speaking}
-        if not strong and len(speaking) < 2:
-            return reading(Verdict.INCONCLUSIVE, f"one weak piece of evidence alone does not convict the {role}")
-        if look_alike := _look_alike(speaking, runs):
-            return reading(Verdict.INCONCLUSIVE, look_alike)
-        return reading(Verdict.SCALED)
-    return reading(Verdict.INCONCLUSIVE, _undecided(role, posterior, top, tied, runs))
+    def conclude(self, why: Undecided | None) -> Reading:
+        """The likeliest hypothesis, unless there is a reason why it is open."""
+        scaled = Verdict.HEALTHY if self.top == HEALTHY else Verdict.SCALED
+        verdict = scaled if why is None else Verdict.INCONCLUSIVE
+        return Reading(self.posterior, verdict, self.top, self.tied, why)
+
+    def because(self, reason: UndecidedReason) -> Undecided:
+        """A reason without parameters."""
+        return Undecided(reason=reason, role=self.role)
 
 
-def _look_alike(speaking: set[str], runs: Sequence[Run]) -> str:
-    """Another sum of the same size, where nothing but one run's own level speaks and the trainer is not known.
+def _why_open_if_measured(seen: _Seen) -> Undecided | None:
+    return seen.because(UndecidedReason.UNEXPLAINED_FACTOR) if seen.top == OTHER else None
+
+
+def _why_open(seen: _Seen) -> Undecided | None:
+    """Why the evidence does not decide: a verdict needs `DECIDE_AT`, and more than the posterior."""
+    posterior, top = seen.posterior, seen.top
+    if top == HEALTHY and posterior[top] >= DECIDE_AT:
+        return _why_not_healthy(seen)
+    scaled_together = sum(posterior[h] for h in seen.tied if h not in (HEALTHY, OTHER))
+    if top not in (HEALTHY, OTHER) and (posterior[top] >= DECIDE_AT or scaled_together >= DECIDE_AT):
+        return _why_not_scaled(seen)
+    return _why_below_threshold(seen)
+
+
+def _why_not_healthy(seen: _Seen) -> Undecided | None:
+    """`healthy` needs equivalence where runs were compared, and one piece that is not weak."""
+    if any(p.equivalent is False for p in seen.pieces):
+        return seen.because(UndecidedReason.WIDE_INTERVAL)
+    if all(p.weak for p in seen.pieces) and not any(p.equivalent for p in seen.pieces):
+        return seen.because(UndecidedReason.ONLY_WEAK_EVIDENCE)
+    return None
+
+
+def _why_not_scaled(seen: _Seen) -> Undecided | None:
+    """`scaled` needs a piece that is not weak, or two kinds, and no look-alike."""
+
+    def supports(piece: Evidence) -> bool:
+        return log_likelihood(piece, seen.top, seen.runs) > log_likelihood(piece, HEALTHY, seen.runs) + 0.5
+
+    supporting = {p.kind for p in seen.pieces if supports(p)}
+    strong = {p.kind for p in seen.pieces if not p.weak and p.kind in supporting}
+    if not strong and len(supporting) < 2:
+        return seen.because(UndecidedReason.ONE_WEAK_EVIDENCE)
+    return _look_alike(seen.role, supporting, seen.runs)
+
+
+def _look_alike(role: Role, supporting: set[str], runs: Sequence[Run]) -> Undecided | None:
+    """Another sum of the same size, where one run's own level is all there is and the trainer is unknown.
 
     Hand-written loops add up what they log, or sum over a batch; transformers' Trainer and what is built on it do neither.
     """
-    if speaking & _COMPARES or any(_HF & run.settings.packages.keys() for run in runs):
-        return ""
-    names = ["logging_steps"] if "eval_gap" in speaking else ["logging_steps", "micro_batch_size"]
+    if supporting & _COMPARES or any(_HF & run.settings.packages.keys() for run in runs):
+        return None
+    names = ["logging_steps"] if "eval_gap" in supporting else ["logging_steps", "micro_batch_size"]
     for name in names:
         settings = [getattr(run.settings, name) for run in runs]
         if all(s is not None and s.value == run.settings.ga for s, run in zip(settings, runs, strict=True)):
-            return f"{name} is {settings[0].value} too, and a sum over it would look the same"
-    return ""
+            value = int(settings[0].value)
+            return Undecided(reason=UndecidedReason.LOOK_ALIKE, role=role, setting=name, value=value)
+    return None
 
 
-def _undecided(
-    role: Role,
-    posterior: Mapping[Hypothesis, float],
-    top: Hypothesis,
-    tied: tuple[Hypothesis, ...],
-    runs: Sequence[Run],
-) -> str:
-    if len(tied) > 1 and len(runs) > 1:
-        names = " and ".join(h.name for h in sorted(tied, key=lambda h: -posterior[h]))
-        return f"these runs cannot tell {names} apart in the {role}"
-    if top == OTHER and posterior[top] >= SPEAK:
-        where = "is off" if len(runs) == 1 else "differs between the runs"
-        return f"the {role} {where} by something that no power of GA or world size explains"
-    ranked = sorted(posterior.items(), key=lambda item: -item[1])[:2]
-    names = ", ".join(f"{h.name} {p:.0%}" for h, p in ranked)
-    if len(runs) == 1:
-        return f"one run's own evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
-    return f"the evidence on the {role} does not reach {SPEAK:.0%} for any hypothesis ({names})"
+def _why_below_threshold(seen: _Seen) -> Undecided:
+    ranked = sorted(seen.posterior.items(), key=lambda item: -item[1])
+    single = len(seen.runs) == 1
+    if len(seen.tied) > 1 and not single:
+        tied = tuple((h.name, p) for h, p in ranked if h in seen.tied)
+        return Undecided(reason=UndecidedReason.TIED, role=seen.role, hypotheses=tied)
+    if seen.top == OTHER and seen.posterior[OTHER] >= DECIDE_AT:
+        return seen.because(UndecidedReason.UNEXPLAINED_FACTOR if single else UndecidedReason.UNEXPLAINED_DIFFERENCE)
+    leading = tuple((h.name, p) for h, p in ranked[:2])
+    return Undecided(reason=UndecidedReason.BELOW_THRESHOLD, role=seen.role, hypotheses=leading, single_run=single)
 
 
 def _verdict(loss: Reading, norm: Reading) -> Verdict:
@@ -230,14 +272,14 @@ def _verdict(loss: Reading, norm: Reading) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _reach(verdict: Verdict, loss: Reading, norm: Reading) -> Reach:
+def _impact(loss: Reading, norm: Reading) -> Impact:
     if norm.verdict is Verdict.SCALED:
-        return Reach.GRADIENTS
+        return Impact.GRADIENTS
     if loss.verdict is Verdict.SCALED and norm.verdict is Verdict.HEALTHY:
-        return Reach.LOG_ONLY
-    if verdict is Verdict.HEALTHY and norm.verdict is Verdict.HEALTHY:
-        return Reach.NONE
-    return Reach.UNKNOWN
+        return Impact.LOG_ONLY
+    if _verdict(loss, norm) is Verdict.HEALTHY and norm.verdict is Verdict.HEALTHY:
+        return Impact.NONE
+    return Impact.UNKNOWN
 
 
 def _findings(runs: Sequence[Run], readings: Mapping[Role, Reading], evidence: Sequence[Evidence]) -> Iterable[Finding]:

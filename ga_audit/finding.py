@@ -1,4 +1,4 @@
-"""Hypothesis, Evidence, Silence, Finding, Diagnosis, Audit: what we conclude, as small frozen values."""
+"""Hypothesis, Evidence, NotApplicable, Finding, BugMatch: what evidence says, as small frozen values."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-from ga_audit.run import Note, ReadFailure, Role, Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ga_audit.run import FloatArray, Note, Role, Run
 
 
 class Verdict(StrEnum):
@@ -22,8 +19,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Reach(StrEnum):
-    """How deep the fault goes, as far as logs can tell."""
+class Impact(StrEnum):
+    """What a fault affects, as far as logs can tell."""
 
     NONE = "none"
     LOG_ONLY = "log-only"
@@ -39,14 +36,28 @@ class Axis(StrEnum):
     TOKENS = "tokens seen"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hypothesis:
-    """A way in which the logged value may differ from the intended one: logged = intended x GA**ga x world_size**world."""
+    """How the logged value may differ from the intended one: intended x GA**ga x world_size**world.
+
+    Hypotheses are equal when their fields are, NaN exponents (`OTHER`) included.
+    """
 
     name: str
     ga: float
     world: float
     only: frozenset[str] | None = None  # ids of the runs it is about; None = all
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hypothesis) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.only))
+
+    def _key(self) -> tuple[object, ...]:
+        # NaN differs from itself, and its hash from process to process
+        exponents = (None if math.isnan(x) else x for x in (self.ga, self.world))
+        return (self.name, *exponents, self.only)
 
     def log_factor(self, run: Run) -> float:
         """ln(logged / intended) for a run; NaN where a setting that it needs is unknown."""
@@ -85,47 +96,184 @@ class Interval:
     level: float = 0.95
 
 
+class Method(StrEnum):
+    """How an exponent was estimated."""
+
+    RUN_LEVELS = "run-levels"  # contrast of robust levels, random run effect
+    RELEASE_MEANS = "release-means"  # contrast of the mean levels of the runs of each release
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the training that was compared: the first `used` of `bins` bins."""
+
+    used: int
+    bins: int
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An exponent with its interval, and how it was come by."""
+    """An exponent with its interval, and how it was estimated."""
 
     value: float
     interval: Interval
     n_runs: int
     n_points: int
     axis: Axis
-    method: str
-    driver: str = "gradient_accumulation_steps"  # or "world_size"
-    window: str = ""  # part of the training that was compared, and why
+    method: Method
+    driver: str = "gradient_accumulation_steps"  # or "world_size", or a release
+    window: Window | None = None
+
+
+class Relation(StrEnum):
+    """The closest relation of runs that is certain; it sets how far two correct runs may differ."""
+
+    MATCHED = "twin"
+    MATCHED_OR_OTHER_SEED = "twin or other seed"
+    SAME_DATA = "same data"
+    NOT_RECORDED = "not recorded"
+    DIFFERENT = "different data or model"
 
 
 @dataclass(frozen=True, slots=True)
+class Relatedness:
+    """What runs have in common: True, False, or None where the logs do not record it."""
+
+    data: bool | None
+    model: bool | None
+    seed: bool | None
+    batch: bool | None  # effective batch size
+    learning_rate: bool | None
+    shared_noise: bool | None = None  # measured: the curves jump together, as only the same data in the same order do
+
+    @property
+    def relation(self) -> Relation:
+        """The closest relation that is certain."""
+        if self.data is False or self.model is False:
+            return Relation.DIFFERENT
+        known = self.data and self.model
+        if self.shared_noise and self.batch is not None:
+            return Relation.MATCHED if self.batch and self.learning_rate is not False else Relation.SAME_DATA
+        if not (known or self.shared_noise) or self.learning_rate is None:
+            return Relation.NOT_RECORDED
+        if self.batch and self.learning_rate and self.seed is not False and self.shared_noise is not False:
+            return Relation.MATCHED if self.seed else Relation.MATCHED_OR_OTHER_SEED
+        return Relation.SAME_DATA
+
+
+class AxisReason(StrEnum):
+    """Why runs were aligned on an axis."""
+
+    SAME_BATCH = "same-batch"
+    BATCH_UNKNOWN = "batch-unknown"
+    LESS_DRIFT = "less-drift"  # the ratio drifts less on it than on the other axis
+
+
+@dataclass(frozen=True, slots=True)
+class SettlingRun:
+    """GA and world size of one further run that would tell tied hypotheses apart."""
+
+    tied: tuple[Hypothesis, ...]
+    ga: int
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Comparison:
+    """The numbers of a comparison between n runs."""
+
+    runs: tuple[str, ...]  # ids
+    level: FloatArray  # (n,) natural log; only contrasts have a meaning
+    covariance: FloatArray  # (n, n) of `level`, noise inside the runs only
+    run_effect: float  # posterior sd of the contrast of two runs
+    extra: float  # sd of a contrast from the choice of window and axis
+    log_ga: FloatArray  # (n,)
+    log_world: FloatArray  # (n,), 0 where no run records it
+    axis: Axis
+    axis_reason: AxisReason
+    window: Window
+    relatedness: Relatedness
+    settling: tuple[SettlingRun, ...] = ()
+
+
+Fact: TypeAlias = "str | int | float | bool | tuple[Fact, ...] | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One measured fact: how much it speaks for each named hypothesis about one quantity."""
+    """One measured fact: how far it supports each named hypothesis about one quantity."""
 
     kind: str  # file name in ga_audit/evidence
     role: Role  # LOSS or GRAD_NORM
     runs: tuple[str, ...]  # run ids
     log_likelihood: Mapping[Hypothesis, float]  # nats, HEALTHY = 0; may hold OTHER
-    summary: str  # one sentence with its numbers
+    facts: Mapping[str, Fact]  # what `output.wording.evidence` makes a sentence of; runs by id
     source: str  # where the numbers were read
     estimate: Estimate | None = None
     further: tuple[Estimate, ...] = ()  # on the other settings in which the runs differ
-    weak: bool = False  # may never convict alone
+    weak: bool = False  # never decides alone
     equivalent: bool | None = None  # healthy within the margin (two one-sided tests); None = does not apply
     ties: tuple[tuple[Hypothesis, ...], ...] = ()  # hypotheses that this evidence cannot tell apart
+    comparison: Comparison | None = None  # between runs
     notes: tuple[Note, ...] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)  # for --explain; JSON values only
+    detail: Mapping[str, Any] = field(default_factory=dict)  # for --explain alone; JSON values
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Evidence that could not speak, why, and what would let it."""
+class Reason(StrEnum):
+    """Why a kind of evidence does not apply."""
+
+    # settings that are not recorded
+    GA_UNKNOWN = "ga-unknown"
+    VOCABULARY_UNKNOWN = "vocabulary-unknown"
+    OBJECTIVE_UNKNOWN = "objective-unknown"
+    RELEASE_UNKNOWN = "release-unknown"
+    # quantities that are not logged
+    NOT_LOGGED = "not-logged"
+    NO_EVAL_LOSS = "no-eval-loss"
+    NO_TOKEN_ACCURACY = "no-token-accuracy"  # noqa: S105 (an accuracy, not a secret)
+    NO_ENTROPY = "no-entropy"
+    NO_EPOCHS = "no-epochs"
+    NO_SUMMARY_LOSS = "no-summary-loss"
+    NO_COMMON_STEP = "no-common-step"
+    ONE_LOG = "one-log"
+    # values that cannot be used
+    NOT_POSITIVE = "not-positive"
+    NO_POSITIVE_VALUE = "no-positive-value"
+    LOGGED_AFTER_CLIPPING = "logged-after-clipping"
+    SUMMARY_AFTER_RESUME = "summary-after-resume"
+    TOO_FEW_POINTS = "too-few-points"
+    TOO_NOISY = "too-noisy"
+    LATE_START = "late-start"
+    # nothing differs
+    TOO_FEW_RUNS = "too-few-runs"
+    NO_COMMON_RANGE = "no-common-range"
+    NO_VARIATION = "no-variation"
+    GA_CONSTANT = "ga-constant"
+    GA_IS_ONE = "ga-is-one"
+    ONE_RUN_PER_RELEASE = "one-run-per-release"
+    SAME_RELEASE = "same-release"
+    RELEASES_NOT_COMPARABLE = "releases-not-comparable"
+    NO_SHORT_STEP = "no-short-step"
+    # the observation agrees with every hypothesis
+    FITS_ALL = "fits-all"
+    LOGS_AGREE = "logs-agree"
+    SUMMARY_AGREES = "summary-agrees"
+    COPY_OF_LOSS = "copy-of-loss"
+    LEARNED_BEFORE = "learned-before"
+    # another objective
+    NOT_A_LANGUAGE_MODEL = "not-a-language-model"
+    NO_KNOWN_START = "no-known-start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotApplicable:
+    """A kind of evidence that does not apply to runs, and why."""
 
     kind: str
-    why: str
-    remedy: str
+    reason: Reason
     role: Role | None = None
+    runs: tuple[str, ...] = ()  # run ids
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +289,12 @@ class Signature:
 
 
 class Fit(StrEnum):
-    """How well a known bug explains what was found."""
+    """How a known bug fits what was found."""
 
-    MATCHES = "matches"
-    POSSIBLE = "possible"
-    AFFECTED_BUT_HEALTHY = "affected-but-healthy"
-    OUTSIDE_RANGE = "outside-range"
-
-
-class Basis(StrEnum):
-    """What a match with a known bug rests on."""
-
-    SIGNATURE = "signature"  # the exponents that were found are those of the bug
-    RELEASE = "release"  # the release alone
-    MEASUREMENT = "measurement"  # the gradient was measured on this stack
+    MATCHES = "matches"  # release, conditions and signature agree
+    POSSIBLE = "possible"  # a condition, or the verdict, is open
+    HEALTHY = "affected-but-healthy"  # the release is affected and the logs are healthy
+    OUTSIDE_RANGE = "outside-range"  # the signature agrees, the release does not
 
 
 class RetrainRule(StrEnum):
@@ -173,31 +313,29 @@ class RetrainRule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BugMatch:
-    """A known bug held against a finding.
+    """A known bug compared with a diagnosis.
 
     Attributes
     ----------
-    bug, title : id (GA001) and title of the entry.
-    fit, basis : how well the bug explains the runs, and what says so.
-    package, releases_held : the package of the bug, and the releases of it in the runs.
-    affected : PEP 440 specifier of the row that fits; of every row, joined by `; `, where none does.
-    open : the conditions of that row that the logs leave open, each with the value that it needs.
-    fix : what to do on these releases, one sentence.
-    retrain : whether the training has to be repeated.
-    links : reports and fixes.
+    bug, title, fix, retrain, links : of the entry; `fix` leaves out what does not help on the releases held.
+    fit : how it fits.
+    package, releases_held : the package of the bug and its releases in the runs.
+    affected : releases of the row that fits, PEP 440 specifiers; of all rows where none holds.
+    open : conditions of the row that the logs leave open, each with the value that it needs.
+    measured : a measurement has shown the bug on these releases.
     """
 
     bug: str
-    title: str
     fit: Fit
-    basis: Basis
     package: str
     releases_held: tuple[str, ...]
     affected: str
-    open: tuple[tuple[str, str], ...]
+    open: tuple[tuple[str, str], ...] = ()
+    title: str
     fix: str
     retrain: RetrainRule
     links: tuple[str, ...]
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,75 +359,3 @@ class ClipShare:
     as_logged: float  # 0..1
     as_corrected: float  # 0..1
     n_points: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Diagnosis:
-    """The verdict on one group of comparable runs, and all that led to it."""
-
-    runs: tuple[Run, ...]
-    verdict: Verdict
-    reach: Reach
-    headline: str  # one sentence
-    reasons: tuple[str, ...]  # the two or three lines that decided
-    posterior: Mapping[Role, Mapping[Hypothesis, float]]  # each role sums to 1
-    findings: tuple[Finding, ...]
-    evidence: tuple[Evidence, ...]
-    silences: tuple[Silence, ...]
-    bugs: tuple[BugMatch, ...]
-    clipping: tuple[ClipShare, ...]
-    retrain: str  # "Do I have to retrain?"
-    differing: tuple[str, ...]  # settings that differ inside the group
-    next_steps: tuple[str, ...]  # sentences; commands to paste stand on their own between backticks
-    notes: tuple[Note, ...] = ()
-    undecided: Mapping[Role, str] = field(default_factory=dict)  # why nothing is concluded about a quantity
-
-    @property
-    def exponents(self) -> tuple[tuple[Role, Estimate], ...]:
-        """Every exponent that was estimated, with its quantity."""
-        return tuple((p.role, e) for p in self.evidence if p.estimate is not None for e in (p.estimate, *p.further))
-
-    def log_factor(self, run: Run, role: Role) -> float:
-        """ln(logged / intended) that the findings give this run for a role; 0 without a finding."""
-        return sum(f.hypothesis.log_factor(run) for f in self.findings if f.role is role and run.id in f.runs)
-
-    def plot(self, kind: str = "curves", **options: Any) -> Figure:
-        """Draw one of the figures of `ga_audit.plots`."""
-        import importlib
-
-        figure: Figure = importlib.import_module("ga_audit.plots").draw(self, kind, **options)
-        return figure
-
-    def _repr_markdown_(self) -> str:
-        return self._shown_as("markdown")
-
-    def _repr_html_(self) -> str:
-        return self._shown_as("html_fragment")
-
-    def _shown_as(self, how: str) -> str:
-        # by name at call time: the value knows nothing of its renderers, a notebook still shows it
-        import importlib
-
-        text: str = getattr(importlib.import_module("ga_audit.output._notebook"), how)(self)
-        return text
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SetAside:
-    """A run that was read and is not judged, and why."""
-
-    run: Run
-    why: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Audit:
-    """All diagnoses of one call, the runs that were set aside, and what could not be read."""
-
-    diagnoses: tuple[Diagnosis, ...]
-    failures: tuple[ReadFailure, ...]
-    notes: tuple[Note, ...]
-    version: str
-    command: str | None = None  # what measured it anew, where `repro` did
-    set_aside: tuple[SetAside, ...] = ()
-    set_aside_remedy: str = ""  # one sentence; the command to paste stands between backticks

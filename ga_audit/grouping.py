@@ -1,17 +1,17 @@
 """which runs may be compared, on which axis, and how else they differ.
 
-Runs are comparable when model and data are the same as far as the logs know. How closely they are related (`Kinship`)
-sets how far two right runs may differ, so unknown is a value of its own here: it is neither yes nor no.
+Runs are comparable when model and data are the same as far as the logs know. How closely they are related
+(`finding.Relatedness`) sets how far two right runs may differ, so unknown is a value of its own here: it is neither yes nor no.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ga_audit.finding import Axis, Silence
+from ga_audit.finding import Axis, AxisReason, NotApplicable, Reason, Relatedness
 from ga_audit.run import FloatArray, IntArray, Role, Run
 from ga_audit.stats import alignment
 
@@ -23,41 +23,14 @@ TRAINER_PACKAGES = frozenset({
 """Packages whose release decides how a loss is scaled; a different torch or numpy does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kinship:
-    """What runs have in common: True, False, or None where the logs do not say."""
-
-    data: bool | None
-    model: bool | None
-    seed: bool | None
-    batch: bool | None  # effective batch size
-    learning_rate: bool | None
-    versions: bool | None  # releases of the packages that compute the loss
-    shared_noise: bool | None = None  # measured: the curves jump together, as only the same data in the same order do
-
-    @property
-    def relation(self) -> str:
-        """The closest relation that is certain: twin, same data, same as far as known, different."""
-        if self.data is False or self.model is False:
-            return "different data or model"
-        known = self.data and self.model
-        if self.shared_noise and self.batch is not None:
-            return "twin" if self.batch and self.learning_rate is not False else "same data"
-        if not (known or self.shared_noise) or self.learning_rate is None:
-            return "not recorded"
-        if self.batch and self.learning_rate and self.seed is not False and self.shared_noise is not False:
-            return "twin" if self.seed else "twin or other seed"
-        return "same data"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Panel:
     """One quantity of n runs on m common bins of training progress."""
 
     role: Role
     runs: tuple[Run, ...]
     axis: Axis
-    why_axis: str
+    axis_reason: AxisReason
     edges: FloatArray  # (m+1,), bins are (low, high]
     level: FloatArray  # (n, m) natural log of the bin mean, NaN = none
     count: IntArray  # (n, m) points
@@ -66,7 +39,6 @@ class Panel:
     points: int  # in all
     masked: int  # NaN, infinite
     winsorised: int
-    nonpositive: float  # largest share of values <= 0 of any run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,29 +46,19 @@ class Group:
     """Runs that may be compared."""
 
     runs: tuple[Run, ...]
-    _panels: dict[tuple[Role, tuple[str, ...]], Panel | Silence] = field(default_factory=dict, repr=False)
 
     @property
     def settings_that_differ(self) -> tuple[str, ...]:
         """Names of settings that are known to differ, GA and world size among them."""
         return settings_that_differ(self.runs)
 
-    @property
-    def kinship(self) -> Kinship:
-        """What all runs of the group have in common."""
-        return kinship(self.runs)
+    def panel(self, role: Role, runs: Sequence[Run] | None = None) -> Panel | NotApplicable:
+        """Levels of a quantity on common bins, of all runs that log it or of those given.
 
-    def panel(self, role: Role, runs: Sequence[Run] | None = None) -> Panel | Silence:
-        """Levels of a quantity on common bins, of all runs that log it (or of those given); why not, otherwise."""
+        Each call bins the points anew.
+        """
         chosen = tuple(r for r in (self.runs if runs is None else runs) if r.get(role) is not None)
-        key = role, tuple(r.id for r in chosen)
-        if key not in self._panels:
-            self._panels[key] = _panel(role, chosen)
-        return self._panels[key]
-
-    def version_families(self) -> list[tuple[Run, ...]]:
-        """The runs by releases of the packages that compute the loss; one family where nothing is known to differ."""
-        return version_families(self.runs)
+        return _panel(role, chosen)
 
 
 def group(runs: Iterable[Run]) -> list[Group]:
@@ -117,17 +79,15 @@ def group(runs: Iterable[Run]) -> list[Group]:
     return [Group(tuple(sorted(m, key=lambda r: (r.settings.ga or 0, r.name, r.id)))) for m, _ in members]
 
 
-def kinship(runs: Sequence[Run], *, shared_noise: bool | None = None) -> Kinship:
+def relatedness(runs: Sequence[Run], *, shared_noise: bool | None = None) -> Relatedness:
     """What runs have in common, each True, False, or None = not recorded."""
-    return Kinship(
+    rates = [r.settings.learning_rate for r in runs]
+    return Relatedness(
         data=_same([_short(r.settings.dataset) for r in runs]),
         model=_same([_short(r.settings.model) for r in runs]),
         seed=_same([r.settings.seed.value if r.settings.seed else None for r in runs]),
         batch=_same_batch(runs),
-        learning_rate=_same(
-            [f"{r.settings.learning_rate.value:.6g}" if r.settings.learning_rate else None for r in runs]
-        ),
-        versions=_same_versions(runs),
+        learning_rate=_same([f"{rate.value:.6g}" if rate else None for rate in rates]),
         shared_noise=shared_noise,
     )
 
@@ -188,54 +148,83 @@ def version_label(runs: Sequence[Run], among: Sequence[Run]) -> str:
     return ", ".join(parts)
 
 
-def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | Silence:
-    if len(runs) < 2:
-        return Silence("", f"{len(runs)} run with a {role.value} series: a ratio needs two", _SECOND_RUN, role)
-    steps, values, rounding = [], [], []
-    masked, moved, nonpositive, points = 0, 0, 0.0, 0
-    for run in runs:
-        series = run.get(role)
-        assert series is not None
-        end = _first_change(run)
-        upto = series.position.size if end is None else int(np.searchsorted(series.position, end))
-        good = alignment.clean(series.position[:upto].astype(np.float64), series.value[:upto])
-        nonpositive = max(nonpositive, good.dropped_nonpositive / max(1, upto))
-        masked += good.dropped_nonfinite
-        if not good.value.size:
-            return Silence(
-                "",
-                f"{role.value} of {run.name} has no value above zero",
-                "Compare grad_norm, or use `ga-audit repro`.",
-                role,
-            )
-        rounding.append(alignment.rounding(good.value))
-        value, n_moved = alignment.winsorise(good.value)
-        moved += n_moved
-        points += value.size
-        steps.append(good.position)
-        values.append(value)
-    axes = _binned(role, runs, steps, values)
-    if not axes:
-        return Silence(
-            "", f"the runs share no range of steps in {role.value}", "Log both runs from the first step on.", role
-        )
-    chosen = min(axes, key=lambda a: alignment.drift(axes[a][1]))
-    gap = 0.0
-    if len(axes) == 2:
-        means = [np.nanmean(level, axis=1) for _, level, _ in axes.values()]
-        apart = (means[0] - means[0].mean()) - (means[1] - means[1].mean())
-        gap = float(np.sqrt(np.mean(apart**2)))
-    why = (
-        f"the ratio drifts less on it than on {next(a for a in axes if a is not chosen).value}"
-        if len(axes) == 2
-        else "the effective batch size is the same"
-        if _same_batch(runs)
-        else "the effective batch size is not known of all"
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Points:
+    """What can be compared of one series, and what was left out of it."""
+
+    position: FloatArray  # (k,)
+    value: FloatArray  # (k,) positive, outliers moved to the border
+    rounding: float
+    masked: int
+    winsorised: int
+
+
+def _points(role: Role, run: Run) -> _Points | None:
+    """The points of a run before its GA changes; None if no value is above zero."""
+    series = run.get(role)
+    assert series is not None
+    end = _first_change(run)
+    upto = series.position.size if end is None else int(np.searchsorted(series.position, end))
+    good = alignment.clean(series.position[:upto].astype(np.float64), series.value[:upto])
+    if not good.value.size:
+        return None
+    value, moved = alignment.winsorise(good.value)
+    return _Points(
+        position=good.position,
+        value=value,
+        rounding=alignment.rounding(good.value),
+        masked=good.dropped_nonfinite,
+        winsorised=moved,
     )
+
+
+def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | NotApplicable:
+    def not_applicable(reason: Reason, about: Sequence[Run] = runs) -> NotApplicable:
+        ids = tuple(run.id for run in about)
+        return NotApplicable(kind="", reason=reason, role=role, runs=ids)
+
+    if len(runs) < 2:
+        return not_applicable(Reason.TOO_FEW_RUNS)
+    points: list[_Points] = []
+    for run in runs:
+        found = _points(role, run)
+        if found is None:
+            return not_applicable(Reason.NO_POSITIVE_VALUE, [run])
+        points.append(found)
+    axes = _binned(role, runs, [p.position for p in points], [p.value for p in points])
+    if not axes:
+        return not_applicable(Reason.NO_COMMON_RANGE)
+    chosen = min(axes, key=lambda a: alignment.drift(axes[a][1]))
     edges, level, count = axes[chosen]
     return Panel(
-        role, runs, chosen, why, edges, level, count, np.array(rounding), gap, points, masked, moved, nonpositive
+        role=role,
+        runs=runs,
+        axis=chosen,
+        axis_reason=_axis_reason(runs, axes),
+        edges=edges,
+        level=level,
+        count=count,
+        rounding=np.array([p.rounding for p in points]),
+        axis_gap=_axis_gap([level for _, level, _ in axes.values()]),
+        points=sum(p.value.size for p in points),
+        masked=sum(p.masked for p in points),
+        winsorised=sum(p.winsorised for p in points),
     )
+
+
+def _axis_gap(levels: Sequence[FloatArray]) -> float:
+    """How far the choice between two axes moves the contrasts of levels (n, m), as an sd; 0 for one."""
+    if len(levels) < 2:
+        return 0.0
+    first, second = (np.nanmean(level, axis=1) for level in levels)
+    apart = (first - first.mean()) - (second - second.mean())
+    return float(np.sqrt(np.mean(apart**2)))
+
+
+def _axis_reason(runs: Sequence[Run], axes: Collection[Axis]) -> AxisReason:
+    if len(axes) == 2:
+        return AxisReason.LESS_DRIFT
+    return AxisReason.SAME_BATCH if _same_batch(runs) else AxisReason.BATCH_UNKNOWN
 
 
 def _binned(
@@ -263,9 +252,6 @@ def _binned(
             if np.isfinite(level).any(axis=1).all():
                 out[axis] = (edges, level, count)
     return out
-
-
-_SECOND_RUN = "Add a run with another gradient_accumulation_steps at the same effective batch size, seed and data."
 
 
 def _first_change(run: Run) -> int | None:

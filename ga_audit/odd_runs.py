@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ga_audit.conclusion import Undecided, UndecidedReason
 from ga_audit.evidence import ratio_regression
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis
 from ga_audit.grouping import Group, batch_sizes
@@ -21,14 +22,13 @@ from ga_audit.stats import constants as k
 from ga_audit.stats import decision
 from ga_audit.stats.arrays import median
 
-_NAMES = 4  # runs that a sentence names
 _EVEN = 0.5  # own probability of being right, below which a run contradicts `healthy` and from which on a fault
 
 
 def why(
     role: Role, group: Group, pieces: Sequence[Evidence], prior: Mapping[Hypothesis, float], verdict: Hypothesis
-) -> str:
-    """Why a verdict on the group does not hold for each of its runs; empty if it does.
+) -> Undecided | None:
+    """Why a verdict on the group does not hold for each of its runs; None if it does.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def why(
     verdict : the hypothesis that is to be stated of all runs.
     """
     if verdict == HEALTHY and (unknown := [run for run in group.runs if run.settings.ga is None]):
-        return f"gradient_accumulation_steps of {_named(unknown)} is unknown"
+        return Undecided(reason=UndecidedReason.UNKNOWN_GA, role=role, runs=_names(unknown))
     if len(group.runs) < 2:
-        return ""
+        return None
     compared = list(_compared(role, group, pieces))
     inside = {run.id for runs, _ in compared for run in runs}
     logging = [run for run in group.runs if run.get(role) is not None]
@@ -52,8 +52,8 @@ def why(
 
 def why_undecided(
     role: Role, group: Group, pieces: Sequence[Evidence], prior: Mapping[Hypothesis, float], leading: Hypothesis
-) -> str:
-    """The runs that keep a group from a verdict, as a sentence; empty where their levels show none.
+) -> Undecided | None:
+    """The runs that keep a group from a verdict; None where their levels show none.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def why_undecided(
     leading : the likeliest hypothesis.
     """
     if len(group.runs) < 2:
-        return ""
+        return None
     verdict = HEALTHY if leading == OTHER else leading
     compared = list(_compared(role, group, pieces))
     odd = [run for runs, level in compared for run in _misfits(verdict, role, runs, level)]
@@ -72,37 +72,27 @@ def why_undecided(
     if contradicting and len(contradicting) < len(odd):
         return _contradiction(role, contradicting, own)
     if leading == OTHER and 2 * len(odd) > sum(len(runs) for runs, _ in compared):
-        return ""
+        return None
     return _among(role, verdict, compared)
 
 
-def _contradiction(role: Role, odd: Sequence[Run], own: Mapping[str, float | None]) -> str:
-    known = [f"{p:.0%}" for run in odd[:_NAMES] if (p := own[run.id]) is not None]
-    tail = f"on its own evidence it is right with a probability of {', '.join(known)}" if known else (
-        "nothing is known of it alone, and it shares no range of steps with them"
-    )  # fmt: skip
-    return f"{_misfit(role, odd)}: {tail}"
+def _contradiction(role: Role, odd: Sequence[Run], own: Mapping[str, float | None]) -> Undecided:
+    known = tuple(p for run in odd if (p := own[run.id]) is not None)
+    return Undecided(reason=UndecidedReason.CONTRADICTED, role=role, runs=_names(odd), right=known)
 
 
-def _among(role: Role, verdict: Hypothesis, compared: Sequence[tuple[tuple[Run, ...], FloatArray]]) -> str:
-    """The runs that the verdict leaves far from those they were compared with, as a sentence."""
+def _among(role: Role, verdict: Hypothesis, compared: Sequence[tuple[tuple[Run, ...], FloatArray]]) -> Undecided | None:
+    """The runs that the verdict leaves far from those they were compared with."""
     odd = {run.id: run for runs, level in compared for run in _misfits(verdict, role, runs, level)}
     if not odd:
-        return ""
-    if len(odd) == len({run.id for runs, _ in compared for run in runs}):
-        return (
-            f"the {role} of {_named(list(odd.values()))} differs by more than GA and chance explain: leave out the runs "
-            "of other code, or say what each was trained with (--stack)"
-        )
-    return f"{_misfit(role, list(odd.values()))}: leave it out, or say what it was trained with (--stack)"
+        return None
+    every = len(odd) == len({run.id for runs, _ in compared for run in runs})
+    reason = UndecidedReason.RUNS_DIFFER if every else UndecidedReason.ODD_RUNS
+    return Undecided(reason=reason, role=role, runs=_names(list(odd.values())))
 
 
-def _named(runs: Sequence[Run]) -> str:
-    return ", ".join(run.name for run in runs[:_NAMES]) + (" ..." if len(runs) > _NAMES else "")
-
-
-def _misfit(role: Role, odd: Sequence[Run]) -> str:
-    return f"what the {role} of the others says does not fit {_named(odd)}"
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(run.name for run in runs)
 
 
 # --- a run's own evidence ------------------------------------------------------------------------------------------
@@ -137,7 +127,7 @@ def _contradicts(run: Run, probability: float | None, verdict: Hypothesis, compa
         if probability is None:
             return not compared
         # the level of the others can stand for what the run itself does not show, not against what it does
-        return probability < (_EVEN if compared else k.SPEAK)
+        return probability < (_EVEN if compared else k.DECIDE_AT)
     return probability is not None and abs(verdict.log_factor(run)) >= k.TIE and probability >= _EVEN
 
 
@@ -149,10 +139,10 @@ def _compared(role: Role, group: Group, pieces: Sequence[Evidence]) -> Iterator[
     by_id = {run.id: run for run in group.runs}
     found: set[str] = set()
     for piece in pieces:
-        names = piece.detail.get("runs", ())
-        if piece.kind == ratio_regression.KIND and names and all(name in by_id for name in names):
-            found.update(names)
-            yield tuple(by_id[name] for name in names), np.array(piece.detail["level"], float)
+        comparison = piece.comparison if piece.kind == ratio_regression.KIND else None
+        if comparison is not None and all(name in by_id for name in comparison.runs):
+            found.update(comparison.runs)
+            yield tuple(by_id[name] for name in comparison.runs), comparison.level
     rest = tuple(run for run in group.runs if run.id not in found)
     if len(rest) > 1:
         yield from ratio_regression.levels(Group(rest), role)

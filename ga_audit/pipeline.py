@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from ga_audit import __version__, advice, registry
+from ga_audit import next_steps, registry
+from ga_audit._version import __version__
+from ga_audit.conclusion import Audit, Diagnosis, SetAside, UndecidedReason
 from ga_audit.diagnosis import diagnose_group
-from ga_audit.finding import Audit, Diagnosis, Evidence, SetAside, Silence
+from ga_audit.finding import Evidence, NotApplicable
 from ga_audit.grouping import Group, group
 from ga_audit.logs.discovery import find_runs
 from ga_audit.options import Options as Options
@@ -20,7 +22,6 @@ T = TypeVar("T")
 Given: TypeAlias = T | Mapping[str, T] | None
 Targets: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 EVIDENCE = "ga_audit.evidence"
-_UNKNOWN_GA = "gradient_accumulation_steps is unknown"
 
 
 def read_runs(
@@ -121,8 +122,8 @@ def _by_name(given: Given[T]) -> Mapping[str, T]:
     return given if isinstance(given, Mapping) else {"*": given}
 
 
-def gather(members: Group) -> Iterator[Evidence | Silence]:
-    """What every kind of evidence says, or why it is silent, on one group."""
+def gather(members: Group) -> Iterator[Evidence | NotApplicable]:
+    """What every kind of evidence says, or why it does not apply, on one group."""
     for module in registry.load_all(EVIDENCE).values():
         yield from module.gather(members)
 
@@ -174,7 +175,7 @@ def set_aside(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[SetAside, ...
     known = tuple(run for run in runs if run.settings.ga is not None)
     if not known:
         return tuple(runs), ()
-    return known, tuple(SetAside(run, _UNKNOWN_GA) for run in runs if run.settings.ga is None)
+    return known, tuple(SetAside(run, UndecidedReason.UNKNOWN_GA) for run in runs if run.settings.ga is None)
 
 
 def audit_runs(runs: Sequence[Run], failures: Sequence[ReadFailure] = (), targets: Sequence[str] = ()) -> Audit:
@@ -193,7 +194,11 @@ def audit_runs(runs: Sequence[Run], failures: Sequence[ReadFailure] = (), target
         notes.append(Note("already-corrected", f"left out, since ga-audit wrote them: {names}", count=len(own)))
     rest = [run for run in runs if run.corrected_by is None]
     judged, aside = set_aside(rest)
-    remedy = advice.ask_for_ga([item.run for item in aside], rest, targets) if aside else ""
     return Audit(
-        tuple(diagnose(judged)), tuple(failures), tuple(notes), __version__, set_aside=aside, set_aside_remedy=remedy
+        diagnoses=tuple(diagnose(judged)),
+        failures=tuple(failures),
+        notes=tuple(notes),
+        version=__version__,
+        set_aside=aside,
+        ask=next_steps.ask_for_ga([item.run for item in aside], rest, targets) if aside else None,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis
 from ga_audit.run import Run
 from ga_audit.stats import decision
-from ga_audit.stats.constants import COUPLING, PRIOR
+from ga_audit.stats.constants import COUPLING, PRIOR, PRIOR_RARE
 
 # names of the priors in `stats.constants` by exponents (ga, world)
 _PRIOR_NAMES: dict[tuple[float, float], str] = {
@@ -19,7 +19,6 @@ _PRIOR_NAMES: dict[tuple[float, float], str] = {
     (0, 1): "world",
     (1, 1): "ga-world",
 }
-_RARE = 0.01  # prior of a named fault that the table of priors does not list (divided by GA squared, by world size)
 SAME = 1e-6  # nats: two hypotheses that no piece of evidence tells apart
 
 
@@ -105,7 +104,7 @@ def _coupled_row(given: Hypothesis, hypotheses: Sequence[Hypothesis]) -> dict[Hy
 
 
 def _base_prior(h: Hypothesis) -> float:
-    return PRIOR["other"] if h == OTHER else PRIOR.get(_PRIOR_NAMES.get((h.ga, h.world), ""), _RARE)
+    return PRIOR["other"] if h == OTHER else PRIOR.get(_PRIOR_NAMES.get((h.ga, h.world), ""), PRIOR_RARE)
 
 
 def by_kind(pieces: Iterable[Evidence]) -> dict[str, list[Evidence]]:

@@ -3,7 +3,6 @@ from conftest import make_run, twins
 
 from ga_audit import clipping as clip_share
 from ga_audit import pipeline
-from ga_audit.grouping import group
 
 
 def test_share_as_logged_and_as_corrected():
@@ -18,8 +17,3 @@ def test_share_as_logged_and_as_corrected():
 def test_norms_logged_after_clipping_are_not_counted():
     run = make_run("a", ga=8, loss=[3] * 20, grad_norm=[1.0] * 20, max_grad_norm=1.0)
     assert list(clip_share.shares([run], [])) == []
-
-
-def test_silent_where_the_limit_is_unknown():
-    (members,) = group([make_run("a", ga=8, loss=[3, 2], grad_norm=[1, 2])])
-    assert [s.kind for s in clip_share.gather(members)] == ["clip_share"]

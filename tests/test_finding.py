@@ -1,4 +1,8 @@
+import copy
 import math
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from conftest import make_run
@@ -7,6 +11,7 @@ from ga_audit.finding import (
     DIVIDED_GA2,
     HEALTHY,
     NAMED,
+    OTHER,
     SUMMED_GA,
     SUMMED_GA_WORLD,
     SUMMED_WORLD,
@@ -35,3 +40,26 @@ def test_an_unknown_setting_gives_no_number():
 
 def test_names_are_unique():
     assert len({h.name for h in NAMED}) == len(NAMED)
+
+
+ABOUT_SOME = Hypothesis("summed-over-ga", 1, 0, frozenset({"a"}))
+
+
+@pytest.mark.parametrize("hypothesis", [*NAMED, OTHER, ABOUT_SOME], ids=str)
+def test_a_hypothesis_equals_its_copy(hypothesis):
+    for same in (pickle.loads(pickle.dumps(hypothesis)), copy.deepcopy(hypothesis)):
+        assert same == hypothesis
+        assert hash(same) == hash(hypothesis)
+
+
+def test_hypotheses_with_other_fields_differ():
+    assert len({*NAMED, OTHER, ABOUT_SOME, Hypothesis("other", 1, 0)}) == len(NAMED) + 3
+
+
+def test_a_posterior_from_another_process_has_the_same_keys():
+    posterior = {h: i / 8 for i, h in enumerate((*NAMED, OTHER))}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        there = pool.submit(copy.copy, posterior).result()
+    assert there == posterior
+    assert there[OTHER] == posterior[OTHER]

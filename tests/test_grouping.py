@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import make_run, make_series, twins
 
-from ga_audit.finding import Axis, Silence
-from ga_audit.grouping import Group, batch_sizes, group, kinship, version_families, version_label
+from ga_audit.finding import Axis, NotApplicable, Reason
+from ga_audit.grouping import Group, batch_sizes, group, relatedness, version_families, version_label
 from ga_audit.run import Role, Schedule, Setting, Trust
 
 CURVE = 2 + np.exp(-np.arange(60) / 20)
@@ -64,19 +64,19 @@ def test_grouping_does_not_depend_on_order():
     ],
 )
 def test_relation_from_what_is_recorded(second, relation):
-    assert kinship(pair(**second)).relation == relation
+    assert relatedness(pair(**second)).relation == relation
 
 
-def test_measured_kinship_overrules_what_is_not_recorded_and_a_seed_that_did_not_help():
+def test_measured_relatedness_overrules_what_is_not_recorded_and_a_seed_that_did_not_help():
     unknown = pair(dataset=None, seed=None)
-    assert kinship(unknown, shared_noise=True).relation == "twin"
-    assert kinship(pair(), shared_noise=False).relation == "same data"
+    assert relatedness(unknown, shared_noise=True).relation == "twin"
+    assert relatedness(pair(), shared_noise=False).relation == "same data"
 
 
 def test_a_batch_is_unknown_where_only_some_record_the_world_size():
     assert batch_sizes(pair()) == [8, 8]
     assert batch_sizes(pair(world_size=None)) is None
-    assert kinship(pair(micro_batch_size=None)).batch is None
+    assert relatedness(pair(micro_batch_size=None)).batch is None
 
 
 def test_settings_that_differ_are_named_packages_too():
@@ -127,21 +127,22 @@ def test_only_the_part_before_ga_changes_is_compared():
     assert panel.count.sum(axis=1).tolist() == [20, 20]
 
 
+A = make_run("a", ga=1, loss=CURVE)
+
+
 @pytest.mark.parametrize(
-    "runs",
+    ("runs", "reason", "about"),
     [
-        [make_run("a", ga=1, loss=CURVE)],
-        [make_run("a", ga=1, loss=CURVE), make_run("b", ga=2, loss=CURVE, steps=np.arange(1000, 1060))],
-        [make_run("a", ga=1, loss=CURVE), make_run("b", ga=2, loss=np.full(60, np.nan))],
-        [make_run("a", ga=1, loss=CURVE), make_run("b", ga=2, series=[make_series(Role.LOSS, [])])],
-        [make_run("a", ga=1), make_run("b", ga=2)],
+        ([A], Reason.TOO_FEW_RUNS, ("a",)),
+        ([A, make_run("b", ga=2, loss=CURVE, steps=np.arange(1000, 1060))], Reason.NO_COMMON_RANGE, ("a", "b")),
+        ([A, make_run("b", ga=2, loss=np.full(60, np.nan))], Reason.NO_POSITIVE_VALUE, ("b",)),
+        ([A, make_run("b", ga=2, series=[make_series(Role.LOSS, [])])], Reason.NO_POSITIVE_VALUE, ("b",)),
+        ([make_run("a", ga=1), make_run("b", ga=2)], Reason.TOO_FEW_RUNS, ()),
     ],
 )
-def test_what_cannot_be_compared_says_why_and_what_would_help(runs):
+def test_runs_that_cannot_be_compared_have_a_reason(runs, reason, about):
     got = Group(tuple(runs)).panel(Role.LOSS)
-    assert isinstance(got, Silence)
-    assert got.why
-    assert got.remedy
+    assert got == NotApplicable(kind="", reason=reason, role=Role.LOSS, runs=about)
 
 
 def test_nan_and_spikes_are_counted():

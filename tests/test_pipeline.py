@@ -7,8 +7,12 @@ import pytest
 from conftest import make_run, twins
 
 from ga_audit import pipeline
+from ga_audit.conclusion import Action, NextStep, UndecidedReason
 from ga_audit.errors import AuditError
 from ga_audit.finding import Verdict
+from ga_audit.output.wording._sentence import in_backticks
+from ga_audit.output.wording.advice import ask
+from ga_audit.output.wording.verdict import headline
 from ga_audit.run import Trust
 
 
@@ -118,27 +122,28 @@ def test_the_quoted_single_line_is_not_convicted(tmp_path):
 def test_runs_without_ga_are_told_how_to_give_it():
     result = pipeline.audit_runs([make_run("a", loss=[3, 2, 1.5]), make_run("b", loss=[24, 16, 12])])
     assert all(d.verdict is Verdict.INCONCLUSIVE for d in result.diagnoses)
-    assert any("--ga" in step for d in result.diagnoses for step in d.next_steps)
+    assert any(step.action is Action.GIVE_GA for d in result.diagnoses for step in d.next_steps)
 
 
 def test_a_run_of_unknown_ga_is_set_aside_and_changes_no_verdict():
     runs, other = twins(0), make_run("other", loss=[9.0, 5.0, 2.0])
     alone, together = pipeline.audit_runs(runs), pipeline.audit_runs([other, *runs], targets=["runs/a b"])
-    assert [(d.verdict, d.headline, d.posterior) for d in together.diagnoses] == [
-        (d.verdict, d.headline, d.posterior) for d in alone.diagnoses
+    assert [(d.verdict, headline(d), d.posterior) for d in together.diagnoses] == [
+        (d.verdict, headline(d), d.posterior) for d in alone.diagnoses
     ]
-    assert [(item.run, item.why) for item in together.set_aside] == [(other, "gradient_accumulation_steps is unknown")]
-    command = "ga-audit inspect 'runs/a b' --ga 'other=N'"
-    assert together.set_aside_remedy == f"Say gradient_accumulation_steps (N): `{command}`"
-    assert (alone.set_aside, alone.set_aside_remedy) == ((), "")
+    assert [(item.run, item.reason) for item in together.set_aside] == [(other, UndecidedReason.UNKNOWN_GA)]
+    assert together.ask == NextStep(
+        action=Action.GIVE_GA, argv=("ga-audit", "inspect", "runs/a b", "--ga", "other=N"), shown=1, of=1
+    )
+    assert (alone.set_aside, alone.ask) == ((), None)
 
 
 def test_many_runs_of_unknown_ga_are_asked_for_in_one_command():
     runs = [*twins(0), *(make_run(f"x{i}", loss=[3.0, 2.0]) for i in range(10))]
     result = pipeline.audit_runs(runs, targets=["runs"])
-    options = " ".join(f"--ga 'x{i}=N'" for i in range(8))
+    options = " ".join(f"--ga x{i}=N" for i in range(8))
     sentence = "Say gradient_accumulation_steps (N), of the first 8 of 10 runs"
-    assert result.set_aside_remedy == f"{sentence}: `ga-audit inspect runs {options}`"
+    assert in_backticks(ask(result.ask)) == f"{sentence}: `ga-audit inspect runs {options}`"
 
 
 def test_where_no_ga_is_known_the_diagnosis_asks_for_it():

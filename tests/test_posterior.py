@@ -10,7 +10,7 @@ from ga_audit.stats.constants import COUPLING, PRIOR
 
 
 def piece(likelihood, runs=("a",)):
-    return Evidence("kind", Role.LOSS, runs, likelihood, "", "")
+    return Evidence(kind="kind", role=Role.LOSS, runs=runs, log_likelihood=likelihood, facts={}, source="")
 
 
 def test_single_runs_count_as_their_mean_and_comparisons_as_their_sum():

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ga_audit.bugs.catalogue import Affected, Bug, load, open_conditions, settled
 from ga_audit.bugs.conditions import Value
 from ga_audit.bugs.remedies import advice, fix_for
-from ga_audit.finding import Basis, BugMatch, Finding, Fit, Signature, Verdict
+from ga_audit.finding import BugMatch, Finding, Fit, Signature, Verdict
 from ga_audit.run import Role, Run
 
-_ORDER = {Fit.MATCHES: 0, Fit.POSSIBLE: 1, Fit.AFFECTED_BUT_HEALTHY: 2, Fit.OUTSIDE_RANGE: 3}
+_ORDER = {Fit.MATCHES: 0, Fit.POSSIBLE: 1, Fit.HEALTHY: 2, Fit.OUTSIDE_RANGE: 3}
 _NOTHING = (0.0, 0.0)
 Found = Mapping[Role, tuple[float, float]]  # exponents on GA and world size
 
@@ -49,7 +49,7 @@ def match(
     -------
     One match for each bug. `Fit.MATCHES`: release, signature and the conditions that the logs settle agree;
     `Fit.POSSIBLE`: the same, but a condition of a bug of several releases is open, or the logs decide nothing;
-    `Fit.OUTSIDE_RANGE`: the signature agrees and the release is not affected; `Fit.AFFECTED_BUT_HEALTHY`: the release
+    `Fit.OUTSIDE_RANGE`: the signature agrees and the release is not affected; `Fit.HEALTHY`: the release
     is affected and the log is healthy.
     """
     found = {f.role: (f.hypothesis.ga, f.hypothesis.world) for f in findings}
@@ -60,12 +60,12 @@ def match(
         chosen = _choose(candidate, found, verdict, accumulates=accumulates)
         if chosen is None:
             continue
-        fit, basis, rows = chosen
+        fit, rows = chosen
         # a bug of one release explains better than a bug of every release
         fewest = len(candidate.rows[0].open) if candidate.rows else 0
         key = (_ORDER[fit], not bug.is_narrow, fewest)
         fix = fix_for(bug, [one.row for one in rows], runs) if rows else advice(bug)
-        matches.append((key, _match(candidate, fit, basis, rows, fix)))
+        matches.append((key, _match(candidate, fit, rows, fix)))
     return tuple(found for _, found in sorted(matches, key=lambda pair: pair[0]))
 
 
@@ -82,13 +82,13 @@ def _candidate(bug: Bug, runs: Sequence[Run]) -> _Candidate:
 
 def _choose(
     candidate: _Candidate, found: Found, verdict: Verdict, *, accumulates: bool
-) -> tuple[Fit, Basis, tuple[_Row, ...]] | None:
-    """How a bug fits, why, and the rows that fit; None where it does not."""
+) -> tuple[Fit, tuple[_Row, ...]] | None:
+    """How a bug fits, and the rows that fit; None where it does not."""
     if not candidate.rows:
         fits = any(_fits(row.signature, found) for row in candidate.bug.affected)
         outside = bool(candidate.held) and not candidate.is_covered
         if outside and verdict is Verdict.SCALED and fits:
-            return Fit.OUTSIDE_RANGE, Basis.SIGNATURE, ()
+            return Fit.OUTSIDE_RANGE, ()
         return None
     if verdict is Verdict.SCALED:
         fitting = tuple(one for one in candidate.rows if _fits(one.row.signature, found))
@@ -96,12 +96,12 @@ def _choose(
             return None
         # a bug of many releases is certain only where the logs settle its conditions
         sure = fitting[0].row.is_one_release or not fitting[0].open
-        return (Fit.MATCHES if sure else Fit.POSSIBLE), Basis.SIGNATURE, fitting
+        return (Fit.MATCHES if sure else Fit.POSSIBLE), fitting
     if verdict is Verdict.HEALTHY and not candidate.rows[0].open:
-        return Fit.AFFECTED_BUT_HEALTHY, Basis.RELEASE, candidate.rows
+        return Fit.HEALTHY, candidate.rows
     # a healthy log says nothing about a bug that needs what the logs leave open
     if verdict is not Verdict.HEALTHY and accumulates:
-        return Fit.POSSIBLE, Basis.RELEASE, candidate.rows
+        return Fit.POSSIBLE, candidate.rows
     return None
 
 
@@ -130,11 +130,11 @@ def match_measured(name: str, packages: Mapping[str, str]) -> BugMatch:
     rows = [row for row in bug.affected if row.holds(held)]
     candidate = _Candidate(bug, (held,), bool(rows), tuple(_Row(row, ()) for row in rows))
     fix = advice(bug, rows, packages)
-    return _match(candidate, Fit.MATCHES, Basis.MEASUREMENT, candidate.rows, fix)
+    return _match(candidate, Fit.MATCHES, candidate.rows, fix, measured=True)
 
 
 def _match(
-    candidate: _Candidate, fit: Fit, basis: Basis, rows: Sequence[_Row], fix: str
+    candidate: _Candidate, fit: Fit, rows: Sequence[_Row], fix: str, *, measured: bool = False
 ) -> BugMatch:
     bug = candidate.bug
     ranges = dict.fromkeys(row.releases for row in bug.affected)
@@ -142,7 +142,6 @@ def _match(
         bug=bug.id,
         title=bug.title,
         fit=fit,
-        basis=basis,
         package=bug.package,
         releases_held=candidate.held,
         affected=rows[0].row.releases if rows else "; ".join(ranges),
@@ -150,4 +149,5 @@ def _match(
         fix=fix,
         retrain=bug.retrain,
         links=tuple(url for _, url in bug.references),
+        measured=measured,
     )

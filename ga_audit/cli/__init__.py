@@ -19,7 +19,8 @@ from typing import Any
 
 import click
 
-from ga_audit import __version__, registry
+from ga_audit import registry
+from ga_audit._version import __version__
 from ga_audit.errors import ExitCode
 
 _NOT_COMMANDS = {"options"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +11,9 @@ import click
 
 from ga_audit.cli.options import show_error
 from ga_audit.errors import AuditError, EngineFailed, ExitCode, UnreadableLog
-from ga_audit.finding import Verdict
-from ga_audit.run import Role
 
 if TYPE_CHECKING:
-    from ga_audit.finding import Audit, Diagnosis
+    from ga_audit.conclusion import Audit, Diagnosis
     from ga_audit.repro.plan import Cell, Plan
     from ga_audit.repro.verdict import Judgement
     from ga_audit.run import Note, ReadFailure, Run
@@ -30,6 +26,7 @@ _CODES = {
 
 def one(plan: Plan, report: Path) -> ExitCode:
     """The table of one matrix, what inspect reads in its logs, and a report of both."""
+    from ga_audit.output.wording.verdict import headline
     from ga_audit.repro import as_evidence, tables
     from ga_audit.repro.engine import USER_COMMAND
 
@@ -38,7 +35,7 @@ def one(plan: Plan, report: Path) -> ExitCode:
         return _of_a_users_command(audit, plan, report)
     for failure in audit.failures:
         show_error(failure.error)
-    read = " ".join(d.headline for d in audit.diagnoses) or "nothing to compare"
+    read = " ".join(map(headline, audit.diagnoses)) or "nothing to compare"
     if any(note.code == "short-steps" for d in audit.diagnoses for note in d.notes):
         read += " The last steps of epochs are short."
     found = _judged(plan)
@@ -55,35 +52,41 @@ def one(plan: Plan, report: Path) -> ExitCode:
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
 
-# what is done or cannot be given here: the report and repro itself, the release of the stack, another GA
-_DONE_HERE = re.compile(r"ga-audit re|--stack |^Add one short run")
-
-
 def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
     """Nothing was measured: what inspect reads, and what to do next, but for what is done here already."""
     from ga_audit.cli.inspect import status
+    from ga_audit.conclusion import Action
     from ga_audit.output import text
 
+    # what is done here already: the report, repro itself, runs of another GA
+    done = {
+        Action.WRITE_REPORT, Action.MEASURE, Action.MEASURE_INSTEAD, Action.MEASURE_GRADIENTS,
+        Action.ADD_TO_TELL_APART, Action.ADD_OTHER_GA, Action.ADD_OTHER_RANKS,
+    }  # fmt: skip
     audit = replace(audit, diagnoses=tuple(map(_without_gradients, audit.diagnoses)))
-    left = [replace(d, next_steps=tuple(s for s in d.next_steps if not _DONE_HERE.search(s))) for d in audit.diagnoses]
     click.echo("Gradients are not measured for --script. Audit of its logs:\n")
-    click.echo(f"{text.render(replace(audit, diagnoses=tuple(left)))}\n")
+    click.echo(f"{text.render(audit, hidden=frozenset(done))}\n")
     _write(replace(audit, command=_command(plan)), plan, report)
     return status(audit)
 
 
 def _without_gradients(diagnosis: Diagnosis) -> Diagnosis:
     """A healthy loss is not a healthy training where neither a measurement nor grad_norm shows the gradients."""
+    from ga_audit.conclusion import Undecided, UndecidedReason
+    from ga_audit.finding import Verdict
+    from ga_audit.run import Role
+
     is_open = Role.GRAD_NORM in diagnosis.undecided or Role.GRAD_NORM not in diagnosis.posterior
     if diagnosis.verdict is not Verdict.HEALTHY or not is_open:
         return diagnosis
     if Role.GRAD_NORM in diagnosis.undecided:
-        why = "is undecided"
+        reason = UndecidedReason.NORM_UNDECIDED
+    elif any(run.get(Role.GRAD_NORM) for run in diagnosis.runs):
+        reason = UndecidedReason.NORM_WITHOUT_EVIDENCE
     else:
-        logged = any(run.get(Role.GRAD_NORM) for run in diagnosis.runs)
-        why = "gives no evidence" if logged else "is not in the logs"
-    headline = f"Inconclusive: the loss does not scale, but grad_norm {why} and the gradients were not measured."
-    return replace(diagnosis, verdict=Verdict.INCONCLUSIVE, headline=headline)
+        reason = UndecidedReason.NORM_NOT_LOGGED
+    why = Undecided(reason=reason, role=Role.GRAD_NORM)
+    return replace(diagnosis, verdict=Verdict.INCONCLUSIVE, why_inconclusive=(why,))
 
 
 def several(plans: Sequence[Plan], broken: Mapping[Path, Any], reports: Sequence[Path]) -> ExitCode:
@@ -181,9 +184,11 @@ def _told(audit: Audit, found: Judgement, plan: Plan) -> Audit:
 
 
 def _bug_lines(told: Audit) -> Iterator[str]:
+    from ga_audit.finding import Fit
+
     for diagnosis in told.diagnoses:
         for bug in diagnosis.bugs:
-            if bug.fit == "matches":
+            if bug.fit is Fit.MATCHES:
                 yield f"known bug {bug.bug}: {bug.title}. {bug.fix}"
 
 
@@ -198,13 +203,13 @@ def _others(plan: Plan) -> str:
 
 def _write(audit: Audit, plan: Plan, report: Path, *, quiet: bool = False) -> None:
     """What `ga-audit report` writes, in the form of the engine's tracker; made anew at each call."""
-    from ga_audit.cli.report import TEMPLATES, private_names, write
+    from ga_audit.output import issue, report_folder
 
     if not audit.diagnoses:
         return
-    names = private_names(audit)
-    template = plan.engine if plan.engine in TEMPLATES else TEMPLATES[0]
-    write(audit, report, template=template, redacted=True, names=names, style=None, force=True)
+    names = report_folder.private_names(audit)
+    template = plan.engine if plan.engine in issue.TEMPLATES else issue.TEMPLATES[0]
+    report_folder.write(audit, report, template=template, redacted=True, names=names, style=None, force=True)
     if not quiet:
         click.echo(f"written: {report} (issue.md, report.html, diagnosis.json, pictures)")
 
@@ -212,7 +217,7 @@ def _write(audit: Audit, plan: Plan, report: Path, *, quiet: bool = False) -> No
 _OF_THIS_MACHINE = frozenset({"out", "python", "resume", "timeout"})  # options that say nothing of what was measured
 
 
-def _command(plan: Plan) -> str:
+def _command(plan: Plan) -> tuple[str, ...]:
     """The command as it was given, for others to repeat; of several models or variants, the one of the plan."""
     context = click.get_current_context()
     words = ["ga-audit", "repro"]
@@ -229,4 +234,4 @@ def _command(plan: Plan) -> str:
             words += [word for each in value for word in (option, str(each))]
         else:
             words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-    return shlex.join(words)
+    return tuple(words)

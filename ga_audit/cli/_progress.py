@@ -1,43 +1,79 @@
-"""How far a matrix of trainings is, on standard error."""
+"""Progress on standard error: one line that is overwritten, where that is a terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from ga_audit.repro.plan import Progress
 
+_ERASE = "\r\x1b[K"
+_BAR = 30  # characters
+_MAX_PATH = 60
 
-class progress:  # noqa: N801 (reads as a function)
-    """A bar with the time left on a terminal, a line for each cell elsewhere; both on standard error."""
 
-    def __init__(self) -> None:
-        self.bar: Any = None
+@contextmanager
+def _line() -> Iterator[Callable[[str], None] | None]:
+    """A function that shows a text in place of the one before; None where there is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        yield lambda text: click.echo(f"{_ERASE}{text}", nl=False, err=True)
+    finally:
+        click.echo(_ERASE, nl=False, err=True)
 
-    def __enter__(self) -> Callable[[Progress], None]:
-        return self.show
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.bar is not None:
-            if kind is None:
-                self.bar.label = "trained"
-                self.bar.update(self.bar.length - self.bar.pos)
-            self.bar.render_finish()
+def _bar(done: int, total: int) -> str:
+    """` [###---] 1/2`; of an unknown total, what is done."""
+    filled = _BAR * done // total if total else 0
+    return f" [{'#' * filled}{'-' * (_BAR - filled)}] {done}/{total}" if total else f" {done}"
 
-    def show(self, at: Progress) -> None:
-        """Called before each cell."""
+
+@contextmanager
+def reading() -> Iterator[Callable[[str], None] | None]:
+    """Names the log that is being read."""
+    count = 0
+
+    def show(path: str) -> None:
+        nonlocal count
+        count += 1
+        shown = path if len(path) <= _MAX_PATH else f"...{path[3 - _MAX_PATH :]}"
+        assert line is not None
+        line(f"reading {count}: {shown}")
+
+    with _line() as line:
+        yield None if line is None else show
+
+
+@contextmanager
+def tasks() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Shows what is being done, how much of it is done, and of how much."""
+
+    def show(what: str, done: int, total: int) -> None:
+        assert line is not None
+        line(f"{what}{_bar(done, total)}")
+
+    with _line() as line:
+        yield None if line is None else show
+
+
+@contextmanager
+def training() -> Iterator[Callable[[Progress], None]]:
+    """Shows the cells that are trained, with the time left; without a terminal, a line for each cell."""
+
+    def show(at: Progress) -> None:
         label = f"{at.plan.name} GA {at.cell.ga}" + (f" x {at.cell.world_size} ranks" if at.cell.world_size > 1 else "")
         rest = "" if at.seconds_left is None else f", about {at.seconds_left:.0f} s left"
-        if not sys.stderr.isatty():
+        if line is None:
             click.echo(f"{at.done}/{at.total} trained{rest}; {label}", err=True)
-            return
-        if self.bar is None:
-            # the time left is ours: the bar's own would count cells that were kept as trained in no time
-            self.bar = click.progressbar(length=at.total, file=sys.stderr, show_eta=False, show_pos=True)
-        self.bar.label = label + rest
-        self.bar.update(at.done - self.bar.pos)
-        self.bar.render_progress()
+        else:
+            line(f"training{_bar(at.done, at.total)} {label}{rest}")
+
+    with _line() as line:
+        yield show

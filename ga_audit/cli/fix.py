@@ -13,8 +13,9 @@ from ga_audit.cli.options import errors_to_status, leave, reading_options, show_
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
+    from ga_audit.conclusion import Audit, Diagnosis
     from ga_audit.correction.curves import Plan
-    from ga_audit.finding import Audit, Diagnosis, Hypothesis
+    from ga_audit.finding import Hypothesis
     from ga_audit.pipeline import Options
     from ga_audit.run import Role, Run
 
@@ -142,6 +143,7 @@ def _finish(
     force: bool, dry_run: bool, as_json: bool, keep: bool, failed: bool, upload: bool, annotate: bool, timeout: int,
 ) -> None:  # fmt: skip
     from ga_audit.correction import curves as correction
+    from ga_audit.output.wording.verdict import headline
 
     rows = [row for p in made for row in correction.table(p)]
     changed = {p.run.id for p in made}
@@ -156,7 +158,7 @@ def _finish(
             click.echo(f"left alone: {', '.join(alone)}")
         if audit is not None:
             for diagnosis in audit.diagnoses:
-                click.echo(diagnosis.headline)
+                click.echo(headline(diagnosis))
                 _say_what_it_is_not(diagnosis)
     if made and not dry_run:
         top = output or Path(_default_output(targets))
@@ -264,12 +266,12 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing to correct"
     from ga_audit.output.markdown import factors_text
+    from ga_audit.output.table import table
 
-    lines = [["run", "series", "factor", "first", "", "last", ""]]
+    lines = []
     for row in rows:
         factor = factors_text(row["factor"])
         values = [f"{v:.4g}" if v is not None else "nan" for v in
                   (row["first_logged"], row["first_corrected"], row["last_logged"], row["last_corrected"])]  # fmt: skip
         lines.append([row["run"], row["series"], factor, values[0], f"-> {values[1]}", values[2], f"-> {values[3]}"])
-    widths = [max(len(line[i]) for line in lines) for i in range(7)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(table(lines, header=["run", "series", "factor", "first", "", "last", ""]))

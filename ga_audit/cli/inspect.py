@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from ga_audit import registry
+from ga_audit.cli._progress import reading as reading_progress
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ga_audit.finding import Audit
+    from ga_audit.conclusion import Audit
     from ga_audit.pipeline import Options
     from ga_audit.run import ReadFailure
 
 
+_NOT_FORMATS = frozenset({"html_page", "report_folder", "table"})  # of `report`, or parts of the others
+
+
 def _formats() -> dict[str, str]:
     """Name on the command line -> leaf: the newest version of a form has the plain name."""
-    return {name.partition("_v")[0]: name for name in registry.names("ga_audit.output") if name != "html_page"}
+    names = (name for name in registry.names("ga_audit.output") if name not in _NOT_FORMATS)
+    return {name.partition("_v")[0]: name for name in names}
 
 
 @click.command(
@@ -53,7 +56,7 @@ def command(
     """  # noqa: D301 (\b is Click's)
     from ga_audit import pipeline
 
-    with _progress() as progress:
+    with reading_progress() as progress:
         runs, failures = pipeline.read_runs(targets, reading, progress=progress)
     if show_series:
         from ga_audit.output._series import render_series
@@ -83,23 +86,3 @@ def status(audit: Audit) -> ExitCode:
 def _show_failures(failures: tuple[ReadFailure, ...]) -> None:
     for failure in failures:
         show_error(failure.error)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None] | None]:
-    """A line on standard error that names the log being read, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    count = 0
-
-    def show(path: str) -> None:
-        nonlocal count
-        count += 1
-        shown = path if len(path) <= 60 else "..." + path[-57:]
-        click.echo(f"\r\x1b[Kreading {count}: {shown}", nl=False, err=True)
-
-    try:
-        yield show
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)

@@ -217,7 +217,7 @@ def command(
                                  name=name or engine))  # fmt: skip
     _keep_what_is_not_ours(plans, reports, resume)
     try:
-        with _progress.progress() as show:
+        with _progress.training() as show:
             broken = planning.run(*plans, resume=resume, keep_going=len(plans) > 1, progress=show)
     except KeyboardInterrupt:
         click.echo("interrupted; finished cells are kept: add --resume to go on", err=True)

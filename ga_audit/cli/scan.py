@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ga_audit import registry
+from ga_audit.cli._progress import tasks
 from ga_audit.cli.options import errors_to_status, leave, reading_options
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
     from ga_audit.pipeline import Options
     from ga_audit.scan.selection import Condition
-    from ga_audit.scan.survey import Progress, Survey
+    from ga_audit.scan.survey import Survey
 
 _FORMS = ("text", "json", "csv", "html")
 _JOBS = 8  # a W&B server slows down clients that ask for more at once
@@ -94,7 +95,7 @@ def command(
     form = form or _form_of(output)
     if output is not None:
         check_file(output, force=force, inputs=targets)
-    with _executor(jobs, dask) as executor, _progress() as progress:
+    with _executor(jobs, dask) as executor, tasks() as progress:
         selection = Selection(since, tags, conditions)
         found = survey(targets, reading, executor=executor, selection=selection, progress=progress)
     rich = sys.stdout.isatty() and output is None if color is None else color
@@ -160,21 +161,3 @@ def _executor(jobs: int, dask: str | None) -> Iterator[Executor]:
         raise AuditError(message, where=dask, remedy="Check the address, as tcp://host:8786.") from None
     with client:
         yield client.get_executor()
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-
-    def show(what: str, done: int, total: int) -> None:
-        filled = 30 * done // total if total else 0
-        bar = f" [{'#' * filled}{'-' * (30 - filled)}] {done}/{total}" if total else f" {done}"
-        click.echo(f"\r\x1b[K{what}{bar}", nl=False, err=True)
-
-    try:
-        yield show
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit import __version__, registry
+from ga_audit import registry
+from ga_audit._version import __version__
+from ga_audit.conclusion import Diagnosis
 from ga_audit.errors import AuditError
-from ga_audit.finding import Diagnosis, Finding, Hypothesis
+from ga_audit.finding import Finding, Hypothesis
 from ga_audit.logs.formats import Rescale, Rewrite
 from ga_audit.run import FloatArray, IntArray, Role, Run, Series, Source
 from ga_audit.stats.epochs import Epochs, dip, first_of_window, fit

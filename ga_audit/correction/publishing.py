@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ga_audit import __version__, registry
+from ga_audit import registry
+from ga_audit._version import __version__
 from ga_audit.correction.curves import Plan, table
 from ga_audit.errors import AuditError
 from ga_audit.run import Source

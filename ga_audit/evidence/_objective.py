@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 
+from ga_audit.finding import Fact
 from ga_audit.run import Role, Run
 
 
@@ -31,45 +33,98 @@ _ENCODER_DECODERS = re.compile(
 )
 
 
-def objective(run: Run) -> tuple[Objective, str]:
-    """The objective and where it shows; the trainer's own word wins over the names of series, these over the model."""
+class Sign(StrEnum):
+    """What an objective was inferred from."""
+
+    TRAINER = "trainer"
+    COMPLETION_LENGTHS = "completion-lengths"
+    REWARDS_AND_KL = "rewards-and-kl"
+    MARGINS = "margins"
+    REWARDS = "rewards"
+    ARCHITECTURE = "architecture"
+    TASK_TYPE = "task-type"
+    TOKEN_ACCURACY = "token-accuracy"  # noqa: S105 (an accuracy, not a secret)
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """An objective and what it was inferred from."""
+
+    objective: Objective
+    sign: Sign
+    value: str = ""  # of the setting, where the sign is one
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """The same as plain values."""
+        return {"objective": self.objective.value, "sign": self.sign.value, "value": self.value}
+
+
+_TRAINERS = {
+    "kto": Objective.KTO,
+    "dpo": Objective.DPO,
+    "grpo": Objective.REINFORCEMENT,
+    "ppo": Objective.REINFORCEMENT,
+    "rloo": Objective.REINFORCEMENT,
+    "sft": Objective.LANGUAGE_MODEL,
+}
+# ORPO, CPO and SimPO log margins too, with other losses
+_OTHER_PREFERENCE_LOSSES = {"nll_loss", "log_odds_ratio", "log_odds_chosen", "odds_ratio_loss", "sft_loss"}
+
+
+def objective(run: Run) -> Inferred:
+    """The objective: the trainer's name wins over the names of series, these over the model."""
+    return (
+        _by_trainer(run)
+        or _by_series(run)
+        or _by_model(run)
+        # a checkpoint's class alone is no sign: classifiers and reward models begin as language models too
+        or Inferred(Objective.UNKNOWN, Sign.NONE)
+    )
+
+
+def _by_trainer(run: Run) -> Inferred | None:
     other = run.settings.other
-    names = _series_names(run)
     trainer = str(other["trainer"].value).lower() if "trainer" in other else ""
-    for word, found in (
-        ("kto", Objective.KTO), ("dpo", Objective.DPO), ("grpo", Objective.REINFORCEMENT), ("ppo", Objective.REINFORCEMENT),
-        ("rloo", Objective.REINFORCEMENT), ("sft", Objective.LANGUAGE_MODEL),
-    ):  # fmt: skip
+    for word, found in _TRAINERS.items():
         if word in trainer:
-            return _checked(found, run), f"trainer {trainer!r}"
-    bare = {name.rpartition("/")[2] if not name.startswith("rewards") else name for name in names}
-    if any(n.startswith("completions/") or n.endswith("/completion_length") or n == "completion_length" for n in names):
-        return Objective.REINFORCEMENT, "completion lengths are logged"
-    if any("rewards/" in n for n in names):
-        if "kl" in bare and not any("logits/chosen" in n for n in names if "rewards/margins" in n):
-            return Objective.KTO if any(
-                "rewards/chosen" in n for n in names
-            ) else Objective.REINFORCEMENT, "rewards, kl"
-        if any("rewards/margins" in n for n in names):
-            # ORPO, CPO and SimPO log margins too, with other losses
-            odd = [
-                n for n in bare if n in {"nll_loss", "log_odds_ratio", "log_odds_chosen", "odds_ratio_loss", "sft_loss"}
-            ]
-            return (Objective.UNKNOWN if odd else _checked(Objective.DPO, run)), "rewards/margins is logged"
-        return Objective.UNKNOWN, "rewards are logged"
+            return Inferred(_checked(found, run), Sign.TRAINER, trainer)
+    return None
+
+
+def _by_series(run: Run) -> Inferred | None:
+    """Completion lengths and rewards, as trainers of preferences log them."""
+    names = _series_names(run)
+    if any(n.startswith("completions/") or n.rpartition("/")[2] == "completion_length" for n in names):
+        return Inferred(Objective.REINFORCEMENT, Sign.COMPLETION_LENGTHS)
+    if not any("rewards/" in n for n in names):
+        return None
+    bare = {name if name.startswith("rewards") else name.rpartition("/")[2] for name in names}
+    if "kl" in bare:
+        chosen = any("rewards/chosen" in n for n in names)
+        return Inferred(Objective.KTO if chosen else Objective.REINFORCEMENT, Sign.REWARDS_AND_KL)
+    if any("rewards/margins" in n for n in names):
+        other = bool(bare & _OTHER_PREFERENCE_LOSSES)
+        return Inferred(Objective.UNKNOWN if other else _checked(Objective.DPO, run), Sign.MARGINS)
+    return Inferred(Objective.UNKNOWN, Sign.REWARDS)
+
+
+def _by_model(run: Run) -> Inferred | None:
+    other = run.settings.other
     architectures = other.get("architectures")
-    classes = [str(c) for c in architectures.value] if architectures and isinstance(architectures.value, list) else []
+    listed = architectures.value if architectures and isinstance(architectures.value, list) else []
+    classes = [str(c) for c in listed]
     if any(_CLASSIFIERS.search(c) for c in classes):
-        return Objective.CLASSIFICATION, f"architecture {classes[0]}"
+        return Inferred(Objective.CLASSIFICATION, Sign.ARCHITECTURE, classes[0])
     if any(_TOKEN_MODELS.search(c) for c in classes):
-        return Objective.LANGUAGE_MODEL, f"architecture {classes[0]}"
-    adapter = _ADAPTERS.get(str(other["task_type"].value).rpartition(".")[2]) if "task_type" in other else None
-    if adapter is not None:
-        return adapter, f"task_type {other['task_type'].value} of the adapter"
+        return Inferred(Objective.LANGUAGE_MODEL, Sign.ARCHITECTURE, classes[0])
+    task = str(other["task_type"].value) if "task_type" in other else ""
+    if task.rpartition(".")[2] in _ADAPTERS:
+        return Inferred(_ADAPTERS[task.rpartition(".")[2]], Sign.TASK_TYPE, task)
     if run.get(Role.TOKEN_ACCURACY) is not None:
-        return Objective.LANGUAGE_MODEL, "token accuracy is logged"
-    # a checkpoint's class alone is no sign: classifiers and reward models begin as language models too
-    return Objective.UNKNOWN, "the log does not say what is minimised"
+        return Inferred(Objective.LANGUAGE_MODEL, Sign.TOKEN_ACCURACY)
+    return None
 
 
 def is_encoder_decoder(run: Run) -> bool:

@@ -8,17 +8,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ga_audit.finding import NAMED, Estimate, Hypothesis, Interval, Silence
-from ga_audit.grouping import Group, Kinship, Panel, batch_sizes, kinship
+from ga_audit.finding import (
+    NAMED,
+    Comparison,
+    Estimate,
+    Hypothesis,
+    Interval,
+    Method,
+    NotApplicable,
+    Reason,
+    Relatedness,
+    Relation,
+    SettlingRun,
+    Window,
+)
+from ga_audit.grouping import Group, Panel, batch_sizes, relatedness
 from ga_audit.run import FloatArray, Note, Role, Run
 from ga_audit.stats import constants as k
 from ga_audit.stats.censoring import looks_clipped
 from ga_audit.stats.kindred import shares_noise
 from ga_audit.stats.levels import RunLevels, run_levels
 from ga_audit.stats.offset import Offset, find_offset
-from ga_audit.stats.scaling import Exponent, Nuisance
-
-GIVE_GA = "Say it: `--ga {name}=8` (the run's gradient_accumulation_steps)."
+from ga_audit.stats.scaling import Exponent, Fit, Nuisance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +38,7 @@ class Ratios:
 
     panel: Panel
     levels: RunLevels
-    kin: Kinship
+    relatedness: Relatedness
     log_ga: FloatArray  # (n,)
     log_world: FloatArray  # (n,), 0 where no run records it
     nuisance: Nuisance
@@ -38,42 +49,47 @@ class Ratios:
         """The runs compared."""
         return self.panel.runs
 
+    @property
+    def window(self) -> Window:
+        """The part of the training that was compared."""
+        return Window(self.levels.window, self.levels.bins)
 
-def usable(group: Group, role: Role, kind: str, runs: Sequence[Run] | None = None) -> tuple[list[Run], list[Silence]]:
-    """Runs of a group with a quantity, a known GA and a ratio that has a meaning; why the others are left out."""
-    silences: list[Silence] = []
+
+def usable(
+    group: Group, role: Role, kind: str, runs: Sequence[Run] | None = None
+) -> tuple[list[Run], list[NotApplicable]]:
+    """Runs with a quantity, a known GA and a meaningful ratio; why the others are left out."""
+    left_out: list[NotApplicable] = []
     chosen: list[Run] = []
     for run in group.runs if runs is None else runs:
         series = run.get(role)
         if series is None:
             continue
-        if run.settings.ga is None:
-            why = f"gradient_accumulation_steps of {run.name} is unknown"
-            silences.append(Silence(kind, why, GIVE_GA.format(name=run.name), role))
-            continue
-        if role is Role.LOSS and _crosses_zero(series.value):
-            why = f"the loss of {run.name} is zero or negative: the logarithm of a ratio does not exist"
-            silences.append(Silence(kind, why, "Compare grad_norm, or measure with `ga-audit repro`.", role))
-            continue
-        if role is Role.GRAD_NORM:
-            limit = run.settings.max_grad_norm
-            if looks_clipped(series.value, None if limit is None else limit.value):
-                why = f"norms of {run.name} pile up at their maximum: logged after clipping, they hide the gradient"
-                remedy = (
-                    "Log the norm before clipping (what clip_grad_norm_ returns), or measure with `ga-audit repro`."
-                )
-                silences.append(Silence(kind, why, remedy, role))
-                continue
-        chosen.append(run)
-    if role is Role.GRAD_NORM and any("after clipping" in s.why for s in silences):
+        reason = _unusable(run, role, series.value)
+        if reason is None:
+            chosen.append(run)
+        else:
+            left_out.append(NotApplicable(kind=kind, reason=reason, role=role, runs=(run.id,)))
+    if any(item.reason is Reason.LOGGED_AFTER_CLIPPING for item in left_out):
         chosen = []  # the others' logger is the same: their norms, below the threshold or not, are not to be trusted
-    return chosen, silences
+    return chosen, left_out
+
+
+def _unusable(run: Run, role: Role, value: FloatArray) -> Reason | None:
+    """Why the logged values of a run cannot be part of a ratio."""
+    if run.settings.ga is None:
+        return Reason.GA_UNKNOWN
+    if role is Role.LOSS:
+        return Reason.NOT_POSITIVE if _crosses_zero(value) else None
+    limit = run.settings.max_grad_norm
+    clipped = looks_clipped(value, None if limit is None else limit.value)
+    return Reason.LOGGED_AFTER_CLIPPING if clipped else None
 
 
 def measure(panel: Panel) -> Ratios:
     """Levels, relation and nuisance of a panel."""
     runs = panel.runs
-    kin = kinship(runs, shared_noise=shares_noise(panel.level))
+    related = relatedness(runs, shared_noise=shares_noise(panel.level))
     notes = list(_notes(panel, runs))
     worlds = [r.settings.world_size.value if r.settings.world_size else None for r in runs]
     if any(w is not None for w in worlds) and any(w is None for w in worlds):
@@ -90,8 +106,8 @@ def measure(panel: Panel) -> Ratios:
         levels = _without_offset(levels, offset)
         message = f"the loss holds a term of about {offset.constant:.3g} that is not scaled with the rest"
         notes.append(Note("unscaled-term", message))
-    nuisance = _nuisance(panel, levels, kin, log_ga)
-    return Ratios(panel, levels, kin, log_ga, log_world, nuisance, tuple(notes))
+    nuisance = _nuisance(panel, levels, related, log_ga)
+    return Ratios(panel, levels, related, log_ga, log_world, nuisance, tuple(notes))
 
 
 def _without_offset(levels: RunLevels, offset: Offset) -> RunLevels:
@@ -104,38 +120,54 @@ def _without_offset(levels: RunLevels, offset: Offset) -> RunLevels:
                    window=levels.bins)  # fmt: skip
 
 
-def factors(ratios: Ratios, hypotheses: Iterable[Hypothesis] = NAMED) -> dict[str, FloatArray]:
+def factors(ratios: Ratios, hypotheses: Iterable[Hypothesis] = NAMED) -> dict[Hypothesis, FloatArray]:
     """ln(logged / intended) of every run under each hypothesis; one about some runs only is 0 for the rest."""
     out = {}
     for h in hypotheses:
         inside = np.array([h.only is None or r.id in h.only for r in ratios.runs])
-        out[key(h)] = np.where(inside, h.ga * ratios.log_ga + h.world * ratios.log_world, 0.0)
+        out[h] = np.where(inside, h.ga * ratios.log_ga + h.world * ratios.log_world, 0.0)
     return out
 
 
-def key(hypothesis: Hypothesis) -> str:
+def label(hypothesis: Hypothesis) -> str:
     """A name that is unique among hypotheses about different runs."""
     return hypothesis.name if hypothesis.only is None else f"{hypothesis.name} in {', '.join(sorted(hypothesis.only))}"
 
 
-def estimate_of(exponent: Exponent, ratios: Ratios, method: str) -> Estimate:
-    """An exponent as the report shows it."""
+def estimate_of(exponent: Exponent, ratios: Ratios, method: Method) -> Estimate:
+    """An exponent with the comparison it comes from."""
     low, high = exponent.interval95
     return Estimate(
-        exponent.median, Interval(low, high), len(ratios.runs), ratios.panel.points, ratios.panel.axis, method,
-        exponent.axis, window_text(ratios),
-    )  # fmt: skip
+        value=exponent.median,
+        interval=Interval(low, high),
+        n_runs=len(ratios.runs),
+        n_points=ratios.panel.points,
+        axis=ratios.panel.axis,
+        method=method,
+        driver=exponent.axis,
+        window=ratios.window,
+    )
 
 
-def window_text(ratios: Ratios) -> str:
-    """The part of the training that was compared, and why."""
-    levels = ratios.levels
-    if levels.window == levels.bins:
-        return f"all {levels.bins} bins: the ratio stays put"
-    return f"the first {levels.window} of {levels.bins} bins: the ratio moves later on"
+def comparison(ratios: Ratios, tau: float, settling: tuple[SettlingRun, ...] = ()) -> Comparison:
+    """The numbers that others read: figures, further checks of single runs."""
+    return Comparison(
+        runs=tuple(r.id for r in ratios.runs),
+        level=ratios.levels.level,
+        covariance=ratios.levels.covariance,
+        run_effect=tau,
+        extra=ratios.nuisance.extra,
+        log_ga=ratios.log_ga,
+        log_world=ratios.log_world,
+        axis=ratios.panel.axis,
+        axis_reason=ratios.panel.axis_reason,
+        window=ratios.window,
+        relatedness=ratios.relatedness,
+        settling=settling,
+    )
 
 
-def detail(ratios: Ratios, fitted: dict[str, float], exponents: Sequence[Exponent], tau: float) -> dict[str, object]:
+def detail(ratios: Ratios, fitted: Fit[Hypothesis]) -> dict[str, object]:
     """The arithmetic, for `--explain`: JSON values only."""
     levels, nuisance = ratios.levels, ratios.nuisance
     return {
@@ -143,8 +175,8 @@ def detail(ratios: Ratios, fitted: dict[str, float], exponents: Sequence[Exponen
         "gradient_accumulation_steps": [round(math.exp(x)) for x in ratios.log_ga],
         "world_size": [round(math.exp(x)) for x in ratios.log_world],
         "axis": ratios.panel.axis.value,
-        "why_axis": ratios.panel.why_axis,
-        "window": window_text(ratios),
+        "why_axis": ratios.panel.axis_reason.value,
+        "window": [levels.window, levels.bins],
         "level": levels.level.tolist(),
         "covariance": levels.covariance.tolist() if len(ratios.runs) <= 20 else "left out: more than 20 runs",
         "bins": levels.bins,
@@ -153,21 +185,30 @@ def detail(ratios: Ratios, fitted: dict[str, float], exponents: Sequence[Exponen
         "degrees_of_freedom": levels.dof,
         "wander": levels.wander,
         "extra": nuisance.extra,
-        "relation": ratios.kin.relation,
-        "shared_noise": ratios.kin.shared_noise,
+        "relation": ratios.relatedness.relation.value,
+        "shared_noise": ratios.relatedness.shared_noise,
         "tau_centre": [list(t) for t in nuisance.tau],
         "tau_spread": k.TAU_SPREAD,
-        "tau_posterior": tau,
+        "tau_posterior": fitted.tau,
         "nuisance_modes": [m.tolist() for m in nuisance.modes],
         "log_batch": [[b.tolist(), share] for b, share in nuisance.batch],
-        "log_likelihood": fitted,
+        "log_likelihood": {label(h): x for h, x in fitted.log_likelihood.items()},
         "prior": dict(k.PRIOR),
         "exponents": [
             {"driver": e.axis, "median": e.median, "interval95": list(e.interval95), "interval90": list(e.interval90)}
-            for e in exponents
+            for e in fitted.exponents
         ],
         "masked": ratios.panel.masked,
         "winsorised": ratios.panel.winsorised,
+    }
+
+
+def arithmetic(fitted: Fit[Hypothesis]) -> dict[str, object]:
+    """The contrasts that the likelihoods were computed from, for `--explain`."""
+    return {
+        "tau_grid": fitted.tau_grid.tolist(),
+        "contrast": fitted.contrast.tolist(),
+        "contrast_of_log_axis": fitted.direction.tolist(),
     }
 
 
@@ -196,11 +237,11 @@ def _noise(run: Run, role: Role) -> float:
     return k.NOISE_LOSS_PER_SEQUENCE / math.sqrt(size * window)
 
 
-def _nuisance(panel: Panel, levels: RunLevels, kin: Kinship, log_ga: FloatArray) -> Nuisance:
+def _nuisance(panel: Panel, levels: RunLevels, related: Relatedness, log_ga: FloatArray) -> Nuisance:
     """What is known of the runs, as scales of how right ones may differ (`stats/constants.py` says where from)."""
     runs, role = panel.runs, panel.role
     norm = role is Role.GRAD_NORM
-    family = _families(runs) if kin.relation == "different data or model" else ()
+    family = _families(runs) if related.relation is Relation.DIFFERENT else ()
     modes = []
     sizes = batch_sizes(runs)
     log_batch = np.zeros(len(runs)) if sizes is None else np.log(np.array(sizes, dtype=np.float64))
@@ -208,9 +249,9 @@ def _nuisance(panel: Panel, levels: RunLevels, kin: Kinship, log_ga: FloatArray)
     if sizes is None:  # the effective batch may be the same, or grow with GA
         batches = ((log_batch, 0.5), (log_ga, 0.5))
         modes.append(k.LOSS_PER_LOG_BATCH * (log_ga - log_ga.mean()))
-    elif not kin.batch:
+    elif not related.batch:
         modes.append(k.LOSS_PER_LOG_BATCH * (log_batch - log_batch.mean()))
-    if kin.learning_rate is False and all(r.settings.learning_rate for r in runs):
+    if related.learning_rate is False and all(r.settings.learning_rate for r in runs):
         rate = np.log([max(r.settings.learning_rate.value, 1e-12) for r in runs if r.settings.learning_rate])
         scale = k.LOSS_PER_LOG_LEARNING_RATE * (k.GRAD_NORM_LEARNING_RATE_FACTOR if norm else 1.0)
         modes.append(scale * (rate - rate.mean()))
@@ -218,7 +259,7 @@ def _nuisance(panel: Panel, levels: RunLevels, kin: Kinship, log_ga: FloatArray)
         modes = [m * _still(levels, float(np.ptp(m))) for m in modes]
     extra = math.hypot(levels.extra, panel.axis_gap)
     return Nuisance(
-        tau_centres(kin, norm, bool(family)), tuple(modes), batches if norm else (), family, extra, levels.wander
+        tau_centres(related, norm, bool(family)), tuple(modes), batches if norm else (), family, extra, levels.wander
     )
 
 
@@ -235,17 +276,16 @@ def _still(levels: RunLevels, size: float) -> float:
     return min(1.0, max(k.CONFOUNDER_LEAST, share))
 
 
-def tau_centres(kin: Kinship, norm: bool, families: bool) -> tuple[tuple[float, float], ...]:
+def tau_centres(related: Relatedness, norm: bool, families: bool) -> tuple[tuple[float, float], ...]:
     """Centres of the run effect's scale with their weights, from what the runs have in common."""
-    relation = kin.relation
     share = k.UNKNOWN_SEED_TWIN_SHARE
     centres = {
-        "twin": ((k.TAU_TWIN, 1.0),),
-        "twin or other seed": ((k.TAU_TWIN, share), (k.TAU_SAME_DATA, 1 - share)),
-        "same data": ((k.TAU_SAME_DATA, 1.0),),
-        "not recorded": ((k.TAU_UNRECORDED, 1.0),),
-        "different data or model": ((k.TAU_SAME_DATA if families else k.TAU_OTHER_DATA, 1.0),),
-    }[relation]
+        Relation.MATCHED: ((k.TAU_TWIN, 1.0),),
+        Relation.MATCHED_OR_OTHER_SEED: ((k.TAU_TWIN, share), (k.TAU_SAME_DATA, 1 - share)),
+        Relation.SAME_DATA: ((k.TAU_SAME_DATA, 1.0),),
+        Relation.NOT_RECORDED: ((k.TAU_UNRECORDED, 1.0),),
+        Relation.DIFFERENT: ((k.TAU_SAME_DATA if families else k.TAU_OTHER_DATA, 1.0),),
+    }[related.relation]
     if not norm:
         return centres
     return tuple(

@@ -9,17 +9,16 @@ Taylor 1989, "Robust statistical modeling using the t distribution").
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Hypothesis, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Fact, Hypothesis, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run, Series
 from ga_audit.stats.arrays import median
 
 OTHER_DENSITY = 1 / 8
-_NO_GA = "gradient_accumulation_steps is not known"
 
 
 def log_t4(x: float, scale: float) -> float:
@@ -44,15 +43,25 @@ def likelihoods(run: Run, log_density: Callable[[float], float]) -> dict[Hypothe
     return found
 
 
-def runs_with_ga(group: Group, kind: str) -> Iterator[Run | Silence]:
-    """Runs on which GA or world size could show: a known GA above 1; a silence for each of the others."""
+def runs_with_ga(group: Group, kind: str) -> Iterator[Run | NotApplicable]:
+    """Runs with a known GA above 1 or several ranks; NotApplicable for each run of unknown GA."""
     for run in group.runs:
         if run.settings.ga is None:
-            yield Silence(kind, f"{_NO_GA} of {run.name}", f"Give it: --ga '{run.name}=N'.", Role.LOSS)
-        elif run.settings.ga == 1 and run.settings.ranks == 1:
-            continue
-        else:
+            yield not_applicable(kind, run, Reason.GA_UNKNOWN)
+        elif run.settings.ga > 1 or run.settings.ranks > 1:
             yield run
+
+
+def not_applicable(
+    kind: str,
+    run: Run,
+    reason: Reason,
+    facts: Mapping[str, Fact] | None = None,
+    *,
+    role: Role = Role.LOSS,
+) -> NotApplicable:
+    """Why a kind of evidence does not apply to one run."""
+    return NotApplicable(kind=kind, reason=reason, role=role, runs=(run.id,), facts=facts or {})
 
 
 def constant_part(run: Run, series: Series) -> tuple[FloatArray, FloatArray]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
-from ga_audit.finding import Evidence, Silence
+from ga_audit.finding import OTHER, Evidence, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 from ga_audit.stats.arrays import median
@@ -35,10 +35,10 @@ OUTSIDE = 0.01
 _EDGE = 0.1
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run that logs token accuracy."""
     for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
 def band(accuracy: float, vocabulary: int) -> tuple[float, float]:
@@ -48,35 +48,44 @@ def band(accuracy: float, vocabulary: int) -> tuple[float, float]:
     return q * math.log(2), entropy + q * math.log(max(vocabulary - 1, 2))
 
 
-def _speak(run: Run) -> Evidence | Silence:
+def _evaluate(run: Run) -> Evidence | NotApplicable:
     loss, accuracy, vocabulary = run.get(Role.LOSS), run.get(Role.TOKEN_ACCURACY), run.settings.vocab_size
     if loss is None or accuracy is None or vocabulary is None:
-        return Silence(
-            KIND, f"{run.name} has no token accuracy beside its loss, or its vocabulary is not known", "", Role.LOSS
-        )
-    kind, why = objective(run)
-    if kind is not Objective.LANGUAGE_MODEL:
-        return Silence(KIND, f"the loss of {run.name} is not a language model's ({why})", "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.NO_TOKEN_ACCURACY)
+    inferred = objective(run)
+    if inferred.objective is not Objective.LANGUAGE_MODEL:
+        return _single.not_applicable(KIND, run, Reason.NOT_A_LANGUAGE_MODEL, inferred.facts)
     step, value = _single.constant_part(run, loss)
     when, share = _single.constant_part(run, accuracy)
     _, i, j = np.intersect1d(step, when, return_indices=True)
     share = share[j]
     if not len(i) or median(share) >= 1:
-        return Silence(KIND, f"{run.name} has no loss and token accuracy below 1 at one step", "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.NO_COMMON_STEP)
     level, p = median(value[i][len(i) // 2 :]), median(share[len(share) // 2 :])
     low, high = band(p, vocabulary.value)
     found = _single.likelihoods(run, lambda factor: _log_density(math.log(level) - factor, low, high))
-    if max(abs(v) for h, v in found.items() if h.name != "other") < 1e-9:
-        return Silence(KIND, f"loss of {run.name} fits its token accuracy under every reading", "", Role.LOSS)
-    outside = "above" if level > high else "below" if level < low else "inside"
+    if max(abs(v) for h, v in found.items() if h != OTHER) < 1e-9:
+        return _single.not_applicable(KIND, run, Reason.FITS_ALL)
+    place = "above" if level > high else "below" if level < low else "inside"
+    over_ga = level / (run.settings.ga or 1)
     return Evidence(
-        KIND, Role.LOSS, (run.id,), found,
-        f"loss of {run.name} is {level:.3g}, {outside} the {low:.2g} to {high:.2g} that a token accuracy of {p:.3g} allows; "
-        f"divided by GA {level / (run.settings.ga or 1):.3g}",
-        f"{loss.source}; {accuracy.source}", weak=outside == "inside",
-        equivalent=True if outside == "inside" and level / (run.settings.ga or 1) < low else None,
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=found,
+        facts={
+            "loss": level,
+            "place": place,
+            "low": low,
+            "high": high,
+            "accuracy": p,
+            "over_ga": over_ga,
+        },
+        source=f"{loss.source}; {accuracy.source}",
+        weak=place == "inside",
+        equivalent=True if place == "inside" and over_ga < low else None,
         detail={"loss": level, "accuracy": p, "band": [low, high]},
-    )  # fmt: skip
+    )
 
 
 def _log_density(log_loss: float, low: float, high: float) -> float:

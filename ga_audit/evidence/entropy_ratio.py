@@ -26,7 +26,7 @@ import numpy as np
 
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
-from ga_audit.finding import Evidence, Silence
+from ga_audit.finding import Evidence, Fact, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run
 from ga_audit.stats.arrays import median
@@ -37,35 +37,48 @@ SURE_GA = 8
 _SAME = 0.01  # perplexity that is exp(loss) within this
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run that logs entropy or perplexity."""
     for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
-def _speak(run: Run) -> Evidence | Silence:
-    for role, scale in SCALES.items():
+def _evaluate(run: Run) -> Evidence | NotApplicable:
+    for role in SCALES:
         gaps = _gaps(run, role)
-        if not len(gaps):
-            continue
-        kind, why = objective(run)
-        if kind not in (Objective.LANGUAGE_MODEL, Objective.UNKNOWN):
-            return Silence(KIND, f"{role.value} of {run.name} is not that of its loss ({why})", "", Role.LOSS)
-        z = median(gaps)
-        if role is Role.PERPLEXITY and abs(z) < _SAME:
-            return Silence(
-                KIND, f"perplexity of {run.name} is exp of its logged loss, so it shows nothing", "", Role.LOSS
-            )
-        ga = run.settings.ga or 1
-        return Evidence(
-            KIND, Role.LOSS, (run.id,), _single.likelihoods(run, lambda f, z=z, s=scale: _single.log_t4(z - f, s)),  # type: ignore[misc]
-            f"loss of {run.name} is {math.exp(z):.3g} times its {'entropy' if role is Role.ENTROPY else 'ln(perplexity)'} "
-            f"[{math.exp(z - 1.96 * scale):.2g}, {math.exp(z + 1.96 * scale):.2g}] ({len(gaps)} points; GA is {ga})",
-            getattr(run.get(role), "source", ""), weak=not (kind is Objective.LANGUAGE_MODEL and ga >= SURE_GA),
-            equivalent=True if z + 1.645 * scale < math.log(ga) else None,
-            detail={"median_ratio": round(math.exp(z), 4), "points": len(gaps)},
-        )  # fmt: skip
-    return Silence(KIND, f"{run.name} logs neither entropy nor perplexity with its loss", "", Role.LOSS)
+        if len(gaps):
+            return _evaluate_gaps(run, role, gaps)
+    return _single.not_applicable(KIND, run, Reason.NO_ENTROPY)
+
+
+def _evaluate_gaps(run: Run, role: Role, gaps: FloatArray) -> Evidence | NotApplicable:
+    inferred, scale = objective(run), SCALES[role]
+    known = inferred.objective
+    if known not in (Objective.LANGUAGE_MODEL, Objective.UNKNOWN):
+        facts: dict[str, Fact] = {"quantity": role.value, **inferred.facts}
+        return _single.not_applicable(KIND, run, Reason.NOT_A_LANGUAGE_MODEL, facts)
+    z = median(gaps)
+    if role is Role.PERPLEXITY and abs(z) < _SAME:
+        return _single.not_applicable(KIND, run, Reason.COPY_OF_LOSS)
+    ga = run.settings.ga or 1
+    return Evidence(
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=_single.likelihoods(run, lambda f: _single.log_t4(z - f, scale)),
+        facts={
+            "quantity": role.value,
+            "ratio": math.exp(z),
+            "low": math.exp(z - 1.96 * scale),
+            "high": math.exp(z + 1.96 * scale),
+            "points": len(gaps),
+            "ga": ga,
+        },
+        source=getattr(run.get(role), "source", ""),
+        weak=not (known is Objective.LANGUAGE_MODEL and ga >= SURE_GA),
+        equivalent=True if z + 1.645 * scale < math.log(ga) else None,
+        detail={"median_ratio": round(math.exp(z), 4), "points": len(gaps)},
+    )
 
 
 def _gaps(run: Run, role: Role) -> FloatArray:

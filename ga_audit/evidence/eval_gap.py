@@ -32,7 +32,7 @@ import numpy as np
 
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, is_encoder_decoder, objective
-from ga_audit.finding import Evidence, Silence
+from ga_audit.finding import Evidence, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import FloatArray, Role, Run
 from ga_audit.stats.arrays import median
@@ -47,42 +47,51 @@ _HIGH_TAIL, _HIGH_DECAY = 0.08, 0.8
 _LOW_TAIL, _LOW_DECAY = 0.4, 1.2
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run that logs an eval loss."""
     for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
-def _speak(run: Run) -> Evidence | Silence:
+def _evaluate(run: Run) -> Evidence | NotApplicable:
     train, held_out = run.get(Role.LOSS), run.get(Role.EVAL_LOSS)
     if train is None or held_out is None:
-        return Silence(
-            KIND, f"{run.name} logs no {'loss' if train is None else 'eval loss'}",
-            "Evaluate during training (eval_strategy=steps): the eval loss is a mean and shows a sum at once.", Role.LOSS,
-        )  # fmt: skip
+        missing = Role.LOSS if train is None else Role.EVAL_LOSS
+        return _single.not_applicable(KIND, run, Reason.NO_EVAL_LOSS, {"missing": missing.value})
     gaps = ratios(run)
     if not len(gaps):
-        return Silence(
-            KIND, f"no evaluation of {run.name} lies where its loss is logged",
-            "Log the loss at least as often as you evaluate.", Role.LOSS,
-        )  # fmt: skip
+        return _single.not_applicable(KIND, run, Reason.NO_COMMON_STEP)
     late = gaps[len(gaps) // 2 :]
     z = median(late)
-    kind, why = objective(run)
+    inferred = objective(run)
+    known = inferred.objective
     drift = abs(float(gaps[0]) - z) / 2
-    scale = math.hypot(SCALE.get(kind, OTHER_SCALE), drift, ONE_EVALUATION if len(gaps) == 1 else 0.0)
+    single = ONE_EVALUATION if len(gaps) == 1 else 0.0
+    scale = math.hypot(SCALE.get(known, OTHER_SCALE), drift, single)
     ga = run.settings.ga or 1
-    found = _single.likelihoods(run, lambda factor: _log_density(z, factor, scale))
-    spread = 1.96 * scale
+    sure = known is Objective.LANGUAGE_MODEL and ga >= SURE_GA and len(gaps) > 1
     return Evidence(
-        KIND, Role.LOSS, (run.id,), found,
-        f"loss of {run.name} is {math.exp(z):.3g} times its eval loss [{math.exp(z - spread):.2g}, {math.exp(z + spread):.2g}] "
-        f"(median of the last {len(late)} of {len(gaps)} evaluations; GA is {ga})",
-        f"{train.source}; {held_out.source}",
-        weak=not (kind is Objective.LANGUAGE_MODEL and ga >= SURE_GA and len(gaps) > 1) or is_encoder_decoder(run),
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=_single.likelihoods(run, lambda f: _log_density(z, f, scale)),
+        facts={
+            "ratio": math.exp(z),
+            "low": math.exp(z - 1.96 * scale),
+            "high": math.exp(z + 1.96 * scale),
+            "used": len(late),
+            "evaluations": len(gaps),
+            "ga": ga,
+        },
+        source=f"{train.source}; {held_out.source}",
+        weak=not sure or is_encoder_decoder(run),
         equivalent=True if z + 1.645 * scale < math.log(ga) else None,
-        detail={"ratios": [round(math.exp(g), 4) for g in gaps], "objective": f"{kind.value}: {why}", "scale": round(scale, 3)},
-    )  # fmt: skip
+        detail={
+            "ratios": [round(math.exp(g), 4) for g in gaps],
+            "objective": inferred.facts,
+            "scale": round(scale, 3),
+        },
+    )
 
 
 def ratios(run: Run) -> FloatArray:

@@ -26,11 +26,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ga_audit.bugs import stock_models
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
-from ga_audit.finding import NAMED, Evidence, Silence
+from ga_audit.finding import NAMED, Evidence, Fact, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
@@ -40,10 +41,14 @@ ANYWHERE, WIDTH = 0.125, 6.0  # share of healthy runs whose first loss is elsewh
 LATEST_STEP = 20  # a first point beyond is no first loss
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
-    """Evidence on the loss of each run whose objective has such a value."""
-    for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+class Start(StrEnum):
+    """Why an objective has a theoretical initial loss."""
+
+    DPO = "dpo"  # policy and reference agree: ln 2
+    KTO = "kto"  # policy and reference agree: 1/2
+    RANDOM_WEIGHTS = "random-weights"  # ln of the vocabulary
+    LABELS = "labels"  # several labels, each yes or no: ln 2
+    CLASSES = "classes"  # ln of the number of classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +57,37 @@ class Anchor:
 
     value: float
     scale: float  # of the natural log of a first loss over it
-    name: str
-    fresh: bool = True  # whether nothing can have been learned before; of a head for classes the log does not say it
+    start: Start
+    size: int = 0  # of the vocabulary, or classes
+    fresh: bool = (
+        True  # whether nothing can have been learned before; the log does not record it of a classifier's head
+    )
+
+
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
+    """Evidence on the loss of each run whose objective has such a value."""
+    for run in _single.runs_with_ga(group, KIND):
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
 def anchor(run: Run) -> Anchor | None:
     """The first loss where the objective has one."""
-    kind, _ = objective(run)
-    other = run.settings.other
-    if kind is Objective.DPO:
-        return Anchor(math.log(2), SCALE_DPO, "ln 2, where DPO starts")
-    if kind is Objective.KTO:
-        return Anchor(0.5, SCALE, "1/2, where KTO starts")
-    if kind is Objective.CLASSIFICATION:
+    known = objective(run).objective
+    if known is Objective.DPO:
+        return Anchor(math.log(2), SCALE_DPO, Start.DPO)
+    if known is Objective.KTO:
+        return Anchor(0.5, SCALE, Start.KTO)
+    if known is Objective.CLASSIFICATION:
         return _of_classes(run)
-    scratch = other.get("init_from")
+    scratch = run.settings.other.get("init_from")
     if scratch is not None and str(scratch.value) == "scratch" and run.settings.vocab_size is not None:
-        v = run.settings.vocab_size.value
-        return Anchor(math.log(v), SCALE, f"ln {v}, where a model with random weights starts")
+        size = run.settings.vocab_size.value
+        return Anchor(math.log(size), SCALE, Start.RANDOM_WEIGHTS, size)
     return None
 
 
 def _of_classes(run: Run) -> Anchor | None:
-    """Of a new head on an encoder; one on a model of next words begins with large logits, ten times ln k were seen."""
+    """Of a new head on an encoder; one on a causal LM begins with large logits, ten times ln k were seen."""
     other = run.settings.other
     model, classes, problem = (other.get(name) for name in ("architectures", "num_labels", "problem_type"))
     if model is None or not isinstance(model.value, list) or not stock_models.is_encoder(str(model.value[0])):
@@ -84,40 +97,40 @@ def _of_classes(run: Run) -> Anchor | None:
         return None
     k = int(classes.value) if classes is not None else 2
     if problem is not None and problem.value == "multi_label_classification":
-        return Anchor(math.log(2), SCALE_CLASSES, "ln 2, where yes and no of several labels start", fresh=False)
+        return Anchor(math.log(2), SCALE_CLASSES, Start.LABELS, fresh=False)
     if k < 2 or (problem is not None and problem.value != "single_label_classification"):
         return None
-    return Anchor(math.log(k), SCALE_CLASSES, f"ln {k}, where {k} classes start", fresh=False)
+    return Anchor(math.log(k), SCALE_CLASSES, Start.CLASSES, k, fresh=False)
 
 
-def _speak(run: Run) -> Evidence | Silence:
+def _evaluate(run: Run) -> Evidence | NotApplicable:
     series, found = run.get(Role.LOSS), anchor(run)
     if series is None or found is None:
-        return Silence(
-            KIND, f"the objective of {run.name} ({objective(run)[1]}) has no first loss that is known beforehand", "", Role.LOSS
-        )  # fmt: skip
+        return _single.not_applicable(KIND, run, Reason.NO_KNOWN_START, objective(run).facts)
     step, value = _single.constant_part(run, series)
     if not len(step) or step[0] > LATEST_STEP:
-        return Silence(
-            KIND, f"the log of {run.name} does not begin with the training", "Log from the first step.", Role.LOSS
-        )
+        return _single.not_applicable(KIND, run, Reason.LATE_START)
     window = float(min(series.window or step[0], step[0]))
     scale = math.hypot(found.scale, 0.02 * (window - 1))
-    z = math.log(float(value[0]) / found.value)
+    first = float(value[0])
+    z = math.log(first / found.value)
+    start: dict[str, Fact] = {"loss": first, "start": found.start.value, "size": found.size}
     if not found.fresh and z < -2 * scale:
-        return Silence(
-            KIND, f"first loss of {run.name} ({value[0]:.4g}) is below {found.name}: its head had learned before, or the loss is "
-            "divided", "", Role.LOSS,
-        )  # fmt: skip
-    others = [abs(factor) for h in NAMED if (factor := h.log_factor(run))]  # NaN, of an unknown setting, is no bound
+        return _single.not_applicable(KIND, run, Reason.LEARNED_BEFORE, start)
+    # NaN, of an unknown setting, is no bound
+    others = [abs(factor) for h in NAMED if (factor := h.log_factor(run))]
     near = abs(z) < 3 * scale and not any(abs(z) > factor / 2 for factor in others)
     return Evidence(
-        KIND, Role.LOSS, (run.id,), _single.likelihoods(run, lambda factor: _log_density(z - factor, scale)),
-        f"first loss of {run.name} (step {step[0]:.0f}) is {value[0]:.4g}, {math.exp(z):.3g} times {found.name}; "
-        f"GA is {run.settings.ga}",
-        series.source, weak=not found.fresh, equivalent=near or None,
-        detail={"first": float(value[0]), "anchor": found.value, "scale": round(scale, 3)},
-    )  # fmt: skip
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=_single.likelihoods(run, lambda f: _log_density(z - f, scale)),
+        facts={**start, "step": float(step[0]), "ratio": math.exp(z), "ga": run.settings.ga},
+        source=series.source,
+        weak=not found.fresh,
+        equivalent=near or None,
+        detail={"first": first, "anchor": found.value, "scale": round(scale, 3)},
+    )
 
 
 def _log_density(x: float, scale: float) -> float:

@@ -25,9 +25,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from ga_audit.evidence import _single
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
+from ga_audit.finding import (
+    HEALTHY,
+    NAMED,
+    OTHER,
+    Evidence,
+    Fact,
+    Hypothesis,
+    NotApplicable,
+    Reason,
+)
 from ga_audit.grouping import Group
-from ga_audit.run import FloatArray, Role, Run, Series
+from ga_audit.run import FloatArray, Role, Run, Schedule, Series
+from ga_audit.stats import constants as k
 
 KIND = "ga_change"
 POINTS = 30
@@ -36,56 +46,72 @@ FLOOR = 0.03
 _GAMMAS = np.linspace(0.0, 0.5, 6)
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on loss and grad_norm of each run whose GA changes."""
     for run in group.runs:
         ga = run.settings.gradient_accumulation_steps
         if ga is None or ga.value.is_constant:
-            yield Silence(
-                KIND, f"GA of {run.name} does not change", "A run resumed with another GA would show the step.", Role.LOSS
-            )  # fmt: skip
+            yield _single.not_applicable(KIND, run, Reason.GA_CONSTANT)
             continue
         for role in (Role.LOSS, Role.GRAD_NORM):
             series = run.get(role)
             if series is not None:
-                yield _speak(run, series)
+                yield _evaluate(run, series, ga.value)
 
 
-def _speak(run: Run, series: Series) -> Evidence | Silence:
-    assert run.settings.gradient_accumulation_steps is not None
-    schedule = run.settings.gradient_accumulation_steps.value
+def _evaluate(run: Run, series: Series, schedule: Schedule) -> Evidence | NotApplicable:
+    role = series.role
     first = int(np.flatnonzero(schedule.value != schedule.value[0])[0])
-    change, ratio = int(schedule.from_step[first]), float(schedule.value[first]) / float(schedule.value[0])
+    change, old, new = (int(x) for x in (schedule.from_step[first], schedule.value[0], schedule.value[first]))
     later = schedule.from_step[first + 1 :]
     end = float(later[0]) if len(later) else math.inf
     good = np.isfinite(series.value) & (series.value > 0)
     step, log_value = series.position[good].astype(float), np.log(series.value[good])
     before, after = step < change, (step >= change) & (step < end)
     if min(before.sum(), after.sum()) < LEAST:
-        return Silence(
-            KIND, f"fewer than {LEAST} points of {series.name} on one side of step {change}", "", series.role
-        )
+        few: dict[str, Fact] = {"least": LEAST, "series": series.name, "step": change}
+        return _single.not_applicable(KIND, run, Reason.TOO_FEW_POINTS, few, role=role)
     left, left_error = _level_at(change, step[before][-POINTS:], log_value[before][-POINTS:])
     right, right_error = _level_at(change, step[after][:POINTS], log_value[after][:POINTS])
     z, scale = right - left, max(math.hypot(left_error, right_error), FLOOR)
-    gammas = _GAMMAS if series.role is Role.GRAD_NORM else np.zeros(1)
+    log_ratio = math.log(new / old)
+    exponent, spread = z / log_ratio, 1.96 * scale / abs(log_ratio)
+    return Evidence(
+        kind=KIND,
+        role=role,
+        runs=(run.id,),
+        log_likelihood=_likelihoods(role, z, scale, log_ratio),
+        facts={
+            "factor": math.exp(z),
+            "step": change,
+            "from": old,
+            "to": new,
+            "exponent": exponent,
+            "low": exponent - spread,
+            "high": exponent + spread,
+        },
+        source=series.source,
+        equivalent=abs(exponent) + spread * 1.645 / 1.96 < k.EQUIVALENCE[role.value],
+        detail={
+            "change": change,
+            "ratio_of_ga": new / old,
+            "jump": round(math.exp(z), 4),
+            "scale": round(scale, 4),
+        },
+    )
+
+
+def _likelihoods(role: Role, z: float, scale: float, log_ratio: float) -> dict[Hypothesis, float]:
+    """Nats for each hypothesis of a jump z where ln(GA) changes by `log_ratio`, HEALTHY = 0."""
+    gammas = _GAMMAS if role is Role.GRAD_NORM else np.zeros(1)
 
     def log_density(exponent: float) -> float:
-        expected = exponent * math.log(ratio) - gammas * math.log(ratio)
+        expected = exponent * log_ratio - gammas * log_ratio
         return float(np.log(np.mean(np.exp([_single.log_t4(z - e, scale) for e in expected]))))
 
     base = log_density(0.0)
     found = {h: log_density(h.ga) - base for h in NAMED} | {HEALTHY: 0.0}
-    found[OTHER] = math.log(_single.OTHER_DENSITY) - base
-    exponent, spread = z / math.log(ratio), 1.96 * scale / abs(math.log(ratio))
-    return Evidence(
-        KIND, series.role, (run.id,), found,
-        f"{series.role.value} of {run.name} changes by x{math.exp(z):.3g} at step {change}, where GA goes from "
-        f"{schedule.value[0]} to {schedule.value[first]}: exponent on GA {exponent:.2f} "
-        f"[{exponent - spread:.2f}, {exponent + spread:.2f}]",
-        series.source, equivalent=abs(exponent) + spread * 1.645 / 1.96 < (0.35 if series.role is Role.LOSS else 0.5),
-        detail={"change": change, "ratio_of_ga": ratio, "jump": round(math.exp(z), 4), "scale": round(scale, 4)},
-    )  # fmt: skip
+    return found | {OTHER: math.log(_single.OTHER_DENSITY) - base}
 
 
 def _level_at(change: int, step: FloatArray, log_value: FloatArray) -> tuple[float, float]:

@@ -20,12 +20,13 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from ga_audit.bugs import catalogue, stock_models
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, is_encoder_decoder, objective
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
@@ -34,20 +35,19 @@ SETTLED, OPEN, NONE_KNOWN = math.log(5), math.log(2), math.log(3)
 COMMON = 0.2  # share of a release's stock models from which a bug of such models is nothing unusual: 0.18 in 4.57, 0.58 in 5.24
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Prior odds on loss and grad_norm of each run whose releases are known."""
     for run in _single.runs_with_ga(group, KIND):
-        if isinstance(run, Silence):
+        if isinstance(run, NotApplicable):
             yield run
             continue
         covered = {p: s.value for p, s in run.settings.packages.items() if p in catalogue.packages()}
         if not covered:
-            remedy = "Say which release trained it: --stack transformers==RELEASE."
-            yield Silence(KIND, f"no release of a trainer is known of {run.name}", remedy, Role.LOSS)
+            yield _single.not_applicable(KIND, run, Reason.RELEASE_UNKNOWN)
             continue
         for role in (Role.LOSS, Role.GRAD_NORM):
             if run.get(role) is not None:
-                yield _speak(run, role, covered)
+                yield _evaluate(run, role, covered)
 
 
 def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) -> bool:
@@ -55,8 +55,8 @@ def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) ->
     if package != "transformers" or catalogue.open_names(row, [run]) != {"model"}:
         return False
     counted = stock_models.counted(release)
-    known, _ = objective(run)
-    of_tokens = known is Objective.LANGUAGE_MODEL and not is_encoder_decoder(run)  # nearly all of these use the count
+    # nearly all language models use the count
+    of_tokens = objective(run).objective is Objective.LANGUAGE_MODEL and not is_encoder_decoder(run)
     return not of_tokens and counted["ignores"] > COMMON * sum(counted.values())
 
 
@@ -70,11 +70,18 @@ def _is_of_devices(row: catalogue.Affected, run: Run) -> bool:
     return row.when.get("data_parallel") is True and catalogue.open_names(row, [run]) <= {"model", "data_parallel"}
 
 
-def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
-    odds: dict[tuple[float, float], float] = {}
-    named: dict[str, bool] = {}
-    permanent_bugs: set[str] = set()
-    common: set[tuple[float, float]] = set()  # what a bug of many stock models does, where the model is not known
+@dataclass(slots=True)
+class _Known:
+    """What the catalogue holds on the releases of a run, for one quantity."""
+
+    odds: dict[tuple[float, float], float] = field(default_factory=dict)  # nats by exponents (GA, world size)
+    bugs: dict[str, bool] = field(default_factory=dict)  # id -> whether the log settles its conditions
+    unusual: set[str] = field(default_factory=set)  # ids of bugs that concern unusual models or losses only
+    common: set[tuple[float, float]] = field(default_factory=set)  # exponents of bugs of many stock models
+
+
+def _look_up(run: Run, role: Role, covered: Mapping[str, str]) -> _Known:
+    known = _Known()
     for package, release in covered.items():
         for bug, row in catalogue.of_release(package, release):
             exponents = row.signature.loss if role is Role.LOSS else row.signature.grad_norm
@@ -82,26 +89,34 @@ def _speak(run: Run, role: Role, covered: dict[str, str]) -> Evidence:
             if settled is False or exponents is None or exponents == (0.0, 0.0):
                 continue
             if not catalogue.concerns(row, [run]):
-                permanent_bugs.add(bug.id)  # what every release does to unusual trainers says nothing about this one
+                known.unusual.add(bug.id)  # what every release does to unusual trainers is no sign for this run
                 if _is_common(row, run, package, release) or _is_of_devices(row, run):
-                    common.add(exponents)
+                    known.common.add(exponents)
                 continue
-            named[bug.id] = named.get(bug.id, False) or settled is True
-            odds[exponents] = max(odds.get(exponents, 0.0), SETTLED if settled else OPEN)
-    known_not = 0.0 if odds else -NONE_KNOWN
+            known.bugs[bug.id] = known.bugs.get(bug.id, False) or settled is True
+            known.odds[exponents] = max(known.odds.get(exponents, 0.0), SETTLED if settled else OPEN)
+    return known
+
+
+def _evaluate(run: Run, role: Role, covered: Mapping[str, str]) -> Evidence:
+    known = _look_up(run, role, covered)
+    known_not = 0.0 if known.odds else -NONE_KNOWN
     # hypotheses of one factor (at GA 1 a sum over GA and ranks is one over ranks) are one to the run
-    at = {h: {e for e in (*odds, *common) if e == (h.ga, h.world) or _is_one(e, h, run)} for h in NAMED}
-    likelihood = {h: max((odds.get(e, 0.0) for e in same), default=known_not) for h, same in at.items()}
-    stack = ", ".join(f"{p} {r}" for p, r in covered.items())
-    if named:
-        bugs = ", ".join(f"{b}{'' if sure else ' (if its conditions hold)'}" for b, sure in sorted(named.items()))
-        summary = f"{stack} is known to mis-scale the {role.value}: {bugs}"
-    else:
-        rest = ", ".join(sorted(permanent_bugs))
-        kinds = "many stock models, unusual ones" if common else "unusual models"
-        tail = f" (for {kinds} or losses there are {rest})" if rest else ""
-        summary = f"no bug of {stack} alone is known that scales the {role.value}{tail}"
+    exponents = (*known.odds, *known.common)
+    at = {h: {e for e in exponents if e == (h.ga, h.world) or _is_one(e, h, run)} for h in NAMED}
+    likelihood = {h: max((known.odds.get(e, 0.0) for e in same), default=known_not) for h, same in at.items()}
     return Evidence(
-        KIND, role, (run.id,), likelihood | {HEALTHY: 0.0, OTHER: 0.0}, summary,
-        "; ".join(run.settings.packages[p].source for p in covered), weak=True, detail={"bugs": sorted(named)},
-    )  # fmt: skip
+        kind=KIND,
+        role=role,
+        runs=(run.id,),
+        log_likelihood=likelihood | {HEALTHY: 0.0, OTHER: 0.0},
+        facts={
+            "stack": tuple(covered.items()),
+            "bugs": tuple(sorted(known.bugs.items())),
+            "unusual": tuple(sorted(known.unusual)),
+            "common": bool(known.common),
+        },
+        source="; ".join(run.settings.packages[p].source for p in covered),
+        weak=True,
+        detail={"bugs": sorted(known.bugs)},
+    )

@@ -18,12 +18,23 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ga_audit.evidence import _ratios
-from ga_audit.finding import NAMED, OTHER, Evidence, Hypothesis, Silence
+from ga_audit.finding import (
+    HEALTHY,
+    OTHER,
+    Evidence,
+    Fact,
+    Hypothesis,
+    Method,
+    NotApplicable,
+    Reason,
+    SettlingRun,
+)
 from ga_audit.grouping import Group, version_families
 from ga_audit.run import FloatArray, Role, Run
 from ga_audit.stats import constants as k
@@ -31,33 +42,26 @@ from ga_audit.stats.decision import equivalent, settling_run
 from ga_audit.stats.scaling import Exponent, fit
 
 KIND = "ratio_regression"
-_VARY = (
-    "Add a run with another gradient_accumulation_steps and the same effective batch size, seed and data: "
-    "`ga-audit repro` makes such runs on your stack."
-)
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on loss and grad_norm from ratios between the runs of one release of the trainer."""
     for role in (Role.LOSS, Role.GRAD_NORM):
         if not any(run.get(role) for run in group.runs):
-            yield Silence(KIND, f"no run logs {role.value}", f"Log {role.value} in at least two runs.", role)
+            yield NotApplicable(kind=KIND, reason=Reason.NOT_LOGGED, role=role)
             continue
-        runs, silences = _ratios.usable(group, role, KIND)
-        yield from silences
+        runs, left_out = _ratios.usable(group, role, KIND)
+        yield from left_out
+        ids = tuple(run.id for run in runs)
         if len(runs) < 2:
-            yield Silence(
-                KIND, f"only {len(runs) or 'no'} run has a usable {role.value}, and a ratio needs two", _VARY, role
-            )
+            yield NotApplicable(kind=KIND, reason=Reason.TOO_FEW_RUNS, role=role, runs=ids)
             continue
         families = version_families(runs)
         for family in families:
             if len(family) > 1 or len(families) == 1:
-                yield _speak(group, role, family, only=len(families) > 1)
+                yield _evaluate(group, role, family, only=len(families) > 1)
         if len(families) > 1 and all(len(f) == 1 for f in families):
-            yield Silence(
-                KIND, "no two runs are of the same release of the trainer", "See version_contrast for these runs.", role
-            )
+            yield NotApplicable(kind=KIND, reason=Reason.ONE_RUN_PER_RELEASE, role=role, runs=ids)
 
 
 def levels(group: Group, role: Role) -> Iterator[tuple[tuple[Run, ...], FloatArray]]:
@@ -65,72 +69,93 @@ def levels(group: Group, role: Role) -> Iterator[tuple[tuple[Run, ...], FloatArr
     runs, _ = _ratios.usable(group, role, KIND)
     for family in version_families(runs):
         panel = group.panel(role, family)
-        if len(family) > 1 and not isinstance(panel, Silence):
+        if len(family) > 1 and not isinstance(panel, NotApplicable):
             yield panel.runs, _ratios.measure(panel).levels.level
 
 
-def _speak(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evidence | Silence:
+def _evaluate(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> Evidence | NotApplicable:
     panel = group.panel(role, runs)
-    if isinstance(panel, Silence):
-        return Silence(KIND, panel.why, panel.remedy, role)
+    if isinstance(panel, NotApplicable):
+        return replace(panel, kind=KIND)
     ratios = _ratios.measure(panel)
     axes = {"gradient_accumulation_steps": ratios.log_ga, "world_size": ratios.log_world}
     axes = {name: v for name, v in axes.items() if np.ptp(v) > 0}
+    ids = tuple(r.id for r in runs)
     levels = ratios.levels
-    fitted = fit(levels.level, levels.covariance, _ratios.factors(ratios), axes, ratios.nuisance) if axes else None
-    if fitted is None:
-        return Silence(KIND, "GA and world size are the same in all runs", _VARY, role)
-    hypotheses = {h.name: h for h in NAMED} | {"other": OTHER}
-    likelihood = {hypotheses[name]: x for name, x in fitted.log_likelihood.items()}
-    if only:  # what holds for these runs may hold for their release alone, and nothing here speaks on other releases
-        ids = frozenset(r.id for r in runs)
-        likelihood |= {Hypothesis(h.name, h.ga, h.world, ids): x for h, x in likelihood.items() if h.ga or h.world}
-        likelihood = {h: x for h, x in likelihood.items() if h.only is None or h.name != "other"}
-    estimate, *further = (
-        _ratios.estimate_of(e, ratios, "contrast of robust levels, random run effect") for e in fitted.exponents
+    fitted = fit(
+        levels.level,
+        levels.covariance,
+        _ratios.factors(ratios),
+        axes,
+        ratios.nuisance,
+        healthy=HEALTHY,
+        other=OTHER,
     )
+    if fitted is None:
+        return NotApplicable(kind=KIND, reason=Reason.NO_VARIATION, role=role, runs=ids)
+    estimates = [_ratios.estimate_of(e, ratios, Method.RUN_LEVELS) for e in fitted.exponents]
     same = _ratios.same_meaning(ratios)
-    ties = tuple(tuple(hypotheses[name] for name in tie) for tie in fitted.ties)
-    detail = _ratios.detail(ratios, fitted.log_likelihood, fitted.exponents, fitted.tau)
-    detail["same_meaning"] = [[h.name for h in g] for g in same]
-    detail["would_settle"] = _settling(ratios, ties, same)
+    settling = tuple(_settling(ratios, fitted.ties, same))
     return Evidence(
-        KIND, role, tuple(r.id for r in runs), likelihood, _summary(role, ratios, fitted.exponents),
-        "; ".join(sorted({s.source for r in runs if (s := r.get(role))})),
-        estimate=estimate, further=tuple(further),
+        kind=KIND,
+        role=role,
+        runs=ids,
+        log_likelihood=_of_release(fitted.log_likelihood, ids) if only else fitted.log_likelihood,
+        facts=_facts(ratios, fitted.exponents),
+        source="; ".join(sorted({s.source for r in runs if (s := r.get(role))})),
+        estimate=estimates[0],
+        further=tuple(estimates[1:]),
         equivalent=all(equivalent(e.interval90, k.EQUIVALENCE[role.value]) for e in fitted.exponents),
-        ties=ties, notes=ratios.notes, detail={**detail, **fitted.detail},
-    )  # fmt: skip
+        ties=fitted.ties,
+        comparison=_ratios.comparison(ratios, fitted.tau, settling),
+        notes=ratios.notes,
+        detail={
+            **_ratios.detail(ratios, fitted),
+            "same_meaning": [[h.name for h in g] for g in same],
+            "would_settle": [
+                {
+                    "tied": [h.name for h in run.tied],
+                    "gradient_accumulation_steps": run.ga,
+                    "world_size": run.world_size,
+                }
+                for run in settling
+            ],
+            **_ratios.arithmetic(fitted),
+        },
+    )
+
+
+def _of_release(likelihood: Mapping[Hypothesis, float], ids: tuple[str, ...]) -> dict[Hypothesis, float]:
+    """The same for the runs of one release alone: nothing here depends on other releases."""
+    only = frozenset(ids)
+    scaled = {h: x for h, x in likelihood.items() if h not in (HEALTHY, OTHER)}
+    return {**likelihood, **{Hypothesis(h.name, h.ga, h.world, only): x for h, x in scaled.items()}}
 
 
 def _settling(
     ratios: _ratios.Ratios, ties: Sequence[Sequence[Hypothesis]], same: Sequence[Sequence[Hypothesis]]
-) -> list[dict[str, object]]:
+) -> Iterator[SettlingRun]:
     """For every tie of different meaning, GA and world size of one run that would tell its hypotheses apart."""
     ga = [round(float(np.exp(x))) for x in ratios.log_ga]
     world = [round(float(np.exp(x))) for x in ratios.log_world]
-    out: list[dict[str, object]] = []
     for tie in ties:
         # of hypotheses that mean the same, one is enough
         apart = [h for i, h in enumerate(tie) if not any(h in g and set(g) & set(tie[:i]) for g in same)]
         found = settling_run(ga, world, [(h.ga, h.world) for h in apart]) if len(apart) > 1 else None
         if found is not None:
-            names = [h.name for h in apart]
-            out.append({"tied": names, "gradient_accumulation_steps": found[0], "world_size": found[1]})
-    return out
+            yield SettlingRun(tuple(apart), *found)
 
 
-def _summary(role: Role, ratios: _ratios.Ratios, exponents: Sequence[Exponent]) -> str:
-    """One sentence: the extreme runs' ratio, and each exponent with its interval."""
+def _facts(ratios: _ratios.Ratios, exponents: Sequence[Exponent]) -> dict[str, Fact]:
+    """The extreme runs' ratio, and each exponent with its interval."""
     order = np.argsort(ratios.log_ga + ratios.log_world, kind="stable")
     low, high = int(order[0]), int(order[-1])
-    ratio = float(np.exp(np.clip(ratios.levels.level[high] - ratios.levels.level[low], -700, 700)))
-    first, last = ratios.runs[low], ratios.runs[high]
-    told = []
-    for e in exponents:
-        driver = "GA" if e.axis.startswith("grad") else "world size"
-        told.append(f"on {driver} {round(e.median, 3) + 0.0:.3f} [{e.interval95[0]:.3f}, {e.interval95[1]:.3f}]")
-    return (
-        f"{role.value} of {last.name} is {ratio:.3g} times that of {first.name}; exponent {', '.join(told)} over "
-        f"{len(ratios.runs)} runs, {ratios.panel.points} points"
-    )
+    log_ratio = ratios.levels.level[high] - ratios.levels.level[low]
+    return {
+        "first": ratios.runs[low].id,
+        "last": ratios.runs[high].id,
+        "ratio": float(np.exp(np.clip(log_ratio, -700, 700))),
+        "exponents": tuple((e.axis, e.median, *e.interval95) for e in exponents),
+        "runs": len(ratios.runs),
+        "points": ratios.panel.points,
+    }

@@ -23,10 +23,10 @@ import math
 from collections.abc import Iterator
 
 from ga_audit.evidence import _single
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Note, Role, Run
-from ga_audit.stats.epochs import dip, fit
+from ga_audit.stats.epochs import Epochs, dip, fit
 
 KIND = "short_accumulation"
 FLOOR = 0.15  # of the depth's scale: few micro-batches have a loss of their own
@@ -34,41 +34,53 @@ AT_MOST = math.log(50)
 BLIND = 2.0  # a scale of the depth beyond which it tells nothing
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run whose epochs end with a short step."""
     for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
-def _speak(run: Run) -> Evidence | Silence:
+def _evaluate(run: Run) -> Evidence | NotApplicable:
     loss, epoch, ga = run.get(Role.LOSS), run.get(Role.EPOCH), run.settings.gradient_accumulation_steps
     assert ga is not None
     if loss is None or epoch is None or not ga.value.is_constant:
-        return Silence(KIND, f"{run.name} logs no epochs beside its loss", "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.NO_EPOCHS)
     epochs = fit(epoch.position, epoch.value, ga.value.first)
     found = None if epochs is None else dip(loss.position, loss.value, epochs, loss.window)
     if epochs is None or found is None:
-        return Silence(KIND, f"no epoch of {run.name} is known to end with fewer than GA micro-batches", "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.NO_SHORT_STEP)
     scale = math.hypot(found.error, FLOOR)
     if scale > BLIND:
-        why = f"the loss of {run.name} moves too much for a short step at the end of an epoch to be seen"
-        return Silence(KIND, why, "Log more often (logging_steps=1).", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.TOO_NOISY)
     at_one, at_none = (_single.log_t4(found.depth - d, scale) for d in (1.0, 0.0))
     either = math.log((math.exp(at_one) + math.exp(at_none)) / 2)
     summed = max(at_one - either, -AT_MOST)
     likelihood = {h: summed if h.ga > 0 else 0.0 for h in NAMED} | {HEALTHY: 0.0, OTHER: 0.0}
-    shape = "does not dip as a sum would" if found.refuted else "leaves it open"
-    r, shape = epochs.last, "dips as a sum would" if found.seen else shape
-    ga_value = epochs.gradient_accumulation_steps
-    short = Note(
-        "short-steps",
-        f"{run.name}: every {epochs.steps}th optimizer step takes {epochs.last} of {ga_value} micro-batches and is divided by "
-        f"{ga_value} all the same, so its loss, and most likely its gradient, is {epochs.last}/{ga_value} of the right one",
-    )
+    shape = "dips" if found.seen else "does-not-dip" if found.refuted else "open"
     return Evidence(
-        KIND, Role.LOSS, (run.id,), likelihood,
-        f"where epochs of {run.name} end with {r} of {epochs.gradient_accumulation_steps} micro-batches, its loss {shape} "
-        f"(depth {found.depth:.2f} +- {1.96 * scale:.2f}, {found.points} points; 1 = a sum, 0 = none)",
-        f"{loss.source}; {epoch.source}", weak=True, notes=(short,) if found.seen else (),
-        detail={"depth": round(found.depth, 3), "steps_per_epoch": epochs.steps, "last": r},
-    )  # fmt: skip
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=likelihood,
+        facts={
+            "last": epochs.last,
+            "ga": epochs.gradient_accumulation_steps,
+            "shape": shape,
+            "depth": found.depth,
+            "spread": 1.96 * scale,
+            "points": found.points,
+        },
+        source=f"{loss.source}; {epoch.source}",
+        weak=True,
+        notes=(_short_steps(run, epochs),) if found.seen else (),
+        detail={"depth": round(found.depth, 3), "steps_per_epoch": epochs.steps, "last": epochs.last},
+    )
+
+
+def _short_steps(run: Run, epochs: Epochs) -> Note:
+    ga, last = epochs.gradient_accumulation_steps, epochs.last
+    return Note(
+        "short-steps",
+        f"{run.name}: every {epochs.steps}th optimizer step takes {last} of {ga} micro-batches and is divided by "
+        f"{ga} all the same, so its loss, and most likely its gradient, is {last}/{ga} of the right one",
+    )

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ga_audit.evidence import _single
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Fact, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run, Series
 from ga_audit.stats.arrays import median
@@ -35,30 +35,27 @@ THIS_ONE = math.log(2)
 LEAST = 3
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run with several sinks that disagree."""
     for run in group.runs:
         views = run.views(Role.LOSS)
         if len(views) < 2:
-            yield Silence(KIND, f"{run.name} has one log", "", Role.LOSS)
+            yield _single.not_applicable(KIND, run, Reason.ONE_LOG)
         else:
             for other in views[1:]:
-                yield _speak(run, views[0], other)
+                yield _evaluate(run, views[0], other)
 
 
-def _speak(run: Run, one: Series, two: Series) -> Evidence | Silence:
+def _evaluate(run: Run, one: Series, two: Series) -> Evidence | NotApplicable:
     _, i, j = np.intersect1d(one.position, two.position, return_indices=True)
     x, y = one.value[i], two.value[j]
     good = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
+    formats: dict[str, Fact] = {"first": one.format, "second": two.format}
     if good.sum() < LEAST:
-        return Silence(
-            KIND, f"{one.format} and {two.format} of {run.name} share fewer than {LEAST} steps", "", Role.LOSS
-        )
+        return _single.not_applicable(KIND, run, Reason.NO_COMMON_STEP, {**formats, "least": LEAST})
     z = median(np.log(x[good] / y[good]))
     if abs(z) < AGREE:
-        return Silence(
-            KIND, f"{one.format} and {two.format} of {run.name} agree: both are right, or both are wrong", "", Role.LOSS
-        )
+        return _single.not_applicable(KIND, run, Reason.LOGS_AGREE, formats)
     likelihood = {}
     flat = math.log(_single.OTHER_DENSITY)
     for h in NAMED:
@@ -67,8 +64,12 @@ def _speak(run: Run, one: Series, two: Series) -> Evidence | Silence:
             own = _single.log_t4(z - factor, SCALE) if factor else -math.inf
             likelihood[h] = min(max(own - flat, 0.0), THIS_ONE)
     return Evidence(
-        KIND, Role.LOSS, (run.id,), likelihood | {HEALTHY: 0.0, OTHER: 0.0},
-        f"loss of {run.name} in {one.format} is {math.exp(z):.4g} times that in {two.format}; one of the two is scaled "
-        f"(GA is {run.settings.ga or 'not known'})",
-        f"{one.source}; {two.source}", weak=True, detail={"ratio": round(math.exp(z), 5), "points": int(good.sum())},
-    )  # fmt: skip
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=likelihood | {HEALTHY: 0.0, OTHER: 0.0},
+        facts={**formats, "ratio": math.exp(z), "ga": run.settings.ga},
+        source=f"{one.source}; {two.source}",
+        weak=True,
+        detail={"ratio": round(math.exp(z), 5), "points": int(good.sum())},
+    )

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ga_audit.evidence import _single
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
@@ -34,37 +34,39 @@ AGREE = 0.15
 LOGGED_IS_WRONG = math.log(3)
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run whose summary disagrees with its log."""
     for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
-def _speak(run: Run) -> Evidence | Silence:
+def _evaluate(run: Run) -> Evidence | NotApplicable:
     loss, summary = run.get(Role.LOSS), run.get(Role.SUMMARY_LOSS)
     if loss is None or summary is None or not len(summary):
-        return Silence(KIND, f"{run.name} has no closing train_loss", "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.NO_SUMMARY_LOSS)
     good = np.isfinite(loss.value)
     total = float(summary.value[-1])
     if not total > 0 or good.sum() < 3:
-        why = f"train_loss of {run.name} is {total:g}: a training resumed after its end writes that"
-        return Silence(KIND, why, "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.SUMMARY_AFTER_RESUME, {"train_loss": total})
     mean = float(np.mean(loss.value[good]))
     z = math.log(mean / total) if mean > 0 else math.nan
     if not math.isfinite(z) or abs(z) < AGREE:
-        why = f"train_loss of {run.name} ({total:.4g}) is the mean of its logged losses: it has their factor, if any"
-        return Silence(KIND, why, "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.SUMMARY_AGREES, {"train_loss": total})
     likelihood = {}
+    flat = math.log(_single.OTHER_DENSITY)
     for h in NAMED:
         factor = h.log_factor(run)
         if not math.isnan(factor):
             apart = _single.log_t4(z - factor, SCALE) if factor else -math.inf
             # the log is right and the summary has the inverse factor, or the two differ for another reason
-            flat = math.log(_single.OTHER_DENSITY)
-            likelihood[h] = max(apart + LOGGED_IS_WRONG, flat) - flat
-    likelihood = {h: min(v, LOGGED_IS_WRONG) for h, v in likelihood.items()} | {HEALTHY: 0.0, OTHER: 0.0}
+            likelihood[h] = min(max(apart + LOGGED_IS_WRONG, flat) - flat, LOGGED_IS_WRONG)
     return Evidence(
-        KIND, Role.LOSS, (run.id,), likelihood,
-        f"logged losses of {run.name} are {mean / total:.3g} times its train_loss in the mean; GA is {run.settings.ga}",
-        f"{loss.source}; {summary.source}", weak=True, detail={"mean": mean, "train_loss": total},
-    )  # fmt: skip
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=likelihood | {HEALTHY: 0.0, OTHER: 0.0},
+        facts={"ratio": mean / total, "ga": run.settings.ga},
+        source=f"{loss.source}; {summary.source}",
+        weak=True,
+        detail={"mean": mean, "train_loss": total},
+    )

@@ -19,11 +19,21 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ga_audit.evidence import _ratios
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, Silence
+from ga_audit.finding import (
+    HEALTHY,
+    NAMED,
+    OTHER,
+    Evidence,
+    Hypothesis,
+    Method,
+    NotApplicable,
+    Reason,
+)
 from ga_audit.grouping import Group, version_families, version_label
 from ga_audit.run import FloatArray, Role, Run
 from ga_audit.stats import constants as k
@@ -33,64 +43,84 @@ from ga_audit.stats.scaling import Nuisance, fit
 KIND = "version_contrast"
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on loss and grad_norm from ratios between releases."""
     if len(version_families(group.runs)) < 2:
-        yield Silence(
-            KIND, "the runs are not known to be of different releases of a trainer",
-            "Run the same configuration on another release, or let `ga-audit bisect` do it.",
-        )  # fmt: skip
+        yield NotApplicable(kind=KIND, reason=Reason.SAME_RELEASE)
         return
     for role in (Role.LOSS, Role.GRAD_NORM):
-        runs, silences = _ratios.usable(group, role, KIND)
+        runs, left_out = _ratios.usable(group, role, KIND)
         families = version_families(runs) if runs else []
         if len(families) < 2:
-            yield from silences
-            why = f"no two releases have a usable {role.value}"
-            yield Silence(KIND, why, f"Log {role.value} in runs of both releases.", role)
+            yield from left_out
+            yield NotApplicable(kind=KIND, reason=Reason.RELEASES_NOT_COMPARABLE, role=role)
             continue
-        yield _speak(group, role, runs, families)
+        yield _evaluate(group, role, runs, families)
 
 
-def _speak(group: Group, role: Role, runs: Sequence[Run], families: Sequence[Sequence[Run]]) -> Evidence | Silence:
+def _evaluate(
+    group: Group, role: Role, runs: Sequence[Run], families: Sequence[Sequence[Run]]
+) -> Evidence | NotApplicable:
     panel = group.panel(role, runs)
-    if isinstance(panel, Silence):
-        return Silence(KIND, panel.why, panel.remedy, role)
+    if isinstance(panel, NotApplicable):
+        return replace(panel, kind=KIND)
     ratios = _ratios.measure(panel)
-    position = {r.id: i for i, r in enumerate(ratios.runs)}
-    mean = np.zeros((len(families), len(ratios.runs)))
+    ids = tuple(r.id for r in ratios.runs)
+    mean = _means(ids, families)
+    hypotheses = _hypotheses(families)
+    fitted = fit(
+        mean @ ratios.levels.level,
+        mean @ ratios.levels.covariance @ mean.T,
+        {h: mean @ v for h, v in _ratios.factors(ratios, hypotheses).items()},
+        _axes(mean @ ratios.log_ga, [version_label(family, runs) for family in families]),
+        _averaged(ratios.nuisance, mean),
+        healthy=HEALTHY,
+        other=OTHER,
+        run_effect=mean @ mean.T,
+    )
+    if fitted is None:
+        return NotApplicable(kind=KIND, reason=Reason.GA_IS_ONE, role=role, runs=ids)
+    exponent = fitted.exponents[0]
+    same = _ratios.same_meaning(ratios, hypotheses)
+    return Evidence(
+        kind=KIND,
+        role=role,
+        runs=ids,
+        log_likelihood=fitted.log_likelihood,
+        facts={
+            "release": exponent.axis,
+            "exponent": exponent.median,
+            "low": exponent.interval95[0],
+            "high": exponent.interval95[1],
+        },
+        source="; ".join(sorted({s.source for r in ratios.runs if (s := r.get(role))})),
+        estimate=_ratios.estimate_of(exponent, ratios, Method.RELEASE_MEANS),
+        equivalent=equivalent(exponent.interval90, k.EQUIVALENCE[role.value]),
+        ties=fitted.ties,
+        comparison=_ratios.comparison(ratios, fitted.tau),
+        notes=ratios.notes,
+        detail={
+            **_ratios.detail(ratios, fitted),
+            "releases": {version_label(f, runs): [r.id for r in f] for f in families},
+            "same_meaning": [[_ratios.label(h) for h in g] for g in same],
+            **_ratios.arithmetic(fitted),
+        },
+    )
+
+
+def _means(ids: Sequence[str], families: Sequence[Sequence[Run]]) -> FloatArray:
+    """The weights (f, n) that average n runs by family."""
+    position = {run: i for i, run in enumerate(ids)}
+    mean = np.zeros((len(families), len(ids)))
     for row, family in enumerate(families):
         mean[row, [position[r.id] for r in family]] = 1.0 / len(family)
-    hypotheses = {_ratios.key(h): h for h in _hypotheses(families)}
-    factors = {name: mean @ v for name, v in _ratios.factors(ratios, hypotheses.values()).items()}
-    axes: dict[str, FloatArray] = {}
-    for row, family in enumerate(families):
-        axes[version_label(family, runs)] = np.where(np.arange(len(families)) == row, mean @ ratios.log_ga, 0.0)
-    axes = dict(sorted(axes.items(), key=lambda item: -float(np.ptp(item[1]))))
-    fitted = fit(
-        mean @ ratios.levels.level, mean @ ratios.levels.covariance @ mean.T, factors, axes,
-        _averaged(ratios.nuisance, mean), mean @ mean.T,
-    )  # fmt: skip
-    if fitted is None:
-        why = "gradient_accumulation_steps is 1 in all runs: no release could differ by it"
-        return Silence(KIND, why, "Compare at GA 2 or more.", role)
-    hypotheses["other"] = OTHER
-    exponent = fitted.exponents[0]
-    detail = _ratios.detail(ratios, fitted.log_likelihood, fitted.exponents, fitted.tau)
-    detail["releases"] = {version_label(f, runs): [r.id for r in f] for f in families}
-    same = _ratios.same_meaning(ratios, list(hypotheses.values())[:-1])
-    detail["same_meaning"] = [[_ratios.key(h) for h in g] for g in same]
-    return Evidence(
-        KIND, role, tuple(r.id for r in ratios.runs),
-        {hypotheses[name]: x for name, x in fitted.log_likelihood.items()},
-        f"{role.value} of {exponent.axis} against the other releases: exponent on GA {round(exponent.median, 3) + 0.0:.3f} "
-        f"[{exponent.interval95[0]:.3f}, {exponent.interval95[1]:.3f}]",
-        "; ".join(sorted({s.source for r in ratios.runs if (s := r.get(role))})),
-        estimate=_ratios.estimate_of(exponent, ratios, "contrast of the releases' mean levels"),
-        equivalent=equivalent(exponent.interval90, k.EQUIVALENCE[role.value]),
-        ties=tuple(tuple(hypotheses[name] for name in tie) for tie in fitted.ties),
-        notes=ratios.notes, detail={**detail, **fitted.detail},
-    )  # fmt: skip
+    return mean
+
+
+def _axes(log_ga: FloatArray, labels: Sequence[str]) -> dict[str, FloatArray]:
+    """For each release (f,) an axis on which its log GA alone varies, the longest first."""
+    axes = {label: np.where(np.arange(len(labels)) == i, log_ga, 0.0) for i, label in enumerate(labels)}
+    return dict(sorted(axes.items(), key=lambda item: -float(np.ptp(item[1]))))
 
 
 def _hypotheses(families: Sequence[Sequence[Run]]) -> list[Hypothesis]:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
-from ga_audit.finding import Evidence, Silence
+from ga_audit.finding import OTHER, Evidence, Fact, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 from ga_audit.stats.arrays import median
@@ -36,42 +36,45 @@ _ABOVE_WIDTH = 3.0  # a share above the bound is spread over e^3
 FALLS_BY = 0.05
 
 
-def gather(group: Group) -> Iterator[Evidence | Silence]:
+def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
     """Evidence on the loss of each run whose vocabulary is known."""
     for run in _single.runs_with_ga(group, KIND):
-        yield run if isinstance(run, Silence) else _speak(run)
+        yield run if isinstance(run, NotApplicable) else _evaluate(run)
 
 
-def _speak(run: Run) -> Evidence | Silence:
+def _evaluate(run: Run) -> Evidence | NotApplicable:
     series, vocabulary = run.get(Role.LOSS), run.settings.vocab_size
     if series is None or vocabulary is None or vocabulary.value < 2:
-        remedy = "Keep the model's config.json beside the log."
-        return Silence(KIND, f"the vocabulary of {run.name} is not known", remedy, Role.LOSS)
-    kind, why = objective(run)
-    if kind is not Objective.LANGUAGE_MODEL:
-        remedy = "Keep the model's config.json (architectures) beside the log." if kind is Objective.UNKNOWN else ""
-        return Silence(KIND, f"the loss of {run.name} is not known to be a language model's ({why})", remedy, Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.VOCABULARY_UNKNOWN)
+    inferred = objective(run)
+    if inferred.objective is not Objective.LANGUAGE_MODEL:
+        unknown = inferred.objective is Objective.UNKNOWN
+        reason = Reason.OBJECTIVE_UNKNOWN if unknown else Reason.NOT_A_LANGUAGE_MODEL
+        return _single.not_applicable(KIND, run, reason, inferred.facts)
     _, value = _single.constant_part(run, series)
     if not len(value):
-        return Silence(KIND, f"the loss of {run.name} has no value above zero", "", Role.LOSS)
+        return _single.not_applicable(KIND, run, Reason.NO_POSITIVE_VALUE)
     half = value[len(value) // 2 :]
     level = median(half)
     quarter = max(len(half) // 2, 1)
     falling = len(half) >= 4 and median(half[:quarter]) / median(half[-quarter:]) > 1 + FALLS_BY
     bound = math.log(vocabulary.value)
     share = ABOVE_AND_FALLING if falling else ABOVE
-    found = _single.likelihoods(run, lambda factor: _log_density(math.log(level) - factor, bound, share))
-    if max(abs(v) for h, v in found.items() if h.name != "other") < 1e-9:
-        why = f"loss of {run.name} ({level:.3g}) is below ln({vocabulary.value}) = {bound:.3g} under every reading"
-        return Silence(KIND, why, "", Role.LOSS)
+    found = _single.likelihoods(run, lambda f: _log_density(math.log(level) - f, bound, share))
+    limit: dict[str, Fact] = {"loss": level, "vocabulary": vocabulary.value, "bound": bound}
+    if max(abs(v) for h, v in found.items() if h != OTHER) < 1e-9:
+        return _single.not_applicable(KIND, run, Reason.FITS_ALL, limit)
     place = "above" if level > bound * SLACK else "below"
     return Evidence(
-        KIND, Role.LOSS, (run.id,), found,
-        f"loss of {run.name} is {level:.3g} in its second half{' and falling' if falling else ''}, {place} ln(vocabulary "
-        f"{vocabulary.value}) = {bound:.3g}; divided by GA {level / (run.settings.ga or 1):.3g}",
-        f"{series.source}; {vocabulary.source}", weak=place == "below" or not falling,
+        kind=KIND,
+        role=Role.LOSS,
+        runs=(run.id,),
+        log_likelihood=found,
+        facts={**limit, "place": place, "falling": falling, "over_ga": level / (run.settings.ga or 1)},
+        source=f"{series.source}; {vocabulary.source}",
+        weak=place == "below" or not falling,
         detail={"level": level, "bound": bound, "falling": falling},
-    )  # fmt: skip
+    )
 
 
 def _log_density(log_loss: float, bound: float, share_above: float) -> float:

@@ -65,7 +65,8 @@ def _safe_part(part: str) -> str:
     shown = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in part)
     # what is left of a character that the cut went through goes
     cut = shown.encode()[:_PART_BYTES].decode("utf-8", "ignore")
-    kept = cut.strip().lstrip(".").rstrip(". ").strip()
+    # dots and blanks may alternate at both ends
+    kept = re.sub(r"^[.\s]+|[.\s]+$", "", cut)
     return f"_{kept}" if _DEVICES.match(kept) else kept
 
 

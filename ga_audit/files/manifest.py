@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ga_audit import __version__
+from ga_audit._version import __version__
 
 MANIFEST = "ga-audit.json"
 LINK = "a link"

@@ -1,17 +1,15 @@
 """An Audit as text or bytes.
 
-A leaf is a module with `SUFFIX` and `render(audit, **options)`; `--format NAME` exists by the file being there.
+A leaf is a module with `render(audit, **options)`; `--format NAME` exists by the file being there.
 """
 
 from typing import Any, Protocol
 
-from ga_audit.finding import Audit
+from ga_audit.conclusion import Audit
 
 
 class Renderer(Protocol):
     """What a leaf of this folder defines."""
-
-    SUFFIX: str
 
     def render(self, audit: Audit, **options: Any) -> str | bytes:
         """The audit in this form; everything that came from a log is escaped."""

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ga_audit.finding import Diagnosis, Evidence
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Evidence
+from ga_audit.output.wording import evidence as wording
 
 
 def explanation(diagnosis: Diagnosis) -> Iterator[str]:
@@ -19,9 +21,10 @@ def explanation(diagnosis: Diagnosis) -> Iterator[str]:
             yield f"    {hypothesis.name + about:<44} {probability:.6f}"
     for piece in diagnosis.evidence:
         yield from _piece(piece)
-    for silence in diagnosis.silences:
-        about = f" ({silence.role.value})" if silence.role else ""
-        yield f"  silent: {silence.kind}{about}: {silence.why}"
+    for item in diagnosis.not_applicable:
+        about = f" ({item.role.value})" if item.role else ""
+        why, _ = wording.not_applicable(item, diagnosis.runs)
+        yield f"  silent: {item.kind}{about}: {why}"
 
 
 def _piece(piece: Evidence) -> Iterator[str]:
@@ -33,9 +36,22 @@ def _piece(piece: Evidence) -> Iterator[str]:
         about = f" in {', '.join(sorted(hypothesis.only))}" if hypothesis.only else ""
         yield f"      {hypothesis.name + about:<42} {value:+.3f}"
     if piece.estimate is not None:
-        yield f"    method: {piece.estimate.method}{'; ' + piece.estimate.window if piece.estimate.window else ''}"
+        window = wording.window(piece.estimate.window)
+        yield f"    method: {wording.METHODS[piece.estimate.method]}{'; ' + window if window else ''}"
+    spelled = _spelled(piece)
     for key, value in piece.detail.items():
-        yield from _value(key, value, 4)
+        yield from _value(key, spelled.get(key, value), 4)
+
+
+def _spelled(piece: Evidence) -> dict[str, str]:
+    """The codes among the details of a piece of evidence, in words."""
+    found = {}
+    if piece.comparison is not None:
+        found["why_axis"] = wording.axis_reason(piece.comparison)
+        found["window"] = wording.window(piece.comparison.window)
+    if "objective" in piece.detail:
+        found["objective"] = wording.objective(piece.detail["objective"])
+    return found
 
 
 def _value(key: str, value: Any, indent: int) -> Iterator[str]:

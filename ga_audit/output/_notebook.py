@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from ga_audit.finding import Diagnosis
+from ga_audit.conclusion import Diagnosis
 from ga_audit.output._safe import plain
 from ga_audit.output.markdown import diagnosis_lines
+from ga_audit.output.wording import verdict
 
 
 def markdown(diagnosis: Diagnosis) -> str:
@@ -16,5 +17,6 @@ def markdown(diagnosis: Diagnosis) -> str:
 
 def html_fragment(diagnosis: Diagnosis) -> str:
     """Verdict and reasons as a few elements; everything escaped."""
-    reasons = "".join(f"<li>{escape(plain(reason))}</li>" for reason in diagnosis.reasons)
-    return f"<p><strong>{diagnosis.verdict.value.upper()}</strong> {escape(plain(diagnosis.headline))}</p><ul>{reasons}</ul>"
+    reasons = "".join(f"<li>{escape(plain(reason))}</li>" for reason in verdict.reasons(diagnosis))
+    headline = escape(plain(verdict.headline(diagnosis)))
+    return f"<p><strong>{diagnosis.verdict.value.upper()}</strong> {headline}</p><ul>{reasons}</ul>"

@@ -8,11 +8,16 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from ga_audit.finding import Diagnosis
+from ga_audit.conclusion import Diagnosis
 from ga_audit.output import _redact
 from ga_audit.output._safe import plain, redact, short
+from ga_audit.output.table import paint_first, table
+from ga_audit.output.wording import advice
+from ga_audit.output.wording import survey as rows
+from ga_audit.output.wording._numbers import counted
+from ga_audit.output.wording._numbers import factor as times
+from ga_audit.output.wording._sentence import Code, in_backticks, unmarked
+from ga_audit.output.wording.verdict import headline, set_aside, statement
 
 if TYPE_CHECKING:
     from ga_audit.run import Run
@@ -32,12 +37,12 @@ def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool =
     if groups:
         blocks.append(_table(["verdict", "group", "runs", "GA", "what"], groups[:limit], width, color))
         blocks.append(_more(len(groups), limit, "groups"))
-    rows = [_row_cells(row) for row in survey.rows]
-    if rows:
+    cells = [_row_cells(row) for row in survey.rows]
+    if cells:
         blocks.append(
-            _table(["verdict", "run", "GA", "loss is", "norm is", "group", "why"], rows[:limit], width, color)
+            _table(["verdict", "run", "GA", "loss is", "norm is", "group", "why"], cells[:limit], width, color)
         )
-        blocks.append(_more(len(rows), limit, "runs"))
+        blocks.append(_more(len(cells), limit, "runs"))
     if survey.audit.set_aside:
         blocks.append(_set_aside(survey))
     blocks += [f"note: {plain(note.message)}" for note in survey.audit.notes[:limit]]
@@ -46,21 +51,16 @@ def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool =
 
 def _set_aside(survey: Survey) -> str:
     """The command that asks for what is missing, on a line of its own."""
-    before, _, command = survey.audit.set_aside_remedy.rstrip("`").partition("`")
-    count = len(survey.audit.set_aside)
-    return f"{count} run{'s' * (count != 1)} set aside, not judged. {plain(before.strip())}\n  {plain(command)}"
-
-
-def _bare(sentence: str) -> str:
-    """Without the verdict, which has a column of its own."""
-    return sentence.removeprefix("Inconclusive, because ").removeprefix("Healthy: ")
+    assert survey.audit.ask is not None
+    *before, command = advice.ask(survey.audit.ask)
+    runs = counted(len(survey.audit.set_aside), "run")
+    return f"{runs} set aside, not judged. {plain(unmarked(tuple(before)).strip())}\n  {plain(str(command))}"
 
 
 def _headline(survey: Survey) -> str:
     counts = ", ".join(f"{survey.counts[name]} {name}" for name in _COLOURS if name in survey.counts)
-    runs = len(survey.rows)
-    groups = len(survey.audit.diagnoses)
-    return f"{runs} run{'s' * (runs != 1)} in {groups} group{'s' * (groups != 1)}: {counts or 'nothing to audit'}"
+    runs, groups = counted(len(survey.rows), "run"), counted(len(survey.audit.diagnoses), "group")
+    return f"{runs} in {groups}: {counts or 'nothing to audit'}"
 
 
 def _groups(survey: Survey) -> list[tuple[int, Diagnosis]]:
@@ -72,7 +72,7 @@ def _groups(survey: Survey) -> list[tuple[int, Diagnosis]]:
 def _group_cells(number: int, d: Diagnosis) -> list[str]:
     gas = sorted({run.settings.ga for run in d.runs if run.settings.ga is not None})
     shown = ",".join(map(str, gas)) if len(gas) < 6 else f"{gas[0]}..{gas[-1]}"
-    return [d.verdict.value, str(number), str(len(d.runs)), shown or "?", _bare(d.headline)]
+    return [d.verdict.value, str(number), str(len(d.runs)), shown or "?", statement(d)]
 
 
 def _row_cells(row: Row) -> list[str]:
@@ -84,14 +84,12 @@ def _row_cells(row: Row) -> list[str]:
         _times(row.loss_factor),
         _times(row.grad_norm_factor),
         group,
-        _bare(row.why),
+        rows.why_in_table(row),
     ]
 
 
 def _times(factor: float | None) -> str:
-    if factor is None:
-        return ""
-    return f"{factor:g}x" if factor >= 1 else f"1/{1 / factor:g}x"
+    return "" if factor is None else times(factor)
 
 
 def _table(header: list[str], rows: list[list[str]], width: int, color: bool) -> str:
@@ -99,15 +97,8 @@ def _table(header: list[str], rows: list[list[str]], width: int, color: bool) ->
     cells = [
         [short(" ".join(plain(c).split()), 34 if i < len(row) - 1 else 400) for i, c in enumerate(row)] for row in rows
     ]
-    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header) - 1)]
-    room = max(width - sum(widths) - 2 * len(widths), 24)
-    lines = []
-    for row in [header, *cells]:
-        last = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
-        line = "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), last]).rstrip()
-        colour = _COLOURS.get(row[0])
-        lines.append(click.style(row[0], fg=colour, bold=True) + line[len(row[0]) :] if color and colour else line)
-    return "\n".join(lines)
+    lines = table(cells, header=header, width=width, shorten=len(header) - 1)
+    return "\n".join(paint_first(lines, [header[0], *(row[0] for row in cells)], _COLOURS) if color else lines)
 
 
 def _more(count: int, limit: int | None, what: str) -> str:
@@ -126,14 +117,15 @@ def json_text(survey: Survey) -> str:
         "rows": [dict(zip(_FIELDS, _values(row), strict=True)) for row in survey.rows],
         "groups": [
             {
-                "group": number, "verdict": d.verdict.value, "reach": d.reach.value, "headline": d.headline,
+                "group": number, "verdict": d.verdict.value, "reach": d.impact.value, "headline": headline(d),
                 "runs": len(d.runs), "findings": [f.id for f in d.findings], "bugs": [b.bug for b in d.bugs],
-                "settings_that_differ": list(d.differing), "next_steps": list(d.next_steps),
+                "settings_that_differ": list(d.group.settings_that_differ),
+                "next_steps": list(map(in_backticks, advice.next_steps(d))),
             }
             for number, d in _groups(survey)
         ],
-        "set_aside": [{"run": item.run.name, "why": item.why} for item in survey.audit.set_aside],
-        "set_aside_remedy": survey.audit.set_aside_remedy,
+        "set_aside": [{"run": item.run.name, "why": set_aside(item)} for item in survey.audit.set_aside],
+        "set_aside_remedy": "" if (ask := survey.audit.ask) is None else in_backticks(advice.ask(ask)),
         "notes": [note.message for note in survey.audit.notes],
     }  # fmt: skip
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -157,7 +149,7 @@ def _values(row: Row) -> Iterator[Any]:
         row.loss_factor,
         row.grad_norm_factor,
         row.group,
-        row.why,
+        rows.why(row),
         row.source,
     )
 
@@ -185,10 +177,12 @@ def html(survey: Survey, *, redacted: bool = True) -> str:
     names = _redact.names_in(_runs(survey))
     shown: Callable[[str], str] = (lambda value: redact(plain(value), names=names)) if redacted else plain
     environment.filters["shown"] = lambda value: shown(str(value))
+    environment.tests["code"] = lambda part: isinstance(part, Code)
     environment.filters["times"] = lambda value: _times(value) or "–"
     groups = [_group_cells(number, d) for number, d in _groups(survey)]
     page = environment.get_template("survey.html.j2")
     return page.render(
-        headline=_headline(survey), groups=groups, rows=survey.rows, version=survey.audit.version,
-        remedy=survey.audit.set_aside_remedy,
+        headline=_headline(survey), groups=groups, version=survey.audit.version,
+        rows=[(row, rows.why(row)) for row in survey.rows],
+        ask=() if survey.audit.ask is None else advice.ask(survey.audit.ask),
     )  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit.finding import Diagnosis, Silence
-from ga_audit.grouping import Group
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import NotApplicable
 from ga_audit.plots import _measured, ratio, regression
 from ga_audit.run import Role
 
@@ -53,13 +53,12 @@ def _regression(d: Diagnosis) -> tuple[Row, list[Row]]:
 
 
 def _ratio(d: Diagnosis) -> tuple[Row, list[Row]]:
-    group = Group(d.runs)
     axis = "optimizer step"
     rows = []
     for role in _measured.logged(d):
-        panel = group.panel(role)
-        base = None if isinstance(panel, Silence) else _measured.reference(panel.runs)
-        if isinstance(panel, Silence) or base is None:
+        panel = d.group.panel(role)
+        base = None if isinstance(panel, NotApplicable) else _measured.reference(panel.runs)
+        if isinstance(panel, NotApplicable) or base is None:
             continue
         axis = panel.axis.value
         fault, _ = _measured.expected(d, role)

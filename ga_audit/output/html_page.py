@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ga_audit.finding import Audit, Diagnosis
+from ga_audit.conclusion import Audit, Diagnosis
 from ga_audit.output import _redact, _values
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain, redact
-from ga_audit.output.wording import bugs
+from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording._sentence import Code
 from ga_audit.run import Role, Run
 
-SUFFIX = ".html"
 _ONE_COLUMN = 400  # points; a wider picture has two columns of axes
 
 
@@ -49,11 +49,16 @@ def render(
         return redact(plain(str(text)), names=names) if redacted else plain(str(text))
 
     environment.filters["shown"] = shown
-    environment.filters["reason"] = bugs.why
+    environment.tests["code"] = lambda part: isinstance(part, Code)
     diagnoses = [
         _context(d, figures[i] if i < len(figures) else {}, shown) for i, d in enumerate(audit.diagnoses)
     ]  # fmt: skip
-    return environment.get_template("report.html.j2").render(audit=audit, diagnoses=diagnoses)
+    return environment.get_template("report.html.j2").render(
+        audit=audit,
+        diagnoses=diagnoses,
+        set_aside=[(item.run.name, verdict.set_aside(item)) for item in audit.set_aside],
+        ask=() if audit.ask is None else advice.ask(audit.ask),
+    )
 
 
 def _runs(audit: Audit) -> list[Run]:
@@ -63,6 +68,11 @@ def _runs(audit: Audit) -> list[Run]:
 def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: Any) -> dict[str, Any]:
     return {
         "d": d,
+        "headline": verdict.headline(d),
+        "reasons": verdict.reasons(d),
+        "bugs": [(bug, verdict.bug_match(bug, d.verdict)) for bug in d.bugs],
+        "retrain": advice.retrain(d.retrain),
+        "next_steps": advice.next_steps(d),
         "runs": [_run_row(d, run) for run in d.runs],
         "exponents": d.exponents,
         "plots": [

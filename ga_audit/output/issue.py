@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ga_audit.bugs import catalogue
-from ga_audit.finding import Audit, Diagnosis, Verdict
+from ga_audit.conclusion import Audit, Diagnosis
+from ga_audit.finding import Fit, Verdict
 from ga_audit.logs.settings import is_over_devices
 from ga_audit.output import _redact
 from ga_audit.output._forms import FORMS
@@ -17,7 +19,6 @@ from ga_audit.output.markdown import diagnosis_lines
 from ga_audit.output.wording import bugs
 from ga_audit.run import Role, RunSettings
 
-SUFFIX = ".md"
 TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")
 # packages whose releases decide what a reproduction shows, in the order of a command
 _STACK = ("transformers", "trl", "accelerate", "deepspeed", "peft", "torch")
@@ -97,8 +98,8 @@ def _bugs(d: Diagnosis) -> Iterator[str]:
 
 
 def _reproduction(report: _Report) -> Iterator[str]:
-    if " --script " in (command := report.audit.command or ""):
-        yield from ("The runs were started, at each GA, by:", "", "```bash", command, "```")
+    if "--script" in (command := report.audit.command or ()):
+        yield from ("The runs were started, at each GA, by:", "", "```bash", shlex.join(command), "```")
         return
     yield "The real gradient, measured on the same releases against the gradient of the whole batch, with the same settings:"
     yield ""
@@ -174,7 +175,7 @@ def title(diagnoses: Sequence[Diagnosis]) -> str:
 def _meant(d: Diagnosis) -> set[str]:
     """The packages whose known bugs explain it: W&B records all that is installed, not what trained."""
     package_of = {bug.id: bug.package for bug in catalogue.load()}
-    by_fit = [{package_of[match.bug] for match in d.bugs if match.fit == fit} for fit in ("matches", "possible")]
+    by_fit = [{package_of[match.bug] for match in d.bugs if match.fit == fit} for fit in (Fit.MATCHES, Fit.POSSIBLE)]
     return by_fit[0] or by_fit[1]
 
 
@@ -194,7 +195,7 @@ def _commands(report: _Report) -> Iterator[str]:
                    if name in packages and "," not in packages[name])  # fmt: skip
     yield f"pip install 'ga-audit[repro]'{pins}"
     if report.audit.command is not None:
-        yield report.audit.command
+        yield shlex.join(report.audit.command)
         return
     yield f"ga-audit repro{_options(d, bool(_TRAINERS & packages.keys()))}" if d is not None else "ga-audit repro"
 

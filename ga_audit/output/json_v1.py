@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis
-from ga_audit.output.wording import bugs
+from ga_audit.conclusion import (
+    Audit,
+    Diagnosis,
+    NextStep,
+    Retrain,
+    RetrainAnswer,
+    Undecided,
+)
+from ga_audit.finding import BugMatch, Estimate, Evidence, Hypothesis, NotApplicable
+from ga_audit.output.wording import advice, bugs, verdict
+from ga_audit.output.wording import evidence as wording
+from ga_audit.output.wording._sentence import in_backticks
 from ga_audit.run import Note, Role, Run, Setting
 
-SUFFIX = ".json"
 SCHEMA = "ga-audit/1"
 
 
@@ -42,8 +51,11 @@ def as_json(audit: Audit, *, explain: bool = False) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": audit.version,
         "diagnoses": [_diagnosis(d, explain) for d in audit.diagnoses],
-        "set_aside": [{**_read(item.run), "why": item.why} for item in audit.set_aside],
-        "set_aside_remedy": audit.set_aside_remedy,
+        "set_aside": [
+            {**_read(item.run), "why": verdict.set_aside(item), "reason": item.reason.value} for item in audit.set_aside
+        ],
+        "set_aside_remedy": "" if audit.ask is None else in_backticks(advice.ask(audit.ask)),
+        "ask": None if audit.ask is None else _step(audit.ask),
         "failures": [
             {"source": f.source, "message": f.error.message, "where": f.error.where, "remedy": f.error.remedy}
             for f in audit.failures
@@ -55,9 +67,10 @@ def as_json(audit: Audit, *, explain: bool = False) -> dict[str, Any]:
 def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
     return {
         "verdict": d.verdict.value,
-        "reach": d.reach.value,
-        "headline": d.headline,
-        "reasons": list(d.reasons),
+        "reach": d.impact.value,
+        "impact": d.impact.value,
+        "headline": verdict.headline(d),
+        "reasons": list(verdict.reasons(d)),
         "runs": [_run(d, run) for run in d.runs],
         "findings": [
             {
@@ -70,26 +83,72 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
             role.value: [{**_hypothesis(h), "probability": _number(p)} for h, p in posterior.items()]
             for role, posterior in d.posterior.items()
         },
-        "evidence": [_evidence(e, explain) for e in d.evidence],
+        "evidence": [_evidence(e, d.runs, explain) for e in d.evidence],
         "silences": [
-            {"kind": s.kind, "role": s.role.value if s.role else None, "why": s.why, "remedy": s.remedy} for s in d.silences
+            _not_applicable(s, d.runs) for s in d.not_applicable
         ],
-        "bugs": [
-            {"id": b.bug, "title": b.title, "fit": b.fit.value, "why": bugs.why(b), "fix": b.fix,
-             "retrain": bugs.RETRAIN[b.retrain],
-             "links": list(b.links)}
-            for b in d.bugs
-        ],
+        "bugs": [_bug(b, d) for b in d.bugs],
         "clipping": [
             {"run": c.run, "max_grad_norm": _number(c.max_grad_norm), "as_logged": _number(c.as_logged),
              "as_corrected": _number(c.as_corrected), "points": c.n_points}
             for c in d.clipping
         ],
-        "retrain": d.retrain,
-        "settings_that_differ": list(d.differing),
-        "next_steps": list(d.next_steps),
+        "retrain": in_backticks(advice.retrain(d.retrain)),
+        "retrain_facts": _retrain(d.retrain),
+        "undecided": [_undecided(why) for why in d.why_inconclusive or d.undecided.values()],
+        "settings_that_differ": list(d.group.settings_that_differ),
+        "next_steps": list(map(in_backticks, advice.next_steps(d))),
+        "actions": [_step(step) for step in d.next_steps],
         "notes": [_note(n) for n in d.notes],
     }  # fmt: skip
+
+
+def _bug(bug: BugMatch, d: Diagnosis) -> dict[str, Any]:
+    return {
+        "id": bug.bug, "title": bug.title, "fit": bug.fit.value, "why": verdict.bug_match(bug, d.verdict),
+        "fix": bug.fix, "retrain": bugs.RETRAIN[bug.retrain], "links": list(bug.links), "package": bug.package,
+        "releases": list(bug.releases_held), "affected": bug.affected, "measured": bug.measured,
+        "retrain_code": bug.retrain.value,
+        "open": [{"condition": name, "wanted": value} for name, value in bug.open],
+    }  # fmt: skip
+
+
+def _undecided(why: Undecided) -> dict[str, Any]:
+    return {
+        "reason": why.reason.value,
+        "role": why.role.value if why.role else None,
+        "runs": list(why.runs),
+        "probability_right": [_number(p) for p in why.right],
+        "hypotheses": [{"name": name, "probability": _number(p)} for name, p in why.hypotheses],
+        "setting": why.setting or None,
+        "value": why.value,
+        "kind": why.not_applicable.kind if why.not_applicable else None,
+    }
+
+
+def _retrain(answer: Retrain) -> dict[str, Any]:
+    rate = answer.effective_rate
+    gradients = answer.answer is RetrainAnswer.GRADIENTS
+    return {
+        "answer": answer.answer.value,
+        "clipping": answer.clipping.value if gradients else None,
+        "optimizer": answer.optimizer.value if gradients else None,
+        "optimizers": list(answer.optimizers),
+        "effective_rate": None if rate is None else {
+            "run": rate.run, "learning_rate": _number(rate.learning_rate), "factor": _number(rate.factor),
+        },
+        "weight_decay": None if answer.weight_decay is None else [_number(w) for w in answer.weight_decay],
+    }  # fmt: skip
+
+
+def _step(step: NextStep) -> dict[str, Any]:
+    item = step.not_applicable
+    return {
+        "action": step.action.value,
+        "argv": list(step.argv),
+        "bug": step.bug.bug if step.bug else None,
+        "kind": item.kind if item else None,
+    }
 
 
 def _read(run: Run) -> dict[str, Any]:
@@ -129,12 +188,18 @@ def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _evidence(e: Evidence, explain: bool) -> dict[str, Any]:
+def _not_applicable(item: NotApplicable, runs: Sequence[Run]) -> dict[str, Any]:
+    why, remedy = wording.not_applicable(item, runs)
+    role = item.role.value if item.role else None
+    return {"kind": item.kind, "role": role, "why": why, "remedy": remedy}
+
+
+def _evidence(e: Evidence, runs: Sequence[Run], explain: bool) -> dict[str, Any]:
     found = {
         "kind": e.kind,
         "role": e.role.value,
         "runs": list(e.runs),
-        "summary": e.summary,
+        "summary": wording.sentence(e, runs),
         "source": e.source,
         "weak": e.weak,
         "log_likelihood": [{**_hypothesis(h), "nats": _number(x)} for h, x in e.log_likelihood.items()],
@@ -156,7 +221,7 @@ def _estimate(e: Estimate | None) -> dict[str, Any] | None:
     return {
         "value": _number(e.value), "low": _number(e.interval.low), "high": _number(e.interval.high),
         "level": e.interval.level, "driver": e.driver, "axis": e.axis.value, "runs": e.n_runs, "points": e.n_points,
-        "method": e.method, "window": e.window,
+        "method": wording.METHODS[e.method], "window": wording.window(e.window),
     }  # fmt: skip
 
 

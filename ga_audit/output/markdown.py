@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ga_audit.finding import Audit, Diagnosis, Verdict
+from ga_audit.conclusion import Audit, Diagnosis
+from ga_audit.finding import Verdict
 from ga_audit.output._safe import cell
-from ga_audit.output.wording import bugs
+from ga_audit.output.wording import advice as advised
+from ga_audit.output.wording import verdict
+from ga_audit.output.wording._numbers import exponent
+from ga_audit.output.wording._sentence import Code, Sentence
 from ga_audit.run import Role, Run
 
-SUFFIX = ".md"
 _MAX_ROWS = 60
 
 
@@ -28,13 +31,14 @@ def render(audit: Audit, **_: object) -> str:
 def _set_aside(audit: Audit) -> Iterator[str]:
     yield "**Set aside, not judged**"
     yield ""
-    yield from (f"- {cell(item.run.name)}: {cell(item.why)}" for item in audit.set_aside)
-    yield f"- {_with_code(audit.set_aside_remedy)}"
+    yield from (f"- {cell(item.run.name)}: {cell(verdict.set_aside(item))}" for item in audit.set_aside)
+    if audit.ask is not None:
+        yield f"- {_with_code(advised.ask(audit.ask))}"
 
 
 def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
     """One diagnosis, a line at a time; with `advice`, also what to do next, which is for the one who asked."""
-    yield f"**{d.verdict.value.upper()}**: {cell(d.headline)}"
+    yield f"**{d.verdict.value.upper()}**: {cell(verdict.headline(d))}"
     yield ""
     yield from run_table(d)
     if d.exponents:
@@ -43,15 +47,16 @@ def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
         yield "|---|---|---|---|---|---|"
         for role, e in d.exponents:
             yield (
-                f"| {role.value} | {round(e.value, 3) + 0.0:.3f} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
+                f"| {role.value} | {exponent(e.value)} | [{e.interval.low:.3f}, {e.interval.high:.3f}] | {e.driver} "
                 f"| {e.n_runs}, {e.n_points} | {e.axis.value} |"
             )
-    yield from _list("Evidence", d.reasons)
-    yield from _list("Known bug", [f"{b.bug} ({b.fit}): {b.title}. {bugs.why(b)} {b.fix}" for b in d.bugs[:3]])
+    yield from _list("Evidence", verdict.reasons(d))
+    bugs = (f"{b.bug} ({b.fit}): {b.title}. {verdict.bug_match(b, d.verdict)} {b.fix}" for b in d.bugs[:3])
+    yield from _list("Known bug", bugs)
     if d.verdict is Verdict.SCALED:
-        yield from _list("Do I have to retrain?", [d.retrain], code=True)
+        yield from _list("Do I have to retrain?", [advised.retrain(d.retrain)])
     if advice:
-        yield from _list("Next", d.next_steps, code=True)
+        yield from _list("Next", advised.next_steps(d))
 
 
 def run_table(d: Diagnosis) -> Iterator[str]:
@@ -85,7 +90,7 @@ def _factor(d: Diagnosis, run: Run, role: Role) -> str:
     return f"{math.exp(d.log_factor(run, role)):g}x"
 
 
-def _list(title: str, lines: Iterable[str], *, code: bool = False) -> Iterator[str]:
+def _list(title: str, lines: Iterable[str | Sentence]) -> Iterator[str]:
     lines = list(lines)
     if not lines:
         return
@@ -93,12 +98,12 @@ def _list(title: str, lines: Iterable[str], *, code: bool = False) -> Iterator[s
     yield f"**{title}**"
     yield ""
     for line in lines:
-        yield f"- {_with_code(line) if code else cell(line)}"
+        yield f"- {cell(line) if isinstance(line, str) else _with_code(line)}"
 
 
-def _with_code(line: str) -> str:
-    """Our own sentences may hold commands between backticks; text from logs is escaped around them."""
-    return "".join(f"`{p.replace('`', '')}`" if i % 2 else cell(p) for i, p in enumerate(line.split("`")))
+def _with_code(sentence: Sentence) -> str:
+    """Commands as code, everything else escaped."""
+    return "".join(f"`{str(p).replace('`', '')}`" if isinstance(p, Code) else cell(p) for p in sentence)
 
 
 def corrections(rows: Sequence[dict[str, Any]], audit: Audit | None, reasons: Sequence[str]) -> str:

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
 import click
 import numpy as np
 
-from ga_audit.finding import Audit, Diagnosis, Estimate, Verdict
+from ga_audit.conclusion import Action, Audit, Diagnosis
+from ga_audit.finding import Estimate, Verdict
 from ga_audit.output._explain import explanation
-from ga_audit.output._safe import plain, short
-from ga_audit.output.wording import bugs
+from ga_audit.output._safe import plain
+from ga_audit.output.table import table
+from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording._numbers import exponent
+from ga_audit.output.wording._numbers import factor as times
+from ga_audit.output.wording._sentence import Code, Sentence, unmarked
 from ga_audit.run import ReadFailure, Role, Run
 
-SUFFIX = ".txt"
 WIDTH = 100
 _COLOURS = {Verdict.HEALTHY: "green", Verdict.SCALED: "red", Verdict.INCONCLUSIVE: "yellow"}
 _LABEL = {Verdict.HEALTHY: "HEALTHY", Verdict.SCALED: "SCALED", Verdict.INCONCLUSIVE: "INCONCLUSIVE"}
 _MAX_ROWS = 40
 
 
-def render(audit: Audit, *, explain: bool = False, color: bool = False, width: int = WIDTH, **_: object) -> str:
-    """The audit as plain text, at most `width` columns where words allow."""
+def render(
+    audit: Audit,
+    *,
+    explain: bool = False,
+    color: bool = False,
+    width: int = WIDTH,
+    hidden: frozenset[Action] = frozenset(),
+    **_: object,
+) -> str:
+    """The audit as plain text, at most `width` columns where words allow.
+
+    Parameters
+    ----------
+    audit : what was found.
+    explain : add the arithmetic of each verdict.
+    color : with ANSI colours.
+    width : columns.
+    hidden : actions that are not shown as next steps.
+    """
     blocks = [
-        "\n".join(_diagnosis(diagnosis, explain=explain, color=color, width=width)) for diagnosis in audit.diagnoses
+        "\n".join(_diagnosis(d, explain=explain, color=color, width=width, hidden=hidden)) for d in audit.diagnoses
     ]
     if audit.set_aside:
         blocks.append("\n".join(_set_aside(audit, width)))
@@ -43,21 +63,19 @@ def render(audit: Audit, *, explain: bool = False, color: bool = False, width: i
 def _set_aside(audit: Audit, width: int) -> Iterator[str]:
     yield "Set aside, not judged"
     for item in audit.set_aside[:_MAX_ROWS]:
-        yield from _bullet(f"{item.run.name}: {item.why}", width)
+        yield from _bullet(f"{item.run.name}: {verdict.set_aside(item)}", width)
     if len(audit.set_aside) > _MAX_ROWS:
         yield f"  ... and {len(audit.set_aside) - _MAX_ROWS} more runs"
-    before, _, command = audit.set_aside_remedy.rstrip("`").partition("`")
-    yield from _bullet(before.strip(), width)
-    yield f"      {plain(command)}"
+    if audit.ask is not None:
+        yield from _item(advice.ask(audit.ask), width)
 
 
-def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) -> Iterator[str]:
+def _diagnosis(
+    diagnosis: Diagnosis, *, explain: bool, color: bool, width: int, hidden: frozenset[Action]
+) -> Iterator[str]:
     label = _LABEL[diagnosis.verdict]
     shown = click.style(label, fg=_COLOURS[diagnosis.verdict], bold=True) if color else label
-    # a headline that begins with the verdict does not say it twice
-    said = re.sub(rf"^{label}(, |: )?", "", diagnosis.headline, flags=re.IGNORECASE)
-    said = said if said.startswith(("because", "grad_norm")) else f"{said[0].upper()}{said[1:]}"
-    first, *rest = _wrapped(said, width, indent=len(label) + 2)
+    first, *rest = _wrapped(verdict.after_label(diagnosis), width, indent=len(label) + 2)
     yield f"{shown}  {first.strip()}"
     yield from rest
     yield ""
@@ -66,17 +84,16 @@ def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) 
     if numbers:
         yield ""
         yield from numbers
-    if diagnosis.reasons:
-        yield from _section("Evidence", diagnosis.reasons, width)
+    yield from _section("Evidence", verdict.reasons(diagnosis), width)
     yield from _section("Clipping", _clipping(diagnosis), width)
     yield from _section("Known bug", _bugs(diagnosis), width)
     if diagnosis.verdict is Verdict.SCALED:
-        yield from _section("Do I have to retrain?", [diagnosis.retrain], width)
-    yield from _section("Next", diagnosis.next_steps, width)
+        yield from _section("Do I have to retrain?", [advice.retrain(diagnosis.retrain)], width)
+    yield from _section("Next", advice.next_steps(diagnosis, hidden), width)
     notes = [note.message for note in diagnosis.notes]
     notes += [f"{run.name}: {note.message}" for run in diagnosis.runs for note in run.notes][:8]
-    if diagnosis.differing:
-        notes.insert(0, f"the runs differ in: {', '.join(diagnosis.differing)}")
+    if differing := diagnosis.group.settings_that_differ:
+        notes.insert(0, f"the runs differ in: {', '.join(differing)}")
     yield from _section("Notes", list(dict.fromkeys(notes)), width)
     if explain:
         yield ""
@@ -90,20 +107,23 @@ def _wrapped(text: str, width: int, indent: int = 4) -> list[str]:
     ) or [""]  # fmt: skip
 
 
-def _section(title: str, lines: Sequence[str], width: int) -> Iterator[str]:
+def _section(title: str, lines: Sequence[str | Sentence], width: int) -> Iterator[str]:
     if not lines:
         return
     yield ""
     yield title
     for line in lines:
-        before, tick, rest = line.partition("`")
-        command, _, after = rest.partition("`")
-        if tick and not after.strip(" .") and len(before) > 2:
-            # commands stand on lines of their own, to be copied
-            yield from _bullet(before.strip(), width)
-            yield f"      {plain(command)}"
-        else:
-            yield from _bullet(line.replace("`", ""), width)
+        yield from _item((line,) if isinstance(line, str) else line, width)
+
+
+def _item(sentence: Sentence, width: int) -> Iterator[str]:
+    """A list item; a command at its end has a line of its own, to be copied."""
+    *before, last = sentence
+    if not isinstance(last, Code):
+        yield from _bullet(unmarked(sentence), width)
+        return
+    yield from _bullet(unmarked(tuple(before)).strip(), width)
+    yield f"      {plain(str(last))}"
 
 
 def _bullet(text: str, width: int) -> Iterator[str]:
@@ -119,13 +139,10 @@ def _run_table(diagnosis: Diagnosis, width: int) -> Iterator[str]:
     header = ["run", "GA", "micro-batch", "world", "points", "loss", "grad_norm", "loss is", "norm is"]
     rows = [_row(diagnosis, run) for run in diagnosis.runs[:_MAX_ROWS]]
     keep = [i for i in range(len(header)) if i < 2 or any(row[i] not in {"", "?"} for row in rows)]
-    longest = max(width - sum(max(len(r[i]) for r in [header, *rows]) + 2 for i in keep[1:]) - 2, 12)
-    for row in rows:
-        row[0] = short(row[0], longest)
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        cells = [row[i].ljust(widths[i]) if i == 0 else row[i].rjust(widths[i]) for i in keep]
-        yield ("  " + "  ".join(cells)).rstrip()
+    shown = [[row[i] for i in keep] for row in rows]
+    yield from table(
+        shown, header=[header[i] for i in keep], right=range(1, len(keep)), indent=2, width=width, shorten=0
+    )
     if len(diagnosis.runs) > _MAX_ROWS:
         yield f"  ... and {len(diagnosis.runs) - _MAX_ROWS} more runs"
 
@@ -166,8 +183,7 @@ def _factor(diagnosis: Diagnosis, run: Run, role: Role) -> str:
     """`8x` where a finding says so; empty where nothing is claimed."""
     if not any(f.role is role for f in diagnosis.findings):
         return ""
-    factor = math.exp(diagnosis.log_factor(run, role))
-    return f"{factor:g}x" if factor >= 1 else f"1/{1 / factor:g}x"
+    return times(math.exp(diagnosis.log_factor(run, role)))
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------------
@@ -178,9 +194,7 @@ def _numbers(diagnosis: Diagnosis) -> Iterator[str]:
         return
     yield "Exponents (0: right, 1: summed, -1: divided once too often), with 95% intervals"
     rows = [_number_row(diagnosis, role, estimate) for role, estimate in diagnosis.exponents]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        yield "  " + "  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip()
+    yield from table(rows, indent=2)
 
 
 def _number_row(diagnosis: Diagnosis, role: Role, estimate: Estimate) -> list[str]:
@@ -191,7 +205,7 @@ def _number_row(diagnosis: Diagnosis, role: Role, estimate: Estimate) -> list[st
     return [
         role.value,
         f"on {driver}",
-        f"{round(estimate.value, 3) + 0.0:.3f}",
+        exponent(estimate.value),
         f"[{estimate.interval.low:.3f}, {estimate.interval.high:.3f}]",
         f"{estimate.n_runs} runs, {estimate.n_points} points, by {estimate.axis.value}",
         said,
@@ -210,7 +224,8 @@ def _clipping(diagnosis: Diagnosis) -> list[str]:
 def _bugs(diagnosis: Diagnosis) -> list[str]:
     lines = []
     for bug in diagnosis.bugs[:3]:
-        lines.append(f"{bug.bug} ({bug.fit}): {bug.title}. {bugs.why(bug)} {'; '.join(bug.links[:1])}".strip())
+        fits = verdict.bug_match(bug, diagnosis.verdict)
+        lines.append(f"{bug.bug} ({bug.fit}): {bug.title}. {fits} {'; '.join(bug.links[:1])}".strip())
     return lines
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ga_audit.conclusion import Diagnosis
 from ga_audit.errors import AuditError
-from ga_audit.finding import Diagnosis
 from ga_audit.plots._curve import thinned
 from ga_audit.plots._names import labels
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ga_audit import __version__
+from ga_audit._version import __version__
 from ga_audit.plots import _theme
 
 if TYPE_CHECKING:

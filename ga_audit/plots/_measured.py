@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from ga_audit.finding import SUMMED_GA, Axis, Diagnosis, Evidence, Hypothesis
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import SUMMED_GA, Axis, Comparison, Estimate, Hypothesis
 from ga_audit.run import FloatArray, Role, Run, Series
 
 
@@ -54,10 +54,12 @@ def expected(d: Diagnosis, role: Role) -> tuple[Hypothesis, str]:
     return h, h.name.partition("@")[0].replace("-", " ")
 
 
-def compared(d: Diagnosis, role: Role) -> tuple[Evidence, Mapping[str, Any]] | None:
-    """The evidence that estimated an exponent from the most runs, with the levels it was estimated from."""
-    pieces = [p for p in d.evidence if p.role is role and p.estimate is not None and "level" in p.detail]
+def compared(d: Diagnosis, role: Role) -> tuple[Estimate, Comparison] | None:
+    """The exponent that was estimated from the most runs, with the comparison it comes from."""
+    pieces = [p for p in d.evidence if p.role is role and p.comparison is not None]
     if not pieces:
         return None
     best = max(pieces, key=lambda p: len(p.runs))
-    return best, best.detail
+    assert best.estimate is not None
+    assert best.comparison is not None
+    return best.estimate, best.comparison

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ga_audit.finding import ClipShare, Diagnosis
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import ClipShare
 from ga_audit.plots import _curve, _measured, _sheet, _theme
 from ga_audit.run import FloatArray, Role
 

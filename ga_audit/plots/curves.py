@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ga_audit.finding import Diagnosis, Verdict
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Verdict
 from ga_audit.plots import _curve, _measured, _sheet, _theme
 from ga_audit.run import FloatArray, Role, Run
 

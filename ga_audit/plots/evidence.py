@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ga_audit.finding import Diagnosis
+from ga_audit.conclusion import Diagnosis
 from ga_audit.plots import _curve, _measured, _sheet, _theme
 from ga_audit.run import Role, Run
 

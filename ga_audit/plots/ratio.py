@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ga_audit.finding import Axis, Diagnosis, Silence
-from ga_audit.grouping import Group, Panel
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Axis, NotApplicable
+from ga_audit.grouping import Panel
 from ga_audit.plots import _curve, _measured, _names, _sheet, _theme
 from ga_audit.run import FloatArray, Role, Run, Series
 from ga_audit.stats import alignment
@@ -23,13 +24,13 @@ def figure(d: Diagnosis) -> Figure:
     shown = _sheet.families(d.runs)
     roles = _measured.logged(d)
     page = _sheet.sheet(len(roles), 1, "Ratio between runs over training", shown)
-    group = Group(d.runs)
     dotted = set()
     for ax, role in zip(page.axes[0], roles, strict=True):
         ax.set_title(role.value)
-        panel = group.panel(role)
-        if isinstance(panel, Silence):
-            _sheet.say(ax, panel.why if any(run.get(role) for run in d.runs) else f"no {role.value} in these logs")
+        panel = d.group.panel(role)
+        if isinstance(panel, NotApplicable):
+            needs = "needs positive values of two runs at common steps"
+            _sheet.say(ax, needs if any(run.get(role) for run in d.runs) else f"no {role.value} in these logs")
             continue
         base = _measured.reference(panel.runs)
         assert base is not None

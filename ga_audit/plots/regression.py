@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ga_audit.finding import Diagnosis, Estimate
+from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Comparison, Estimate
 from ga_audit.plots import _curve, _measured, _sheet, _theme
 from ga_audit.run import FloatArray, Role, Run
 
@@ -48,14 +49,14 @@ def points(d: Diagnosis, role: Role) -> Points | None:
     """The ratios of one quantity as evidence measured them, else those of plain means; None: no two values of x."""
     evidence = _measured.compared(d, role)
     if evidence is not None:
-        piece, detail = evidence
-        assert piece.estimate is not None
-        driver = piece.estimate.driver
-        x = np.array(detail.get(driver, detail["gradient_accumulation_steps"]), np.float64)
+        estimate, comparison = evidence
+        driver = estimate.driver
+        x = np.exp(comparison.log_world if driver == "world_size" else comparison.log_ga).round()
         names = {run.id: run.name for run in d.runs}
         if len(set(x.tolist())) < 2:
             return None
-        return Points(tuple(names.get(i, i) for i in detail["runs"]), x, *ratios(x, detail), driver, piece.estimate)
+        shown = tuple(names.get(i, i) for i in comparison.runs)
+        return Points(shown, x, *ratios(x, comparison), driver, estimate)
     runs = [run for run in d.runs if run.settings.ga]
     kept, x, y = _levels(runs, role)
     if len(set(x.tolist())) < 2:
@@ -63,21 +64,18 @@ def points(d: Diagnosis, role: Role) -> Points | None:
     return Points(tuple(run.name for run in kept), x, y, np.zeros(len(x)), "gradient_accumulation_steps", None)
 
 
-def ratios(x: FloatArray, detail: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
+def ratios(x: FloatArray, comparison: Comparison) -> tuple[FloatArray, FloatArray]:
     """Ratios (n,) of runs to those of the smallest x, and their half widths (n,) in natural logs.
 
-    The variance of a contrast is that of the levels (`covariance`) and twice that of a run's own effect (`tau`); the
+    The variance of a contrast is that of the levels and twice that of a run's own effect; the
     reference itself has none.
     """
-    level = np.array(detail["level"], np.float64)
     base = x == x.min()
     weight = np.eye(len(x)) - base / base.sum()
-    covariance = detail.get("covariance")
-    spread = np.array(covariance, np.float64) if isinstance(covariance, list) else np.zeros((len(x), len(x)))
-    tau = float(detail.get("tau_posterior", 0.0) or 0.0)
-    variance = np.diag(weight @ (spread + tau**2 * np.eye(len(x))) @ weight.T) + float(detail.get("extra", 0.0)) ** 2
+    spread = comparison.covariance + comparison.run_effect**2 * np.eye(len(x))
+    variance = np.diag(weight @ spread @ weight.T) + comparison.extra**2
     half = np.where(base & (base.sum() == 1), 0.0, 1.96 * np.sqrt(np.maximum(variance, 0.0)))
-    return np.exp(np.clip(weight @ level, -300, 300)), half
+    return np.exp(np.clip(weight @ comparison.level, -300, 300)), half
 
 
 def _levels(runs: Sequence[Run], role: Role) -> tuple[list[Run], FloatArray, FloatArray]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from ga_audit.releases.bisect import NOT_MEASURED, Row
 from ga_audit.repro.measurement import is_misaligned
 from ga_audit.repro.tables import FACTOR_SAID
-from ga_audit.repro.verdict import Outcome, is_about
+from ga_audit.repro.verdict import MatrixVerdict, is_about
 
 _SHOWN = 8  # releases of a gap that are named
 
@@ -143,7 +143,7 @@ def _besides(row: Row) -> list[str]:
     found = []
     if row.cosine is not None and is_misaligned(row.cosine):
         found.append(f"cosine {row.cosine:.2f}")
-    elif row.cosine is not None and row.verdict == Outcome.UNEQUAL_WEIGHTS:
+    elif row.cosine is not None and row.verdict == MatrixVerdict.UNEQUAL_WEIGHTS:
         found.append(f"unequal weights, cosine {row.cosine:.4f}")
     if row.on_ranks:
         exponents = (row.on_ranks.loss, row.on_ranks.grad_norm, row.on_ranks.gradient)

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ga_audit.bugs import matching
-from ga_audit.diagnosis import MEASURED, Settled, diagnose_group
-from ga_audit.finding import (
-    HEALTHY,
-    NAMED,
-    OTHER,
-    Audit,
-    BugMatch,
-    Diagnosis,
-    Evidence,
-    Reach,
-    Verdict,
-)
-from ga_audit.grouping import group
+from ga_audit.conclusion import Audit, Diagnosis, MeasuredOutcome, Outcome
+from ga_audit.diagnosis import MEASURED, diagnose_group
+from ga_audit.finding import HEALTHY, NAMED, OTHER, BugMatch, Evidence, Impact
+from ga_audit.grouping import Group
 from ga_audit.logs import settings
 from ga_audit.repro import scenarios
 from ga_audit.repro.measurement import deviates
-from ga_audit.repro.tables import sentences
-from ga_audit.repro.verdict import Judgement, Outcome, Scale, is_about
+from ga_audit.repro.verdict import Judgement, MatrixVerdict, Scale, is_about
 from ga_audit.run import Note, Role, Run, RunSettings, Setting, Trust
 
 _IMPOSSIBLE = -60.0  # nats: what was measured to be otherwise
-_REACH = {
-    "healthy": Reach.NONE, "logging only": Reach.LOG_ONLY, "gradients": Reach.GRADIENTS,
-    "gradients at some steps": Reach.GRADIENTS, "unequally weighted": Reach.GRADIENTS,
-}  # fmt: skip
 
 
-def with_truth(audit: Audit, found: Judgement, *, variant: str = "", command: str | None = None) -> Audit:
-    """The audit with the measurement as its strongest evidence: verdict, reach, findings, releases, known bugs, advice.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measurement(MeasuredOutcome):
+    """A measured outcome with all that was measured."""
+
+    judgement: Judgement
+
+
+def with_truth(audit: Audit, found: Judgement, *, variant: str = "", command: tuple[str, ...] | None = None) -> Audit:
+    """The audit with the measurement as its strongest evidence: verdict, impact, findings, releases, known bugs.
 
     Where the logs alone say otherwise, or leave something open, a note says so.
 
@@ -45,7 +38,7 @@ def with_truth(audit: Audit, found: Judgement, *, variant: str = "", command: st
     variant : of the engine, or the stock model, that was trained.
     command : what measured it.
     """
-    return replace(audit, diagnoses=tuple(_told(d, found, variant) for d in audit.diagnoses), command=command)
+    return replace(audit, diagnoses=tuple(_diagnose(d, found, variant) for d in audit.diagnoses), command=command)
 
 
 def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
@@ -56,14 +49,16 @@ def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
         _against(role, diagnosis, scale)
         for role, scale in ((Role.LOSS, found.on_loss), (Role.GRAD_NORM, found.on_grad_norm))
     )))  # fmt: skip
-    told = {Reach.LOG_ONLY: "only the log", Reach.GRADIENTS: "the gradients too", Reach.NONE: "nothing"}
-    measured, some_steps = _REACH[found.verdict], any(note.code == "short-steps" for note in diagnosis.notes)
+    affected = {Impact.LOG_ONLY: "only the log", Impact.GRADIENTS: "the gradients too", Impact.NONE: "nothing"}
+    measured = Outcome(found.verdict).impact
+    some_steps = any(note.code == "short-steps" for note in diagnosis.notes)
     scales = (found.on_loss, found.on_grad_norm, found.on_gradient)
     shared = any(scale.rest is not None and deviates(scale.rest) for scale in scales) and not some_steps
-    unequal = found.verdict is Outcome.UNEQUAL_WEIGHTS
-    invisible = some_steps or shared or unequal  # the reach does not show in logs
-    if not against and not invisible and diagnosis.reach in told and diagnosis.reach is not measured:
-        against = [f"affected by the logs: {told[diagnosis.reach]}, measured: {told[measured]}"]
+    differs = diagnosis.impact in affected and diagnosis.impact is not measured
+    unequal = found.verdict is MatrixVerdict.UNEQUAL_WEIGHTS
+    invisible = some_steps or shared or unequal  # the impact does not show in logs
+    if not against and differs and not invisible:
+        against = [f"affected by the logs: {affected[diagnosis.impact]}, measured: {affected[measured]}"]
     if against:
         message = f"measurement and logs contradict each other ({'; '.join(against)}); the measurement decides"
         return (Note("measurement-disagrees", message),)
@@ -97,38 +92,20 @@ def _is_open(role: Role, diagnosis: Diagnosis) -> bool:
     return role in diagnosis.undecided or role not in diagnosis.posterior
 
 
-def _told(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
+def _diagnose(diagnosis: Diagnosis, found: Judgement, variant: str) -> Diagnosis:
     if found.verdict == "not measured":
         note = Note("not-measured", "the real gradient was not measured in every cell: these are the logs alone")
-        return replace(diagnosis, notes=(*diagnosis.notes, note))
-    members = next(iter(group(diagnosis.runs)))
-    verdict = Verdict.HEALTHY if found.verdict == "healthy" else Verdict.SCALED
-    settled = Settled(verdict, _REACH[found.verdict], f"Measured: {_IN_WORDS[found.verdict]}.")
-    told = diagnose_group(members, (*_measured(members.runs, found), *diagnosis.evidence, *diagnosis.silences), settled)
-    bugs = _bugs(found, variant)
-    # what `repro` would settle is settled; without a finding there is nothing to divide by
-    steps = [
-        step
-        for step in told.next_steps
-        if "ga-audit repro" not in step and (told.findings or "ga-audit fix" not in step)
-    ]
-    steps = [f"{bug.bug}: {bug.fix}" for bug in bugs if f"{bug.bug}: {bug.fix}" not in steps] + steps
-    return replace(
-        told,
-        runs=tuple(_with_packages(run, found) for run in told.runs),
-        reasons=(f"Measured: {found.verdict}.", *sentences(found), *diagnosis.reasons),
-        bugs=bugs,
-        next_steps=tuple(steps),
-        notes=(*(note for note in diagnosis.notes if note.code != "common-factor"), *comparison(diagnosis, found)),
+        return diagnose_group(diagnosis.group, (*diagnosis.evidence, *diagnosis.not_applicable), notes=(note,))
+    measured = Measurement(
+        outcome=Outcome(found.verdict),
+        bugs=_bugs(found, variant),
+        logs_alone=diagnosis,
+        notes=(*(n for n in diagnosis.notes if n.code != "common-factor"), *comparison(diagnosis, found)),
+        judgement=found,
     )
-
-
-_IN_WORDS = {
-    "healthy": "nothing is mis-scaled", "logging only": "only what is logged is mis-scaled, the gradients are right",
-    "gradients": "the gradients themselves are mis-scaled",
-    "gradients at some steps": "the gradients are right but for some steps",
-    "unequally weighted": "the gradients weight the micro-batches unequally",
-}  # fmt: skip
+    members = Group(tuple(_with_packages(run, found) for run in diagnosis.runs))
+    evidence = (*_measured(members.runs, found), *diagnosis.evidence)
+    return diagnose_group(members, (*evidence, *diagnosis.not_applicable), measured)
 
 
 def _measured(runs: Sequence[Run], found: Judgement) -> Iterator[Evidence]:
@@ -143,11 +120,15 @@ def _measured(runs: Sequence[Run], found: Judgement) -> Iterator[Evidence]:
         likelihood = {h: 0.0 if known and h in fitting else _IMPOSSIBLE for h in NAMED}
         likelihood[OTHER] = _IMPOSSIBLE if known and fitting else 0.0
         base = likelihood[HEALTHY]
-        told = ", ".join(f"x{getattr(c, name):.3f} at {c.name}" for c in found.cells if getattr(c, name) is not None)
+        cells = tuple((c.name, getattr(c, name)) for c in found.cells if getattr(c, name) is not None)
         yield Evidence(
-            MEASURED, role, tuple(run.id for run in runs), {h: value - base for h, value in likelihood.items()},
-            f"measured: the logged {name} is {told}, against that of the whole batch", "truth.json",
-        )  # fmt: skip
+            kind=MEASURED,
+            role=role,
+            runs=tuple(run.id for run in runs),
+            log_likelihood={h: value - base for h, value in likelihood.items()},
+            facts={"cells": cells},
+            source="truth.json",
+        )
 
 
 def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:

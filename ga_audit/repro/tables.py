@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ga_audit.repro.measurement import MAX_WEIGHTING_ERROR, Measured, OddStep, is_misaligned
-from ga_audit.repro.verdict import Judgement, Outcome, Scale, parameter_distance
+from ga_audit.repro.verdict import Judgement, MatrixVerdict, Scale, parameter_distance
 from ga_audit.run import Note
 
 FACTOR_SAID = 0.02  # a factor of every cell that is farther from 1 is worth a line
@@ -54,7 +54,7 @@ def _details(judgement: Judgement) -> Iterator[str]:
 def unequal_weights(judgement: Judgement) -> str:
     """How far a gradient is from that of the full batch, where it is unequally weighted; else empty."""
     worst = judgement.weighting
-    if judgement.verdict is not Outcome.UNEQUAL_WEIGHTS or worst is None:
+    if judgement.verdict is not MatrixVerdict.UNEQUAL_WEIGHTS or worst is None:
         return ""
     cell, error = worst
     return (

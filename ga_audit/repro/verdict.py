@@ -27,11 +27,11 @@ _DEVICES = {
 }
 
 
-class Outcome(StrEnum):
+class MatrixVerdict(StrEnum):
     """The verdict on a matrix."""
 
     HEALTHY = "healthy"
-    LOGGING_ONLY = "logging only"
+    LOG_ONLY = "logging only"
     GRADIENTS = "gradients"
     SOME_STEPS = "gradients at some steps"
     UNEQUAL_WEIGHTS = "unequally weighted"
@@ -70,7 +70,7 @@ class Judgement:
     on_gradient: Scale
     parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
     held_out_loss_differs: float | None  # last cell's minus the first's
-    verdict: Outcome
+    verdict: MatrixVerdict
 
     @property
     def training(self) -> Training:
@@ -153,15 +153,15 @@ def judge(cells: Sequence[Measured]) -> Judgement:
     gradient = scale(cells, lambda cell: cell.gradient)
     said = verdict(loss, norm, gradient, _lowest_cosine(cells))
     if not any(cell.ga * cell.world_size > 1 for cell in cells):
-        said = Outcome.NOT_MEASURED  # one micro-batch a step: nothing was accumulated
-    mild = (Outcome.HEALTHY, Outcome.LOGGING_ONLY)
+        said = MatrixVerdict.NOT_MEASURED  # one micro-batch a step: nothing was accumulated
+    mild = (MatrixVerdict.HEALTHY, MatrixVerdict.LOG_ONLY)
     if said in mild and _has_gaps(cells):
-        said = Outcome.NOT_MEASURED
+        said = MatrixVerdict.NOT_MEASURED
     worst = _worst_weighting(cells)
     if said in mild and worst is not None and worst[1] > MAX_WEIGHTING_ERROR:
-        said = Outcome.UNEQUAL_WEIGHTS
-    if said is not Outcome.GRADIENTS and any(cell.odd_steps for cell in cells):
-        said = Outcome.SOME_STEPS
+        said = MatrixVerdict.UNEQUAL_WEIGHTS
+    if said is not MatrixVerdict.GRADIENTS and any(cell.odd_steps for cell in cells):
+        said = MatrixVerdict.SOME_STEPS
     return Judgement(cells, loss, norm, gradient, *_differences(cells), said)
 
 
@@ -220,16 +220,16 @@ def scale(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None
 
 def verdict(
     loss: Scale, grad_norm: Scale, gradient: Scale, cosine: float | None = None
-) -> Outcome:
+) -> MatrixVerdict:
     """The verdict from the scales and the lowest cosine; there is none without a measured gradient."""
     if gradient.is_off is None:
-        return Outcome.NOT_MEASURED
+        return MatrixVerdict.NOT_MEASURED
     if gradient.is_off or is_misaligned(cosine):
-        return Outcome.GRADIENTS
+        return MatrixVerdict.GRADIENTS
     if loss.is_off or grad_norm.is_off:
-        return Outcome.LOGGING_ONLY
+        return MatrixVerdict.LOG_ONLY
     unknown = loss.is_off is None and grad_norm.is_off is None
-    return Outcome.NOT_MEASURED if unknown else Outcome.HEALTHY
+    return MatrixVerdict.NOT_MEASURED if unknown else MatrixVerdict.HEALTHY
 
 
 def _lowest_cosine(cells: Sequence[Measured]) -> float | None:

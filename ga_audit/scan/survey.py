@@ -12,15 +12,18 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, TypeVar
 
-from ga_audit import __version__, advice, pipeline
+from ga_audit import next_steps, pipeline
 from ga_audit import options as given
+from ga_audit._version import __version__
+from ga_audit.conclusion import Audit, Diagnosis, SetAside
 from ga_audit.errors import AuditError, UnreadableLog
-from ga_audit.finding import Audit, Diagnosis, Verdict
+from ga_audit.finding import Verdict
 from ga_audit.grouping import Group, group, version_families
 from ga_audit.logs import merging
 from ga_audit.logs.discovery import Log, find_logs, join, read_log
@@ -35,18 +38,44 @@ FAILED = "not read"
 _ALONE_AT_ONCE = 50  # runs: a task that takes long enough to be worth sending
 
 
-@dataclass(frozen=True, slots=True)
+class RowReason(StrEnum):
+    """What the verdict on a run rests on."""
+
+    FINDINGS = "findings"  # of a diagnosis, about this run
+    DIAGNOSIS = "diagnosis"  # what is concluded about the group, or about the run alone
+    NOT_ABOUT_RUN = "not-about-run"  # the findings of the group are about other runs
+    RUN_CONTRADICTS = "run-contradicts"  # the group is healthy, the run alone is not
+    UNCHANGED = "unchanged"  # the findings change nothing at the GA of this run
+    SET_ASIDE = "set-aside"
+    NOT_READ = "not-read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """What is said of one run."""
+    """The verdict on one run.
+
+    Attributes
+    ----------
+    run, source : name of the run, path of its first log.
+    verdict : a `Verdict`, or "not read".
+    group : number of the diagnosis of its group, from 1.
+    ga : "8", "2, 8 from step 500"; empty = unknown.
+    loss_factor, grad_norm_factor : logged / intended, where a finding gives it.
+    reason : what the verdict rests on; the other fields are its parameters.
+    """
 
     run: str
     source: str
-    verdict: str  # of Verdict, or "not read"
-    group: int | None  # number of its diagnosis, from 1
-    ga: str  # "8", "2, 8 from step 500", "" = unknown
-    loss_factor: float | None  # logged / intended, where a finding says so
-    grad_norm_factor: float | None
-    why: str
+    verdict: str
+    group: int | None = None
+    ga: str = ""
+    loss_factor: float | None = None
+    grad_norm_factor: float | None = None
+    reason: RowReason
+    diagnosis: Diagnosis | None = None
+    findings: tuple[str, ...] = ()
+    set_aside: SetAside | None = None
+    failure: ReadFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,26 +118,31 @@ def survey(
     groups = group(judged)
     kin = {run_id: sets for members in groups for run_id, sets in _kin(members).items()}
     distinct = list({ids: members for sets in kin.values() for ids, members in sets.items()}.items())
-    told = _mapped(executor, judge, [m for _, m in distinct], lambda done, total: tell("comparing", done, total))
-    diagnoses = dict(zip((ids for ids, _ in distinct), told, strict=True))
+    judged_groups = _mapped(
+        executor, judge, [m for _, m in distinct], lambda done, total: tell("comparing", done, total)
+    )
+    diagnoses = dict(zip((ids for ids, _ in distinct), judged_groups, strict=True))
     every = [run for members in groups for run in members.runs]
     chunks = [every[i : i + _ALONE_AT_ONCE] for i in range(0, len(every), _ALONE_AT_ONCE)]
     alone: dict[str, Diagnosis] = {}
     for part in _mapped(executor, judge_alone, chunks, lambda done, total: tell("judging", done, total)):
         alone |= part
-    deciding = {run.id: _nearest(run, [diagnoses[ids] for ids in kin[run.id]]) for run in every}
-    shown = list({id(d): d for d in deciding.values()}.values())
-    number = {id(d): n for n, d in enumerate(shown, 1)}
-    rows = [_row(run, number[id(d)], d, alone[run.id]) for run in every for d in [deciding[run.id]]]
-    rows += [_of(item.run, None, Verdict.INCONCLUSIVE, None, f"set aside: {item.why}") for item in aside]
-    rows += [_failure(failure) for failure in failures]
+    deciding = {run.id: _nearest(run, {ids: diagnoses[ids] for ids in kin[run.id]}) for run in every}
+    number = {ids: n for n, ids in enumerate(dict.fromkeys(deciding.values()), 1)}
+    rows = [_row(run, number[ids], diagnoses[ids], alone[run.id]) for run in every for ids in [deciding[run.id]]]
+    rows += [_set_aside_row(item) for item in aside]
+    rows += [_failed_row(failure) for failure in failures]
     notes = [
         Note("already-corrected", f"left out, since ga-audit wrote it: {run.name}", run.sources[0].path) for run in own
     ]
-    remedy = advice.ask_for_ga([item.run for item in aside], rest, targets) if aside else ""
     found = Audit(
-        tuple(shown), tuple(failures), tuple(notes), __version__, set_aside=aside, set_aside_remedy=remedy
-    )  # fmt: skip
+        diagnoses=tuple(diagnoses[ids] for ids in number),
+        failures=tuple(failures),
+        notes=tuple(notes),
+        version=__version__,
+        set_aside=aside,
+        ask=next_steps.ask_for_ga([item.run for item in aside], rest, targets) if aside else None,
+    )
     return Survey(tuple(sorted(rows, key=_severity)), found)
 
 
@@ -134,16 +168,16 @@ def _kin(members: Group) -> dict[str, dict[frozenset[str], Group]]:
     return sets
 
 
-def _nearest(run: Run, nearest_first: Sequence[Diagnosis]) -> Diagnosis:
-    """The first diagnosis that decides about a run, else the last, of all that it may be compared with."""
-    for said in nearest_first:
-        if said.verdict is Verdict.HEALTHY or _concerns(said, run):
-            return said
-    return nearest_first[-1]
+def _nearest(run: Run, nearest_first: Mapping[frozenset[str], Diagnosis]) -> frozenset[str]:
+    """The first set of runs whose diagnosis decides about a run, else the last: all that it may be compared with."""
+    for ids, diagnosis in nearest_first.items():
+        if diagnosis.verdict is Verdict.HEALTHY or _concerns(diagnosis, run):
+            return ids
+    return list(nearest_first)[-1]
 
 
-def _concerns(said: Diagnosis, run: Run) -> bool:
-    return said.verdict is Verdict.SCALED and any(run.id in finding.runs for finding in said.findings)
+def _concerns(diagnosis: Diagnosis, run: Run) -> bool:
+    return diagnosis.verdict is Verdict.SCALED and any(run.id in f.runs for f in diagnosis.findings)
 
 
 def _read(
@@ -213,43 +247,52 @@ def judge_alone(runs: Iterable[Run]) -> dict[str, Diagnosis]:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _row(run: Run, number: int, group_says: Diagnosis, alone: Diagnosis) -> Row:
-    verdict, said, why = group_says.verdict, group_says, group_says.headline
-    if verdict is Verdict.SCALED and not _concerns(said, run):
-        verdict, why = Verdict.INCONCLUSIVE, f"what was found in group {number} is not about this run: {why}"
-    if verdict is Verdict.HEALTHY and _concerns(alone, run):
-        # neither is to be trusted over the other without a look
-        verdict, why = Verdict.INCONCLUSIVE, f"the group is healthy, the run alone is not: {alone.headline}"
-    elif verdict is Verdict.INCONCLUSIVE and _concerns(alone, run):
-        verdict, said, why = alone.verdict, alone, alone.headline
-    if verdict is not Verdict.SCALED:
-        return _of(run, number, verdict, None, why)
-    row = _of(run, number, verdict, said, ", ".join(f.id for f in said.findings if run.id in f.runs))
+def _row(run: Run, number: int, of_group: Diagnosis, alone: Diagnosis) -> Row:
+    row = replace(_blank(run, of_group.verdict, RowReason.DIAGNOSIS), group=number, diagnosis=of_group)
+    decides = of_group
+    if _concerns(alone, run):
+        if of_group.verdict is Verdict.HEALTHY:
+            # neither is to be trusted over the other without a look
+            return replace(row, verdict=Verdict.INCONCLUSIVE.value, reason=RowReason.RUN_CONTRADICTS, diagnosis=alone)
+        if not _concerns(of_group, run):
+            decides = alone
+    if not _concerns(decides, run):
+        if decides.verdict is not Verdict.SCALED:
+            return row
+        return replace(row, verdict=Verdict.INCONCLUSIVE.value, reason=RowReason.NOT_ABOUT_RUN)
+    row = replace(
+        row,
+        verdict=Verdict.SCALED.value,
+        reason=RowReason.FINDINGS,
+        diagnosis=decides,
+        findings=tuple(f.id for f in decides.findings if run.id in f.runs),
+        loss_factor=_factor(decides, run, Role.LOSS),
+        grad_norm_factor=_factor(decides, run, Role.GRAD_NORM),
+    )
     if {row.loss_factor, row.grad_norm_factor} <= {1, None} and run.settings.ga is not None:
-        why = f"at its GA what was found in group {number} changes nothing ({row.why})"
-        return _of(run, number, Verdict.HEALTHY, said, why)
+        return replace(row, verdict=Verdict.HEALTHY.value, reason=RowReason.UNCHANGED)
     return row
 
 
-def _of(run: Run, number: int | None, verdict: Verdict, said: Diagnosis | None, why: str) -> Row:
-    """`said` gives the factors; None where nothing is claimed."""
+def _blank(run: Run, verdict: Verdict, reason: RowReason) -> Row:
     ga = run.settings.gradient_accumulation_steps
-    return Row(
-        run.name, run.sources[0].path if run.sources else "", verdict.value, number, str(ga.value) if ga else "",
-        _factor(said, run, Role.LOSS), _factor(said, run, Role.GRAD_NORM), why,
-    )  # fmt: skip
+    source = run.sources[0].path if run.sources else ""
+    return Row(run=run.name, source=source, verdict=verdict.value, ga=str(ga.value) if ga else "", reason=reason)
 
 
-def _factor(said: Diagnosis | None, run: Run, role: Role) -> float | None:
-    if said is None or not any(f.role is role and run.id in f.runs for f in said.findings):
+def _set_aside_row(item: SetAside) -> Row:
+    return replace(_blank(item.run, Verdict.INCONCLUSIVE, RowReason.SET_ASIDE), set_aside=item)
+
+
+def _failed_row(failure: ReadFailure) -> Row:
+    return Row(run=failure.source, source=failure.source, verdict=FAILED, reason=RowReason.NOT_READ, failure=failure)
+
+
+def _factor(diagnosis: Diagnosis, run: Run, role: Role) -> float | None:
+    if not any(f.role is role and run.id in f.runs for f in diagnosis.findings):
         return None
-    factor = math.exp(said.log_factor(run, role))
+    factor = math.exp(diagnosis.log_factor(run, role))
     return round(factor, 9) if math.isfinite(factor) else None
-
-
-def _failure(failure: ReadFailure) -> Row:
-    why = f"{failure.error.message}. {failure.error.remedy or ''}".strip()
-    return Row(failure.source, failure.source, FAILED, None, "", None, None, why)
 
 
 _ORDER = {Verdict.SCALED.value: 0, Verdict.INCONCLUSIVE.value: 1, FAILED: 2, Verdict.HEALTHY.value: 3}

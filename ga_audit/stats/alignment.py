@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
-from ga_audit.stats.arrays import distinct, known_median, median
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from ga_audit.stats.arrays import Floats, Ints, distinct, known_median, median
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,11 +103,33 @@ def nested_edges(positions: Sequence[Floats], limit: int = k.BINS) -> Floats | N
 
 
 def bin_levels(position: Floats, value: Floats, edges: Floats, *, geometric: bool) -> tuple[Floats, Ints]:
-    """Natural log of the mean of each bin (m,), NaN where there is none, and the number of points (m,).
+    """Take the mean of the points of each bin.
 
-    Of cleaned points (n,) in bins with edges (m+1,). `geometric` takes the mean of logarithms (gradient norms: one
-    step per point) instead of the logarithm of the arithmetic mean (losses: a logged loss is itself an arithmetic
-    mean over its window).
+    Parameters
+    ----------
+    position : (n,) ndarray
+        Training progress of each point (steps, samples or tokens), ascending.
+    value : (n,) ndarray
+        Positive and finite, as `clean` leaves them.
+    edges : (m+1,) ndarray
+        Bins are (low, high], in the unit of `position`.
+    geometric : bool
+        Take the mean of logarithms (gradient norms: one step per point) instead of the logarithm of
+        the arithmetic mean (losses: a logged loss is itself an arithmetic mean over its window).
+
+    Returns
+    -------
+    level : (m,) ndarray
+        Natural log of the mean of each bin; NaN for an empty bin.
+    count : (m,) ndarray of int
+        Points in each bin.
+
+    Examples
+    --------
+    >>> level, count = bin_levels(np.arange(1.0, 5.0), np.array([2.0, 4.0, 6.0, 8.0]), np.array([0.0, 2.0, 4.0]),
+    ...                           geometric=False)
+    >>> np.exp(level).round(6).tolist(), count.tolist()
+    ([3.0, 7.0], [2, 2])
     """
     at = np.searchsorted(position, edges, side="right")
     count = np.diff(at).astype(np.int64)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
 
 
 def median(values: npt.ArrayLike) -> float:
@@ -31,6 +34,6 @@ def known_median(d: Floats) -> Floats:
     return np.array([median(row[np.isfinite(row)]) for row in d])
 
 
-def distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def distinct(values: Ints) -> Ints:
     """The different values, ascending."""
     return np.unique(values, return_index=True)[0]  # only without an index does numpy look for masks

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
-
-Floats = NDArray[np.float64]
+from ga_audit.stats.arrays import Floats
 
 
 def looks_clipped(value: Floats, max_grad_norm: float | None) -> bool:

@@ -104,7 +104,7 @@ SLAB: Final = 0.06
 """Half of a hypothesis' mass is uniform within this exponent: token against micro-batch means move it by .01-.05."""
 OTHER_RANGE: Final = 2.5
 """`other`: an exponent uniform within +- this. The average over it is the Occam penalty."""
-SPEAK: Final = 0.95
+DECIDE_AT: Final = 0.95
 """Posterior from which a verdict is given."""
 EQUIVALENCE: Final = {"loss": 0.35, "grad_norm": 0.5}
 """`healthy` needs the 90 % interval inside +- this (two one-sided tests, Schuirmann 1987). 0.25 refuses half of the

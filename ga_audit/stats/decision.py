@@ -4,7 +4,6 @@ Names of hypotheses are opaque keys here, except "healthy" and "other" by way of
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -14,17 +13,6 @@ from ga_audit.stats import constants as k
 from ga_audit.stats.arrays import median
 
 H = TypeVar("H", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What one quantity's posterior allows to say. `chosen` is None if nothing, `why` says what stood in the way."""
-
-    chosen: object | None
-    probability: float
-    tied: tuple[object, ...]
-    why: str
-    """"" | "posterior" | "tie" | "equivalence" | "weak" | "no-evidence"."""
 
 
 def posterior(
@@ -61,23 +49,6 @@ def coupled_prior(
     return out
 
 
-def merge_ties(groups: Iterable[Sequence[Sequence[H]]], names: Iterable[H]) -> tuple[tuple[H, ...], ...]:
-    """Hypotheses that *no* piece of evidence can tell apart, from the ties of each piece."""
-    names = list(names)
-    pieces = [{h: i for i, tie in enumerate(ties) for h in tie} for ties in groups]
-
-    def same(a: H, b: H) -> bool:
-        return bool(pieces) and all(a in p and b in p and p[a] == p[b] for p in pieces)
-
-    left, out = names, []
-    while left:
-        near = [h for h in left if h == left[0] or same(left[0], h)]
-        left = [h for h in left if h not in near]
-        if len(near) > 1:
-            out.append(tuple(near))
-    return tuple(out)
-
-
 def settling_run(
     ga: Sequence[int], world: Sequence[int], exponents: Sequence[tuple[float, float]]
 ) -> tuple[int, int] | None:
@@ -104,42 +75,6 @@ def settling_run(
 def equivalent(interval90: tuple[float, float], margin: float) -> bool:
     """Two one-sided tests at 5 % each: the 90 % interval lies inside +-margin (Schuirmann 1987)."""
     return bool(-margin <= interval90[0] and interval90[1] <= margin)
-
-
-def decide(
-    probabilities: Mapping[H, float],
-    *,
-    healthy: H,
-    other: H | None = None,
-    ties: Sequence[Sequence[H]] = (),
-    same_meaning: Sequence[Sequence[H]] = (),
-    is_equivalent: bool | None = None,
-    only_weak: bool = False,
-    speak: float = k.SPEAK,
-) -> Decision:
-    """Say the likeliest hypothesis if it may be said.
-
-    `ties` are groups of hypotheses that the evidence cannot tell apart, `same_meaning` groups whose members need not
-    be told apart (exponents on a world size that is the same in all runs). `healthy` is refused if `is_equivalent` is
-    False (the equivalence test failed), not if it is None. `only_weak`: all evidence is of the kind that may never
-    convict alone, nor acquit.
-    """
-    best = max(probabilities, key=lambda h: probabilities[h])
-    tied = next((tuple(t) for t in ties if best in t), (best,))
-    same = next((set(t) for t in same_meaning if best in t), {best})
-    together = sum(probabilities[h] for h in {*tied, *same})
-    alone = sum(probabilities[h] for h in same)
-    if together < speak:
-        return Decision(None, alone, tied, "posterior")
-    if alone < speak:
-        return Decision(None, alone, tied, "tie")
-    if only_weak:
-        return Decision(None, alone, tied, "weak")
-    if best == healthy and is_equivalent is False:
-        return Decision(None, alone, tied, "equivalence")
-    if other is not None and best == other:
-        return Decision(best, alone, tied, "posterior")
-    return Decision(best, alone, tied, "")
 
 
 def misfits(level: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -6,12 +6,9 @@ noise: those of white noise have a lag-1 autocorrelation of -2/3, those of a smo
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
-from ga_audit.stats.arrays import row_median
-
-Floats = NDArray[np.float64]
+from ga_audit.stats.arrays import Floats, row_median
 
 
 def shares_noise(level: Floats) -> bool | None:

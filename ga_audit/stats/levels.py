@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
-from ga_audit.stats.arrays import known_median, median, row_median
-
-Floats = NDArray[np.float64]
+from ga_audit.stats.arrays import Floats, Ints, known_median, median, row_median
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RunLevels:
     """Levels of n runs over a window of bins. Only contrasts of `level` have a meaning; its mean is 0."""
 
@@ -47,14 +45,43 @@ class RunLevels:
     """How far the common log curve falls over the bins: whether there is learning that a confounder could speed up."""
 
 
-def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding: Floats) -> RunLevels:
-    """Levels over the longest window in which they stay put (Lepski 1991): first quarter, half, all.
+def run_levels(level: Floats, count: Ints, noise: Floats, rounding: Floats) -> RunLevels:
+    """Estimate one level per run over the longest window in which the levels are stable.
 
-    Of log bin means (n, m), NaN where none, with their point counts (n, m); `noise` (n,) is the prior sd of one point
-    of each run, `rounding` (n,) the relative sd of the rounding of its points.
+    Windows are the first quarter, the first half and all bins. At equal initialisation the first
+    loss does not depend on batch, learning rate, clipping or gradient scale: every confounder acts
+    through time, hence the early part.
 
-    Why the early part: at equal initialisation the first loss does not depend on batch, learning rate, clipping or
-    gradient scale; every confounder acts through time.
+    Parameters
+    ----------
+    level : (n, m) ndarray
+        Natural log of the mean of each bin of each run, NaN where a run has no point.
+    count : (n, m) ndarray of int
+        Points in each bin.
+    noise : (n,) ndarray
+        Prior sd of the natural log of one point of each run.
+    rounding : (n,) ndarray
+        Relative sd of the rounding of each run's points.
+
+    Returns
+    -------
+    RunLevels
+        Levels with mean 0 and their covariance, natural logs.
+
+    References
+    ----------
+    Lepski 1991, "On a problem of adaptive estimation in Gaussian white noise" (the window);
+    Huber 1964, "Robust estimation of a location parameter" (the levels).
+
+    Examples
+    --------
+    Two runs over 8 bins, the second twice as high as the first:
+
+    >>> curve = np.linspace(1.0, 0.0, 8)
+    >>> level = np.stack([curve, curve + np.log(2)])
+    >>> found = run_levels(level, np.ones((2, 8), np.int64), np.full(2, 0.1), np.zeros(2))
+    >>> found.window, round(float(np.exp(found.level[1] - found.level[0])), 6)
+    (8, 2.0)
     """
     m = level.shape[1]
     sizes = sorted({_at_least(level, s, m) for s in (max(3, -(-m // 4)), -(-m // 2), m)} & set(range(1, m + 1)))
@@ -71,13 +98,16 @@ def run_levels(level: Floats, count: NDArray[np.int64], noise: Floats, rounding:
         inside = _fit_window(level, count, noise, rounding, _at_least(level, max(1, chosen.window // 2), m))
         moved = float(np.sqrt(np.mean((inside.level - chosen.level) ** 2)))
         extra = min(extra, max(2 * moved, k.LEPSKI_SLACK))
-    wandering = wander(level[:, : chosen.window] if chosen.window >= k.WANDER_BINS else level)
-    drift = 2**0.5 * float(np.sqrt(np.mean((fits[-1].level - fits[0].level) ** 2)))
-    error = 2**0.5 * float(np.sqrt(np.mean(np.diag(fits[0].covariance))))
     return replace(
-        chosen, bins=m, wander=wandering, extra=extra, constant=chosen is fits[-1], drift=drift, drift_error=error,
+        chosen,
+        bins=m,
+        wander=wander(level[:, : chosen.window] if chosen.window >= k.WANDER_BINS else level),
+        extra=extra,
+        constant=chosen is fits[-1],
+        drift=2**0.5 * float(np.sqrt(np.mean((fits[-1].level - fits[0].level) ** 2))),
+        drift_error=2**0.5 * float(np.sqrt(np.mean(np.diag(fits[0].covariance)))),
         fall=_fall(level),
-    )  # fmt: skip
+    )
 
 
 def _fall(level: Floats) -> float:
@@ -133,34 +163,59 @@ def _at_least(level: Floats, size: int, m: int) -> int:
     return min(size, m)
 
 
-def _fit_window(level: Floats, count: NDArray[np.int64], noise: Floats, rounding: Floats, size: int) -> RunLevels:
+def _fit_window(level: Floats, count: Ints, noise: Floats, rounding: Floats, size: int) -> RunLevels:
+    """Levels (n,) over the first `size` bins and their covariance (n, n)."""
     y, c = level[:, :size], count[:, :size]
-    n = y.shape[0]
-    usual = np.maximum(1.0, row_median(np.where(c > 0, c, np.nan_to_num(c.max(axis=1, keepdims=True)))))
-    weight = np.minimum(1.0, c / usual[:, None])
-    location, used = huber_means(_deviation(y), weight)
-    for _ in range(0 if np.isfinite(y).all() else 10):
-        location, used = huber_means(_deviation(y, location), weight)
-    location = location - location.mean()
+    location, used = _locations(y, c)
     residual = np.where(np.isfinite(y), _deviation(y, location) - location[:, None], 0.0)
     share = used / used.sum(axis=1, keepdims=True)
     n_bins = 1.0 / (share**2).sum(axis=1)
     bins = round(float(np.min(np.isfinite(y).sum(axis=1))))
     residual, dof = _detrend(residual, np.isfinite(y), bins)
-    prior = _centred(np.diag(noise**2 / np.maximum(1.0, c.sum(axis=1))))
-    rounded = np.diag(rounding**2 / np.maximum(1.0, c.sum(axis=1)) + k.NOISE_FLOOR**2)
-    if dof <= 0:
-        rho = k.AUTOCORRELATION_UNKNOWN
-        return RunLevels(location, prior + rounded, size, size, float(n_bins.min()), rho, 0, 0.0, 0.0, True)
-    rho = _autocorrelation(residual, bins)
-    inflation = (1 + rho) / (1 - rho)
+    points = np.maximum(1.0, c.sum(axis=1))
+    prior = _centred(np.diag(noise**2 / points))
+    rounded = np.diag(rounding**2 / points + k.NOISE_FLOOR**2)
+    if dof > 0:
+        rho = _autocorrelation(residual, bins)
+        inflation = (1 + rho) / (1 - rho)
+        covariance = _covariance(residual, dof, inflation, n_bins, prior) + rounded
+    else:
+        rho, inflation, dof = k.AUTOCORRELATION_UNKNOWN, 1.0, 0
+        covariance = prior + rounded
+    return RunLevels(
+        level=location,
+        covariance=covariance,
+        window=size,
+        bins=size,
+        n_effective=float(n_bins.min()) / inflation,
+        autocorrelation=rho,
+        dof=dof,
+        wander=0.0,
+        extra=0.0,
+        constant=True,
+    )
+
+
+def _locations(y: Floats, count: Ints) -> tuple[Floats, Floats]:
+    """Huber locations (n,) against the common curve, with mean 0, and the weights (n, m) of the bins."""
+    usual = np.maximum(1.0, row_median(np.where(count > 0, count, np.nan_to_num(count.max(axis=1, keepdims=True)))))
+    weight = np.minimum(1.0, count / usual[:, None])
+    location, used = huber_means(_deviation(y), weight)
+    for _ in range(0 if np.isfinite(y).all() else 10):
+        location, used = huber_means(_deviation(y, location), weight)
+    return location - location.mean(), used
+
+
+def _covariance(residual: Floats, dof: int, inflation: float, n_bins: Floats, prior: Floats) -> Floats:
+    """Covariance (n, n) of the levels from residuals (n, m), shrunk to the prior in size."""
+    n = residual.shape[0]
     cross = residual @ residual.T / dof
     if n > 2:  # more runs than bins: the off-diagonal part of a covariance of low rank is mostly chance
         keep = dof / (dof + n - 2)
         cross = keep * cross + (1 - keep) * np.diag(np.diag(cross))
     cross = cross * inflation / np.sqrt(np.outer(n_bins, n_bins))
-    cross = cross * _shrink(float(np.trace(cross)) / max(1, n - 1), float(np.trace(prior)) / max(1, n - 1), dof)
-    return RunLevels(location, cross + rounded, size, size, float(n_bins.min()) / inflation, rho, dof, 0.0, 0.0, True)
+    scale = max(1, n - 1)
+    return np.asarray(cross * _shrink(float(np.trace(cross)) / scale, float(np.trace(prior)) / scale, dof))
 
 
 def _shrink(variance: float, prior: float, dof: int) -> float:

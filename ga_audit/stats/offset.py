@@ -8,12 +8,10 @@ is shared; elsewhere errors in both variables attenuate it, and nothing is said.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
+from ga_audit.stats.arrays import Floats
 from ga_audit.stats.kindred import shares_noise
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,17 @@ Thompson 1971), so a factor common to all runs cannot be seen, by construction. 
 rest, V(tau) = diag(lambda) + tau^2/2, and everything that follows is a sum over coordinates for each tau.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ga_audit.stats import constants as k
-from ga_audit.stats.arrays import distinct
+from ga_audit.stats.arrays import Floats, distinct
 from ga_audit.stats.normal import log_interval, log_sum, mixture_quantiles
 
-Floats = NDArray[np.float64]
+H = TypeVar("H", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,18 +52,23 @@ class Exponent:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """What the levels say."""
+class Fit(Generic[H]):
+    """The comparison of hypotheses, named by keys of any kind, on the levels of runs."""
 
-    log_likelihood: dict[str, float]
-    """Nats, relative to healthy; with `other`."""
+    log_likelihood: dict[H, float]
+    """Nats, relative to `healthy`; the last is `other`."""
     exponents: tuple[Exponent, ...]
     """The main axis first."""
-    ties: tuple[tuple[str, ...], ...]
+    ties: tuple[tuple[H, ...], ...]
     """Hypotheses that predict the same contrasts."""
     tau: float
     """Posterior median of tau under the likeliest hypothesis."""
-    detail: dict[str, object] = field(default_factory=dict)
+    tau_grid: Floats
+    """(J,) the values of tau that were summed over."""
+    contrast: Floats
+    """(r,) the contrasts of the levels in which V(tau) is diagonal."""
+    direction: Floats
+    """(r,) the same contrasts of the main axis."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,61 +84,101 @@ class _Basis:
 def fit(
     level: Floats,
     covariance: Floats,
-    factors: Mapping[str, Floats],
+    factors: Mapping[H, Floats],
     axes: Mapping[str, Floats],
     nuisance: Nuisance,
+    *,
+    healthy: H,
+    other: H,
     run_effect: Floats | None = None,
-) -> Fit | None:
-    """Compare scaling hypotheses on run levels.
+) -> Fit[H] | None:
+    """Compare scaling hypotheses on the levels of runs.
 
-    Of levels (n,) with their covariance (n, n). `factors` holds ln(logged / intended) of every run (n,) under each
-    named hypothesis, "healthy" among them; `axes` the directions (n,) of a free exponent, the main one first (log GA,
-    log world size); `run_effect` (n, n) the covariance of the run effects for tau^2/2 = 1, the identity if not given.
+    Parameters
+    ----------
+    level : (n,) ndarray
+        Level of each run, natural log; only contrasts have a meaning.
+    covariance : (n, n) ndarray
+        Of `level`, noise inside the runs only; natural logs squared.
+    factors : mapping from K keys to (n,) ndarray
+        ln(logged / intended) of every run under each named hypothesis, `healthy` among them.
+    axes : mapping from names to (n,) ndarray
+        Directions of a free exponent, the main one first: log GA, log world size.
+    nuisance : Nuisance
+        What makes correct runs differ, natural logs.
+    healthy : H
+        The hypothesis of `factors` that the log-likelihoods are relative to.
+    other : H
+        The key under which a free exponent within +- `constants.OTHER_RANGE` is reported.
+    run_effect : (n, n) ndarray, optional
+        Covariance of the run effects for tau^2/2 = 1; the identity by default.
 
-    None if no contrast of the runs varies along any axis: nothing can be said.
+    Returns
+    -------
+    Fit or None
+        None if no contrast of the runs varies along any axis.
+
+    Raises
+    ------
+    KeyError
+        `healthy` is not one of `factors`.
+
+    References
+    ----------
+    Patterson & Thompson 1971, "Recovery of inter-block information when block sizes are unequal".
+
+    Examples
+    --------
+    Two runs of GA 1 and 8, the second 8 times as high:
+
+    >>> log_ga = np.log([1.0, 8.0])
+    >>> factors = {"mean": 0 * log_ga, "sum": log_ga}
+    >>> found = fit(log_ga, 1e-6 * np.eye(2), factors, {"ga": log_ga}, Nuisance(tau=((0.01, 1.0),)),
+    ...             healthy="mean", other="other")
+    >>> max(found.log_likelihood, key=found.log_likelihood.get), round(found.exponents[0].median, 3)
+    ('sum', 1.0)
     """
+    factors[healthy]
     contrasts = _contrasts(level.size, nuisance.family)
-    axes = {
-        name: v
-        for name, v in axes.items()
-        if contrasts.size and np.ptp(contrasts @ v) + abs(contrasts @ v).max() > 1e-9
-    }
+    axes = {name: v for name, v in axes.items() if contrasts.size and _varies(contrasts @ v)}
     if not axes:
         return None
     basis = _basis(contrasts, covariance, nuisance, run_effect)
     shifts, shift_weight = _shifts(level.size, nuisance)
-    main = next(iter(axes))
-    names = list(factors)
+    direction = basis.project @ next(iter(axes.values()))
     z = basis.project @ level
-    means = np.stack([basis.project @ factors[name] for name in names])
+    means = np.stack([basis.project @ v for v in factors.values()])
     residual = z - means[:, None, :] + (shifts @ basis.project.T)[None, :, :]  # (K, Q, r)
-    direction = basis.project @ axes[main]
     log_weight = basis.log_weight[None, None, :] + np.log(shift_weight)[None, :, None]
     fitted = _along(residual, direction, basis.variance)
     point = log_sum(log_weight + fitted.at_zero, axis=(1, 2))
     slab = log_sum(log_weight + fitted.within(k.SLAB), axis=(1, 2))
     each = np.logaddexp(point, slab) - np.log(2)
-    healthy = names.index("healthy")
-    other = [
-        float(log_sum(log_weight[0] + _along(residual[healthy : healthy + 1], basis.project @ v, basis.variance).within(
-            k.OTHER_RANGE)[0]))
-        for v in axes.values()
-    ]  # fmt: skip
-    log_likelihood = {name: float(x - each[healthy]) for name, x in zip(names, each, strict=True)}
-    log_likelihood["other"] = float(np.logaddexp.reduce(other) - np.log(len(other)) - each[healthy])
+    base = list(factors).index(healthy)
+    free = _log_free(residual[base : base + 1], basis, axes.values(), log_weight[0])
+    log_likelihood = {name: float(x - each[base]) for name, x in zip(factors, each, strict=True)}
+    log_likelihood[other] = free - float(each[base])
     best = int(np.argmax(each))
     at_tau = log_sum((log_weight + np.logaddexp(fitted.at_zero, fitted.within(k.SLAB)))[best], axis=0)
     tau = float(basis.tau[int(np.searchsorted(np.cumsum(np.exp(at_tau - log_sum(at_tau))), 0.5))])
     exponents = _exponents(level, covariance, axes, contrasts, nuisance, run_effect)
-    detail: dict[str, object] = {
-        "tau_grid": basis.tau.tolist(),
-        "contrast": z.tolist(),
-        "contrast_of_log_axis": direction.tolist(),
-    }
-    return Fit(log_likelihood, exponents, ties(factors, nuisance.family), tau, detail)
+    return Fit(log_likelihood, exponents, ties(factors, nuisance.family), tau, basis.tau, z, direction)
 
 
-def ties(factors: Mapping[str, Floats], family: tuple[int, ...] = ()) -> tuple[tuple[str, ...], ...]:
+def _varies(direction: Floats) -> bool:
+    return bool(np.ptp(direction) + abs(direction).max() > 1e-9)
+
+
+def _log_free(residual: Floats, basis: _Basis, axes: Iterable[Floats], log_weight: Floats) -> float:
+    """Log-likelihood of an exponent that is free on one of the axes, each as likely as the others."""
+    each = []
+    for axis in axes:
+        along = _along(residual, basis.project @ axis, basis.variance)
+        each.append(float(log_sum(log_weight + along.within(k.OTHER_RANGE)[0])))
+    return float(np.logaddexp.reduce(each) - np.log(len(each)))
+
+
+def ties(factors: Mapping[H, Floats], family: tuple[int, ...] = ()) -> tuple[tuple[H, ...], ...]:
     """Groups of two and more hypotheses whose factors differ only by what contrasts cannot see."""
     names = list(factors)
     n = len(next(iter(factors.values())))
@@ -144,7 +189,8 @@ def ties(factors: Mapping[str, Floats], family: tuple[int, ...] = ()) -> tuple[t
         for label in distinct(labels):
             v[labels == label] -= v[labels == label].mean()
         centred[name] = v
-    left, groups = names, []
+    left = names
+    groups: list[tuple[H, ...]] = []
     while left:
         near = [name for name in left if np.abs(centred[name] - centred[left[0]]).max() < k.TIE]
         left = [name for name in left if name not in near]

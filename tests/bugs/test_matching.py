@@ -8,8 +8,9 @@ from conftest import make_series, twins
 
 from ga_audit import pipeline
 from ga_audit.bugs import matching
-from ga_audit.finding import Basis, Fit, RetrainRule, Verdict
-from ga_audit.output.wording import bugs as wording
+from ga_audit.conclusion import Action
+from ga_audit.finding import Fit, RetrainRule, Verdict
+from ga_audit.output.wording import verdict as wording
 from ga_audit.run import Note, Role, Setting, Trust
 
 
@@ -111,8 +112,8 @@ def test_one_gpu_against_two_of_a_process_names_the_bug():
     (diagnosis,) = pipeline.diagnose([*_over(1, 1), *_over(2, 2)])
     assert diagnosis.verdict is Verdict.SCALED
     assert (diagnosis.bugs[0].bug, diagnosis.bugs[0].fit) == ("GA026", Fit.MATCHES)
-    steps = " ".join(diagnosis.next_steps)
-    assert "--world-size 1,2 --data-parallel" in steps or "ga-audit repro" not in steps
+    measure = [step.argv for step in diagnosis.next_steps if step.action is Action.MEASURE]
+    assert all(argv[-3:] == ("--world-size", "1,2", "--data-parallel") for argv in measure)
 
 
 def test_of_what_is_possible_the_bug_that_needs_nothing_more_is_told_first():
@@ -125,7 +126,7 @@ def test_of_what_is_possible_the_bug_that_needs_nothing_more_is_told_first():
 def facts(match):
     return (
         match.fit,
-        match.basis,
+        match.measured,
         match.package,
         match.releases_held,
         match.affected,
@@ -138,12 +139,12 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
     def of(name, runs):
         (diagnosis,) = pipeline.diagnose(runs)
         match = next(match for match in diagnosis.bugs if match.bug == name)
-        return facts(match), wording.why(match)
+        return facts(match), wording.bug_match(match, diagnosis.verdict)
 
     no_kwargs = ("model", "forward has no **kwargs")
     summed = RetrainRule.SUMMED_OVER_GA
     assert of("GA003", twins(0, 1, packages={"transformers": "4.47.0"})) == (
-        (Fit.POSSIBLE, Basis.SIGNATURE, "transformers", ("4.47.0",), ">=4.46.2,<=4.47.0",
+        (Fit.POSSIBLE, False, "transformers", ("4.47.0",), ">=4.46.2,<=4.47.0",
          (no_kwargs, ("deepspeed", "False")), summed),
         "Transformers 4.47.0 is affected (>=4.46.2,<=4.47.0) and the signature fits; not in the logs: model = forward has "
         "no **kwargs, deepspeed = False.",
@@ -151,7 +152,7 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
     assert of("GA011", twins(0, -2, packages={"deepspeed": "0.18.4"})) == (
         (
             Fit.OUTSIDE_RANGE,
-            Basis.SIGNATURE,
+            False,
             "deepspeed",
             ("0.18.4",),
             "==0.18.3",
@@ -162,8 +163,8 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
     )
     assert of("GA011", twins(0, packages={"deepspeed": "0.18.3"})) == (
         (
-            Fit.AFFECTED_BUT_HEALTHY,
-            Basis.RELEASE,
+            Fit.HEALTHY,
+            False,
             "deepspeed",
             ("0.18.3",),
             "==0.18.3",
@@ -177,10 +178,10 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
 def test_a_measured_bug_is_a_match():
     match = matching.match_measured("GA029", {"transformers": "5.3.0", "torch": "2.13.0"})
     assert facts(match) == (
-        Fit.MATCHES, Basis.MEASUREMENT, "transformers", ("5.3.0",), ">=5.2.0,<=5.5.3", (), RetrainRule.DIVIDED_BY_GA,
+        Fit.MATCHES, True, "transformers", ("5.3.0",), ">=5.2.0,<=5.5.3", (), RetrainRule.DIVIDED_BY_GA,
     )  # fmt: skip
     assert match.fix == "Upgrade transformers to 5.5.4 or later, or use 5.1.0."
     assert (
-        wording.why(match)
+        wording.bug_match(match, Verdict.SCALED)
         == "Measured: this stack does in this situation what the bug is known to do."
     )

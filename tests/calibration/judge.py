@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ga_audit.diagnosis import Reading as Diagnosed
 from ga_audit.diagnosis import read_role
 from ga_audit.evidence import ratio_regression, version_contrast
-from ga_audit.finding import Evidence, Hypothesis, Silence, Verdict
+from ga_audit.finding import Evidence, Hypothesis, NotApplicable, Verdict
 from ga_audit.grouping import Group, group
 from ga_audit.run import Role, Run
 
@@ -20,7 +20,7 @@ class Reading:
     probability: float
     evidence: Evidence | None
     posterior: dict[Hypothesis, float]
-    silences: tuple[Silence, ...] = ()
+    silences: tuple[NotApplicable, ...] = ()
     why: str = ""
     diagnosed: Diagnosed | None = None
 
@@ -35,7 +35,7 @@ def read(runs: Sequence[Run] | Group, role: Role = Role.LOSS, given: Reading | N
     """The verdict on one quantity; `given` is the reading of the loss, to which that of the norm is coupled."""
     one = runs if isinstance(runs, Group) else group(runs)[0]
     pieces = [p for p in ratio_regression.gather(one) if getattr(p, "role", None) is role]
-    silences = tuple(p for p in pieces if isinstance(p, Silence))
+    silences = tuple(p for p in pieces if isinstance(p, NotApplicable))
     evidence = [p for p in pieces if isinstance(p, Evidence)]
     if not evidence:
         return Reading("inconclusive", 0.0, None, {}, silences, "silence")
@@ -43,7 +43,9 @@ def read(runs: Sequence[Run] | Group, role: Role = Role.LOSS, given: Reading | N
     spoken = said.verdict in (Verdict.HEALTHY, Verdict.SCALED)
     name = said.top.name if spoken else "inconclusive"
     probability = sum(said.posterior[h] for h in {said.top, *said.tied})
-    return Reading(name, probability, evidence[0], dict(said.posterior), silences, said.why, said)
+    return Reading(
+        name, probability, evidence[0], dict(said.posterior), silences, said.why.reason if said.why else "", said
+    )
 
 
 def both(runs: Sequence[Run]) -> tuple[Reading, Reading]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ga_audit.finding import Silence
+from ga_audit.finding import NotApplicable
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
@@ -144,7 +144,7 @@ def measure(tasks: range, seeds: int) -> Iterator[str]:
                 row = []
                 for role, quarter in ((Role.LOSS, 1.0), (Role.GRAD_NORM, 1.0), (Role.LOSS, 0.25)):
                     panel = runs.panel(role)
-                    assert not isinstance(panel, Silence)
+                    assert not isinstance(panel, NotApplicable)
                     part = panel.level[:, : max(1, int(panel.level.shape[1] * quarter))]
                     row.append(float(np.mean(part[1] - part[0])))
                 found.setdefault(name, []).append((row[0], row[1], row[2]))

@@ -189,12 +189,14 @@ def test_a_run_of_unknown_ga_beside_others_is_set_aside_and_their_verdict_stands
     assert [run["name"] for run in diagnosis["runs"]] == ["ga1", "ga2", "ga4", "ga8"]
     source = {"format": "table", "path": "notes/other.csv"}
     why = "gradient_accumulation_steps is unknown"
-    assert result["set_aside"] == [{"id": "other", "name": "other", "sources": [source], "why": why}]
-    remedy = "Say gradient_accumulation_steps (N): `ga-audit inspect . --ga 'other=N'`"
+    assert result["set_aside"] == [
+        {"id": "other", "name": "other", "sources": [source], "why": why, "reason": "unknown-ga"}
+    ]
+    remedy = "Say gradient_accumulation_steps (N): `ga-audit inspect . --ga other=N`"
     assert result["set_aside_remedy"] == remedy
     text = ga_audit("inspect", ".", cwd=GOLDEN / "unknown-ga-beside").stdout
     assert text.startswith("SCALED  ")
-    assert "\n      ga-audit inspect . --ga 'other=N'\n" in text
+    assert "\n      ga-audit inspect . --ga other=N\n" in text
 
 
 def test_a_summed_log_of_unknown_ga_is_not_healthy_beside_a_right_one(tmp_path):

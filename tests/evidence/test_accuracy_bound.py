@@ -4,7 +4,7 @@ import pytest
 from evidence.single_runs import VOCABULARY, beside, evidence, language_model, one, ratio
 
 from ga_audit.evidence import accuracy_bound
-from ga_audit.finding import Silence
+from ga_audit.finding import NotApplicable
 from ga_audit.run import Role
 
 
@@ -26,8 +26,8 @@ def test_a_right_loss_lies_inside_and_its_share_below():
 
 def test_nothing_where_both_readings_fit_and_without_accuracy():
     assert ratio(evidence(accuracy_bound, run(2, ga=2))) == 0
-    assert isinstance(one(accuracy_bound, language_model(factor=8, vocab_size=VOCABULARY)), Silence)
-    assert isinstance(one(accuracy_bound, run(8, other={"trainer": "DPOTrainer"})), Silence)
+    assert isinstance(one(accuracy_bound, language_model(factor=8, vocab_size=VOCABULARY)), NotApplicable)
+    assert isinstance(one(accuracy_bound, run(8, other={"trainer": "DPOTrainer"})), NotApplicable)
 
 
 def test_the_band():

@@ -4,7 +4,7 @@ from conftest import make_run
 from evidence.single_runs import LANGUAGE_MODEL, curve, evidence, language_model, one, ratio
 
 from ga_audit.evidence import eval_gap
-from ga_audit.finding import DIVIDED_GA, Silence
+from ga_audit.finding import DIVIDED_GA, Reason
 from ga_audit.grouping import Group
 
 
@@ -13,7 +13,8 @@ def test_a_sum_stands_ga_times_above_the_eval_loss(ga):
     piece = evidence(eval_gap, language_model(ga=ga, factor=ga))
     assert ratio(piece) > 4
     assert not piece.weak
-    assert f"{ga / 1.05:.2g}"[:2] in piece.summary
+    assert piece.facts["ratio"] == pytest.approx(ga / 1.05, rel=0.03)
+    assert (piece.facts["used"], piece.facts["evaluations"], piece.facts["ga"]) == (3, 6, ga)
 
 
 @pytest.mark.parametrize("ga", [2, 4, 8])
@@ -29,7 +30,7 @@ def test_below_ga_8_and_for_other_objectives_it_is_weak():
     assert evidence(eval_gap, language_model(ga=8, factor=8, evaluations=1)).weak
 
 
-def test_overfitting_does_not_convict_of_dividing_twice():
+def test_overfitting_is_not_division_by_ga():
     # train falls away from eval; at the end it is at 1/GA of it
     loss = curve(end=0.3)
     run = language_model(ga=8, loss=loss)
@@ -44,11 +45,11 @@ def test_a_falling_curve_is_read_at_the_step_of_the_evaluation():
     assert eval_gap.ratios(language_model(loss=loss, gap=1.0)) == pytest.approx(np.zeros(6), abs=0.04)
 
 
-def test_silent_without_eval_or_ga_and_on_ga_1():
-    assert "eval" in one(eval_gap, language_model(evaluations=0)).remedy
-    assert "--ga" in one(eval_gap, language_model(ga=None)).remedy
+def test_it_does_not_apply_without_eval_or_ga_and_on_ga_1():
+    without = one(eval_gap, language_model(evaluations=0))
+    assert (without.reason, without.facts) == (Reason.NO_EVAL_LOSS, {"missing": "eval_loss"})
+    assert one(eval_gap, language_model(ga=None)).reason is Reason.GA_UNKNOWN
     assert list(eval_gap.gather(Group((language_model(ga=1),)))) == []
-    assert isinstance(one(eval_gap, language_model(evaluations=0)), Silence)
 
 
 @pytest.mark.parametrize(

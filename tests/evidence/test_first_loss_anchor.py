@@ -6,7 +6,7 @@ from conftest import make_run
 from evidence.single_runs import evidence, one, ratio
 
 from ga_audit.evidence import first_loss_anchor
-from ga_audit.finding import Silence
+from ga_audit.finding import NotApplicable, Reason
 
 FALL = np.linspace(1, 0.6, 30)
 
@@ -60,22 +60,24 @@ def test_a_first_loss_half_way_to_a_sum_does_not_speak_for_health():
     (5.5, {"model": "MyForSequenceClassification"}), (6.9, {"model": "TimmWrapperForImageClassification"}),
     (0.1, {}),  # a head that had learned, or a loss divided by GA
 ])  # fmt: skip
-def test_no_word_where_a_guess_is_not_where_it_starts(first, other):
-    assert isinstance(one(first_loss_anchor, classifier(first, **other)), Silence)
+def test_it_does_not_apply_where_an_even_guess_is_not_the_start(first, other):
+    assert isinstance(one(first_loss_anchor, classifier(first, **other)), NotApplicable)
 
 
 def test_a_dpo_loss_of_another_kind_has_no_anchor():
-    assert isinstance(one(first_loss_anchor, run(0.69, other={"trainer": "DPOTrainer", "loss_type": "ipo"})), Silence)
-    assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "ORPOTrainer"})), Silence)
-    assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "GRPOTrainer"})), Silence)
-    assert isinstance(one(first_loss_anchor, run(3.0, other={})), Silence)
+    assert isinstance(
+        one(first_loss_anchor, run(0.69, other={"trainer": "DPOTrainer", "loss_type": "ipo"})), NotApplicable
+    )
+    assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "ORPOTrainer"})), NotApplicable)
+    assert isinstance(one(first_loss_anchor, run(3.0, other={"trainer": "GRPOTrainer"})), NotApplicable)
+    assert isinstance(one(first_loss_anchor, run(3.0, other={})), NotApplicable)
 
 
 def test_a_log_that_begins_late_has_no_first_loss():
-    assert "begin" in one(first_loss_anchor, run(0.69, steps=range(500, 530))).why
+    assert one(first_loss_anchor, run(0.69, steps=range(500, 530))).reason is Reason.LATE_START
 
 
-def test_an_odd_first_loss_convicts_nobody():
+def test_an_odd_first_loss_decides_nothing():
     # 0.5, 0.82 and 1.01 were seen on healthy runs
     for first in (0.5, 0.82, 1.01):
         assert ratio(evidence(first_loss_anchor, run(first))) < 1

@@ -18,10 +18,16 @@ from ga_audit.finding import (
     SUMMED_GA,
     SUMMED_GA_WORLD,
     SUMMED_WORLD,
+    Axis,
+    AxisReason,
     Evidence,
-    Silence,
+    NotApplicable,
+    Reason,
+    Relation,
+    Window,
 )
 from ga_audit.grouping import Group, group
+from ga_audit.output.wording import evidence as wording
 from ga_audit.run import Role, Setting, Trust
 
 
@@ -31,10 +37,10 @@ def evidence(runs, role=Role.LOSS):
     return found[0]
 
 
-def silences(runs, role=Role.LOSS):
+def reasons(runs, role=Role.LOSS):
     got = list(ratio_regression.gather(Group(tuple(runs))))
     assert not any(isinstance(p, Evidence) and p.role is role for p in got)
-    return [p for p in got if isinstance(p, Silence) and p.role is role]
+    return [p.reason for p in got if isinstance(p, NotApplicable) and p.role is role]
 
 
 @pytest.mark.parametrize(
@@ -56,11 +62,26 @@ def test_loss_and_norm_are_judged_apart():
     assert evidence(runs, Role.GRAD_NORM).log_likelihood[SUMMED_GA] < -10
 
 
-def test_the_sentence_has_its_numbers():
-    got = evidence(twins(1))
-    assert "8 times" in got.summary
-    assert "1.000 [" in got.summary
-    assert "2 runs" in got.summary
+def test_the_facts_are_the_ratio_and_the_exponents():
+    facts = dict(evidence(twins(1)).facts)
+    assert facts.pop("ratio") == pytest.approx(8, rel=0.01)
+    ((driver, median, low, high),) = facts.pop("exponents")
+    assert (driver, round(median, 2)) == ("gradient_accumulation_steps", 1.0)
+    assert low < median < high
+    assert facts == {"first": "ga1", "last": "ga8", "runs": 2, "points": 80}
+
+
+def test_the_comparison_holds_the_levels_that_the_exponent_was_estimated_from():
+    comparison = evidence(twins(1, gas=(1, 2, 8))).comparison
+    assert comparison.runs == ("ga1", "ga2", "ga8")
+    assert comparison.level - comparison.level[0] == pytest.approx(np.log([1, 2, 8]), abs=0.01)
+    assert comparison.log_ga == pytest.approx(np.log([1, 2, 8]))
+    assert comparison.log_world == pytest.approx([0, 0, 0])
+    assert comparison.covariance.shape == (3, 3)
+    assert comparison.axis is Axis.STEP
+    assert comparison.axis_reason is AxisReason.SAME_BATCH
+    assert comparison.relatedness.relation is Relation.MATCHED
+    assert comparison.window == Window(40, 40)
 
 
 def test_the_arithmetic_can_be_written_as_json():
@@ -106,11 +127,11 @@ def test_more_points_of_two_runs_are_still_two_runs():
     assert width(50_000) > 0.6 * width(500)
 
 
-def test_kinship_is_measured_where_nothing_is_recorded():
+def test_relatedness_is_measured_where_nothing_is_recorded():
     known = {"seed": None, "learning_rate": None, "model": None, "dataset": None}
     got = evidence(twins(0, gas=(1, 2), **known))
-    assert got.detail["shared_noise"] is True
-    assert got.detail["relation"] == "twin"
+    assert got.comparison.relatedness.shared_noise is True
+    assert got.comparison.relatedness.relation is Relation.MATCHED
     assert got.equivalent
 
 
@@ -122,8 +143,8 @@ def test_confounded_designs_state_their_ties():
     ]  # fmt: skip
     got = evidence(runs)
     assert {HEALTHY, SUMMED_GA_WORLD} in [set(t) for t in got.ties]
-    settle = got.detail["would_settle"][0]
-    assert settle["gradient_accumulation_steps"] * settle["world_size"] != 8
+    settling = got.comparison.settling[0]
+    assert settling.ga * settling.world_size != 8
     doubled = [dataclasses.replace(r, settings=dataclasses.replace(
         r.settings, world_size=Setting(r.settings.ga, "t", Trust.RECORDED))) for r in runs]  # fmt: skip
     assert {SUMMED_GA, SUMMED_WORLD} <= set().union(*(set(t) for t in evidence(doubled).ties))
@@ -143,15 +164,14 @@ def test_an_unscaled_term_is_found_and_said():
     assert "unscaled-term" in [n.code for n in got.notes]
 
 
-def test_losses_that_cross_zero_are_refused_with_a_remedy():
+def test_losses_that_cross_zero_have_no_ratio():
     runs = twins(1)
     low = [
         dataclasses.replace(r, series=tuple(
             dataclasses.replace(s, value=s.value - 3) if s.role is Role.LOSS else s for s in r.series))
         for r in runs
     ]  # fmt: skip
-    got = silences(low)
-    assert any("zero or negative" in s.why and s.remedy for s in got)
+    assert Reason.NOT_POSITIVE in reasons(low)
     assert evidence(low, Role.GRAD_NORM)
 
 
@@ -160,23 +180,34 @@ def test_norms_logged_after_clipping_say_nothing():
         return dataclasses.replace(s, value=np.minimum(s.value, 2.5)) if s.role is Role.GRAD_NORM else s
 
     clipped = [dataclasses.replace(r, series=tuple(clip(s) for s in r.series)) for r in twins(1)]
-    assert any("after clipping" in s.why for s in silences(clipped, Role.GRAD_NORM))
+    assert set(reasons(clipped, Role.GRAD_NORM)) == {Reason.LOGGED_AFTER_CLIPPING, Reason.TOO_FEW_RUNS}
     assert evidence(clipped).log_likelihood[SUMMED_GA] > 10
 
 
 @pytest.mark.parametrize(
-    ("runs", "word"),
+    ("runs", "expected"),
     [
-        (twins(0, gas=(4,)), "needs two"),
-        ([make_run("a", loss=[1, 2]), make_run("b", loss=[1, 2])], "unknown"),
-        ([make_run("a", ga=4, loss=[1, 2]), make_run("b", ga=4, loss=[1, 2])], "the same in all runs"),
-        ([make_run("a", ga=4), make_run("b", ga=2)], "no run logs"),
+        (twins(0, gas=(4,)), [Reason.TOO_FEW_RUNS]),
+        (
+            [make_run("a", loss=[1, 2]), make_run("b", loss=[1, 2])],
+            [Reason.GA_UNKNOWN, Reason.GA_UNKNOWN, Reason.TOO_FEW_RUNS],
+        ),
+        ([make_run("a", ga=4, loss=[1, 2]), make_run("b", ga=4, loss=[1, 2])], [Reason.NO_VARIATION]),
+        ([make_run("a", ga=4), make_run("b", ga=2)], [Reason.NOT_LOGGED]),
     ],
 )
-def test_silence_has_a_reason_and_a_remedy(runs, word):
-    got = silences(runs)
-    assert any(word in s.why for s in got)
-    assert all(s.remedy for s in got)
+def test_where_it_does_not_apply_there_is_a_reason(runs, expected):
+    assert reasons(runs) == expected
+
+
+def test_one_clipped_logger_discards_the_norms_of_all_runs():
+    """The reason decides, not its sentence."""
+    one, two = twins(1)
+    clipped = tuple(
+        dataclasses.replace(s, value=np.minimum(s.value, 2.5)) if s.role is Role.GRAD_NORM else s for s in one.series
+    )
+    found = reasons([dataclasses.replace(one, series=clipped), two], Role.GRAD_NORM)
+    assert found == [Reason.LOGGED_AFTER_CLIPPING, Reason.TOO_FEW_RUNS]
 
 
 def test_releases_are_judged_apart():
@@ -222,16 +253,16 @@ def any_run(draw, name):
     lambda xs: st.tuples(*(any_run(f"r{i}") for i in range(len(xs))))
 ))  # fmt: skip
 @pytest.mark.parametrize("leaf", [ratio_regression, version_contrast])
-def test_whatever_was_logged_it_speaks_finitely_or_says_why_not(leaf, runs):
+def test_whatever_was_logged_it_is_finite_or_does_not_apply(leaf, runs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = list(leaf.gather(Group(tuple(runs))))
     assert got
     for piece in got:
-        if isinstance(piece, Silence):
-            assert piece.why
-            assert piece.remedy
+        if isinstance(piece, NotApplicable):
+            assert all(wording.not_applicable(piece, runs))
             continue
+        assert wording.sentence(piece, runs)
         assert all(math.isfinite(x) for x in piece.log_likelihood.values())
         assert piece.estimate.interval.low < piece.estimate.value < piece.estimate.interval.high
         json.dumps(piece.detail, allow_nan=False)

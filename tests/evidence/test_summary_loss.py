@@ -2,7 +2,7 @@ from conftest import make_series
 from evidence.single_runs import curve, evidence, language_model, one, ratio
 
 from ga_audit.evidence import summary_loss
-from ga_audit.finding import Silence
+from ga_audit.finding import Reason
 from ga_audit.run import Role
 
 
@@ -17,10 +17,10 @@ def test_a_summary_that_is_ga_times_less_than_its_log():
 
 
 def test_agreement_shows_nothing_and_a_zero_is_not_believed():
-    assert isinstance(one(summary_loss, run(8 * curve().mean(), factor=8)), Silence)
-    assert "resumed" in one(summary_loss, run(0.0)).why
-    assert isinstance(one(summary_loss, language_model()), Silence)
+    assert one(summary_loss, run(8 * curve().mean(), factor=8)).reason is Reason.SUMMARY_AGREES
+    assert one(summary_loss, run(0.0)).reason is Reason.SUMMARY_AFTER_RESUME
+    assert one(summary_loss, language_model()).reason is Reason.NO_SUMMARY_LOSS
 
 
-def test_a_difference_that_is_no_power_of_ga_convicts_nobody():
+def test_a_difference_that_is_no_power_of_ga_decides_nothing():
     assert ratio(evidence(summary_loss, run(curve().mean() * 3))) <= 0

@@ -5,7 +5,7 @@ import pytest
 from conftest import make_run, twins
 
 from ga_audit.evidence import version_contrast
-from ga_audit.finding import HEALTHY, SUMMED_GA, Evidence, Silence
+from ga_audit.finding import HEALTHY, SUMMED_GA, Evidence, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role
 
@@ -58,18 +58,18 @@ def test_several_runs_per_release_count_through_their_mean():
 
 
 @pytest.mark.parametrize(
-    "runs",
+    ("runs", "reasons"),
     [
-        twins(0),
-        [make_run("a", ga=4, loss=[1, 2], packages={"transformers": "1"}),
-         make_run("b", ga=4, packages={"transformers": "2"})],
-        [make_run("a", ga=1, loss=np.ones(9), packages={"transformers": "1"}),
-         make_run("b", ga=1, loss=np.ones(9), packages={"transformers": "2"})],
-        [make_run("a", ga=4, loss=[1, 2], packages={"numpy": "1"}),
-         make_run("b", ga=4, loss=[1, 2], packages={"numpy": "2"})],
+        (twins(0), {Reason.SAME_RELEASE}),
+        ([make_run("a", ga=4, loss=[1, 2], packages={"transformers": "1"}),
+          make_run("b", ga=4, packages={"transformers": "2"})], {Reason.RELEASES_NOT_COMPARABLE}),
+        ([make_run("a", ga=1, loss=np.ones(9), packages={"transformers": "1"}),
+          make_run("b", ga=1, loss=np.ones(9), packages={"transformers": "2"})],
+         {Reason.GA_IS_ONE, Reason.RELEASES_NOT_COMPARABLE}),
+        ([make_run("a", ga=4, loss=[1, 2], packages={"numpy": "1"}),
+          make_run("b", ga=4, loss=[1, 2], packages={"numpy": "2"})], {Reason.SAME_RELEASE}),
     ],
 )  # fmt: skip
-def test_silence_has_a_reason_and_a_remedy(runs):
+def test_where_it_does_not_apply_there_is_a_reason(runs, reasons):
     got = list(version_contrast.gather(Group(tuple(runs))))
-    assert got
-    assert all(isinstance(p, Silence) and p.why and p.remedy for p in got)
+    assert {item.reason for item in got} == reasons

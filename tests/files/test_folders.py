@@ -2,7 +2,7 @@ import hashlib
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ga_audit.files.folders import folders
@@ -56,6 +56,7 @@ def test_both_names_that_collide_are_changed_whatever_their_order():
     assert folders({"id1": "x", "id2": "x"}).keys() == {"id1", "id2"}
 
 
+@example([". .0", "a. ."])
 @given(st.lists(st.one_of(st.text(max_size=300), st.text("aA.é/\\:?é ", max_size=6)), max_size=8))
 def test_any_names(names):
     found = folders({str(i): name for i, name in enumerate(names)})

@@ -12,9 +12,9 @@ import pytest
 from conftest import make_run, twins
 
 from ga_audit import pipeline
-from ga_audit.cli.report import write
 from ga_audit.errors import UnreadableLog
 from ga_audit.output import _values, html_page
+from ga_audit.output.report_folder import write
 from ga_audit.run import ReadFailure
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

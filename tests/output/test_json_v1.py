@@ -45,3 +45,23 @@ def test_what_scripts_need_is_there():
         {"loss": 1.0, "grad_norm": 1.0},
         {"loss": 8.0, "grad_norm": 8.0},
     ]
+
+
+def test_codes_and_commands_stand_beside_the_sentences():
+    (diagnosis,) = json_v1.as_json(pipeline.audit_runs(twins(1)))["diagnoses"]
+    assert diagnosis["impact"] == diagnosis["reach"] == "gradients"
+    assert diagnosis["retrain_facts"] == {
+        "answer": "gradients", "clipping": "unknown", "optimizer": "unknown", "optimizers": [],
+        "effective_rate": None, "weight_decay": None,
+    }  # fmt: skip
+    assert [(step["action"], step["argv"][:2]) for step in diagnosis["actions"]] == [
+        ("write-corrected", ["ga-audit", "fix"]), ("write-report", ["ga-audit", "report"]),
+        ("measure", ["ga-audit", "repro"]),
+    ]  # fmt: skip
+    assert len(diagnosis["actions"]) == len(diagnosis["next_steps"])
+
+
+def test_why_a_verdict_is_open_is_a_code():
+    runs = [make_run("a", ga=1, loss=[3.0, 2.0, 1.0])]
+    (diagnosis,) = json_v1.as_json(pipeline.audit_runs(runs))["diagnoses"]
+    assert [why["reason"] for why in diagnosis["undecided"]] == ["nothing-scales"]

@@ -3,6 +3,7 @@ import dataclasses
 from conftest import twins
 
 from ga_audit import pipeline
+from ga_audit.conclusion import Retrain, RetrainAnswer
 from ga_audit.output import markdown
 
 
@@ -31,7 +32,6 @@ def test_diagnosis_of_a_correction_says_what_it_does_not_do():
 
 def test_commands_inside_the_answer_on_retraining_are_code():
     (diagnosis,) = pipeline.diagnose(twins(1.0))
-    text = "\n".join(
-        markdown.diagnosis_lines(dataclasses.replace(diagnosis, retrain="Not known: `ga-audit repro` measures it."))
-    )
-    assert "Not known: `ga-audit repro` measures it." in text
+    unknown = Retrain(answer=RetrainAnswer.UNKNOWN)
+    text = "\n".join(markdown.diagnosis_lines(dataclasses.replace(diagnosis, retrain=unknown)))
+    assert "sum the gradient too. `ga-audit repro` measures it on the installed stack." in text

@@ -1,10 +1,13 @@
 """The regression of log ratios on log GA."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import make_run, twins
 
 from ga_audit import pipeline, plots
+from ga_audit.finding import Axis, AxisReason, Comparison, Relatedness, Window
 from ga_audit.plots import regression
 
 
@@ -29,20 +32,38 @@ def test_the_three_lines():
     assert texts == ["summed", "right", "divided"]
 
 
+def comparison(level, covariance, **changes):
+    n = len(level)
+    fields = {
+        "runs": tuple(f"r{i}" for i in range(n)),
+        "level": np.array(level),
+        "covariance": np.array(covariance),
+        "run_effect": 0.0,
+        "extra": 0.0,
+        "log_ga": np.zeros(n),
+        "log_world": np.zeros(n),
+        "axis": Axis.STEP,
+        "axis_reason": AxisReason.SAME_BATCH,
+        "window": Window(8, 8),
+        "relatedness": Relatedness(True, True, True, True, True),
+    }
+    return Comparison(**{**fields, **changes})
+
+
 def test_intervals_grow_with_the_spread_of_runs_and_levels():
-    detail = {"level": [0.0, np.log(8)], "covariance": [[0.01, 0], [0, 0.01]], "tau_posterior": 0.0}
-    ratio, half = regression.ratios(np.array([1.0, 8.0]), detail)
+    given = comparison([0.0, np.log(8)], [[0.01, 0], [0, 0.01]])
+    ratio, half = regression.ratios(np.array([1.0, 8.0]), given)
     assert ratio == pytest.approx([1, 8])
     assert half == pytest.approx([0, 1.96 * np.sqrt(0.02)])
-    _, wider = regression.ratios(np.array([1.0, 8.0]), {**detail, "tau_posterior": 0.1})
+    _, wider = regression.ratios(np.array([1.0, 8.0]), dataclasses.replace(given, run_effect=0.1))
     assert wider[1] == pytest.approx(1.96 * np.sqrt(0.04))
-    _, many = regression.ratios(np.array([1.0, 8.0]), {**detail, "covariance": "left out: more than 20 runs"})
-    assert many[1] == 0
+    _, moved = regression.ratios(np.array([1.0, 8.0]), dataclasses.replace(given, extra=0.1))
+    assert moved[1] == pytest.approx(1.96 * np.sqrt(0.03))
 
 
-def test_two_runs_of_the_smallest_ga_are_held_against_their_mean():
-    detail = {"level": [-0.1, 0.1, 2.0], "covariance": (0.01 * np.eye(3)).tolist(), "tau_posterior": 0.0}
-    ratio, half = regression.ratios(np.array([1.0, 1.0, 8.0]), detail)
+def test_two_runs_of_the_smallest_ga_are_compared_with_their_mean():
+    given = comparison([-0.1, 0.1, 2.0], 0.01 * np.eye(3))
+    ratio, half = regression.ratios(np.array([1.0, 1.0, 8.0]), given)
     assert np.log(ratio) == pytest.approx([-0.1, 0.1, 2.0])
     assert half[0] == pytest.approx(1.96 * np.sqrt(0.005))
     assert half[2] == pytest.approx(1.96 * np.sqrt(0.015))

@@ -6,7 +6,8 @@ import pytest
 from conftest import twins
 
 from ga_audit import pipeline
-from ga_audit.finding import Reach, Verdict
+from ga_audit.conclusion import Action
+from ga_audit.finding import Impact, Verdict
 from ga_audit.output import issue
 from ga_audit.repro import as_evidence, measurement
 from ga_audit.repro import verdict as verdicts
@@ -44,9 +45,9 @@ def cells(tmp_path):
 def test_releases_and_the_known_bug_come_from_the_measurement(cells):
     audit, found = cells
     (told,) = as_evidence.with_truth(audit, found, variant="B2").diagnoses
-    assert (told.verdict, told.reach) == (Verdict.SCALED, Reach.GRADIENTS)
+    assert (told.verdict, told.impact) == (Verdict.SCALED, Impact.GRADIENTS)
     assert [(bug.bug, bug.fit) for bug in told.bugs] == [("GA004", "matches")]
-    assert told.next_steps[0].startswith("GA004: ")
+    assert (told.next_steps[0].action, told.next_steps[0].bug) == (Action.FIX_BUG, told.bugs[0])
     assert all(run.settings.packages["transformers"].value == "5.23.0" for run in told.runs)
 
 
@@ -58,9 +59,9 @@ def test_a_situation_in_which_no_bug_is_known_names_none(cells):
 
 def test_the_issue_says_what_measured_it(cells):
     audit, found = cells
-    command = "ga-audit repro --variant B2 --ga 1,4"
+    command = ("ga-audit", "repro", "--variant", "B2", "--ga", "1,4")
     text = issue.render(as_evidence.with_truth(audit, found, variant="B2", command=command))
-    assert f"\n{command}\n" in text
+    assert "\nga-audit repro --variant B2 --ga 1,4\n" in text
     assert "transformers==5.23.0 torch==2.13.0" in text
     assert "- transformers 5.23.0" in text
 

@@ -12,8 +12,9 @@ from conftest import twins
 from jsonschema import validate
 
 from ga_audit import pipeline, registry
+from ga_audit.output.wording.survey import why
 from ga_audit.run import Source
-from ga_audit.scan.survey import survey
+from ga_audit.scan.survey import RowReason, survey
 
 SAMPLES = Path(__file__).parents[2] / "sample_logs"
 drawn = registry.load("ga_audit.output", "_survey")
@@ -58,7 +59,7 @@ def test_what_cannot_be_read_is_a_row_that_says_why(tmp_path, monkeypatch):
     read_log = module.read_log
     monkeypatch.setattr(module, "read_log", broken)
     found = scan(tmp_path, tmp_path / "missing")
-    whys = " | ".join(row.why for row in found.rows)
+    whys = " | ".join(why(row) for row in found.rows)
     assert "RuntimeError: out of order" in whys
     assert "no such file or directory" in whys
     assert all(row.verdict in {"not read", "inconclusive"} for row in found.rows)
@@ -75,7 +76,7 @@ def test_a_finding_that_is_not_about_a_run_does_not_convict_it(monkeypatch):
     rows = {row.run: row for row in scan().rows}
     assert rows["ga8"].verdict == "scaled"
     assert rows["lonely"].verdict == "inconclusive"
-    assert "is not about this run" in rows["lonely"].why
+    assert rows["lonely"].reason is RowReason.NOT_ABOUT_RUN
     assert rows["lonely"].loss_factor is None
 
 
@@ -88,7 +89,7 @@ def test_a_group_with_a_run_of_other_code_is_not_convicted_as_one(monkeypatch):
     monkeypatch.setattr(module, "_read", lambda *args: (runs, []))
     rows = {row.run: row for row in scan().rows}
     assert rows["right"].verdict == "inconclusive", rows["right"]
-    assert "does not fit right" in rows["right"].why
+    assert "does not fit right" in why(rows["right"])
     assert rows["right"].loss_factor is None
     assert rows["right"].grad_norm_factor is None
 
@@ -96,7 +97,7 @@ def test_a_group_with_a_run_of_other_code_is_not_convicted_as_one(monkeypatch):
 def test_at_ga_1_a_sum_changes_nothing():
     rows = {row.run: row for row in scan(SAMPLES / "transformers-4.48.0").rows}
     assert (rows["ga1"].verdict, rows["ga1"].loss_factor) == ("healthy", 1)
-    assert "changes nothing" in rows["ga1"].why
+    assert rows["ga1"].reason is RowReason.UNCHANGED
 
 
 def test_options_and_an_empty_folder(tmp_path):
@@ -149,10 +150,10 @@ def test_a_run_of_unknown_ga_is_a_row_of_no_group():
         ("ga8", "scaled", 1), ("ga4", "scaled", 1), ("ga2", "scaled", 1), ("other", "inconclusive", None),
         ("ga1", "healthy", 1),
     ]  # fmt: skip
-    remedy = f"Say gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga 'other=N'`"
+    remedy = f"Say gradient_accumulation_steps (N): `ga-audit inspect {folder} --ga other=N`"
     content = json.loads(drawn.json_text(found))
     assert content["set_aside"] == [{"run": "other", "why": "gradient_accumulation_steps is unknown"}]
     assert content["set_aside_remedy"] == remedy
-    asked = f"ga-audit inspect {folder} --ga 'other=N'"
+    asked = f"ga-audit inspect {folder} --ga other=N"
     assert drawn.text(found).endswith(f"1 run set aside, not judged. Say gradient_accumulation_steps (N):\n  {asked}")
-    assert "--ga &#39;other=N&#39;</code>" in drawn.html(found, redacted=False)
+    assert "--ga other=N</code>" in drawn.html(found, redacted=False)

@@ -2,9 +2,7 @@ import pytest
 
 from ga_audit.stats.decision import (
     coupled_prior,
-    decide,
     equivalent,
-    merge_ties,
     posterior,
     settling_run,
 )
@@ -38,30 +36,6 @@ def test_prior_of_the_norm_follows_the_loss():
 @pytest.mark.parametrize(("interval", "expected"), [((-0.1, 0.2), True), ((-0.1, 0.4), False), ((-0.5, 0.0), False)])
 def test_equivalence_needs_the_whole_interval_inside(interval, expected):
     assert equivalent(interval, 0.35) is expected
-
-
-def test_nothing_is_said_below_the_bar_nor_for_healthy_without_equivalence():
-    assert decide({"healthy": 0.94, "summed": 0.06}, healthy="healthy").chosen is None
-    assert decide({"healthy": 0.99, "summed": 0.01}, healthy="healthy", is_equivalent=False).why == "equivalence"
-    assert decide({"healthy": 0.99, "summed": 0.01}, healthy="healthy", is_equivalent=True).chosen == "healthy"
-    assert decide({"healthy": 0.01, "summed": 0.99}, healthy="healthy", is_equivalent=False).chosen == "summed"
-    assert decide({"healthy": 0.01, "summed": 0.99}, healthy="healthy", only_weak=True).why == "weak"
-
-
-def test_a_tie_of_different_meaning_is_named_one_of_the_same_meaning_is_not():
-    shares = {"healthy": 0.0, "summed": 0.8, "world": 0.2}
-    got = decide(shares, healthy="healthy", ties=[("summed", "world")])
-    assert got.chosen is None
-    assert got.why == "tie"
-    assert set(got.tied) == {"summed", "world"}
-    same = decide(shares, healthy="healthy", ties=[("summed", "world")], same_meaning=[("summed", "world")])
-    assert same.chosen == "summed"
-
-
-def test_one_piece_of_evidence_breaks_a_tie():
-    names = ["a", "b", "c"]
-    assert merge_ties([[("a", "b")]], names) == (("a", "b"),)
-    assert merge_ties([[("a", "b")], []], names) == ()
 
 
 def test_the_run_that_would_settle_a_tie():

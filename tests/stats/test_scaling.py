@@ -8,6 +8,7 @@ from ga_audit.stats.scaling import Nuisance, fit, ties
 
 LOG_GA = np.log([1.0, 4.0])
 TWIN = Nuisance(((0.01, 1.0),))
+NAMES = {"healthy": "healthy", "other": "other"}
 
 
 def factors(log_ga, log_world=None):
@@ -23,7 +24,7 @@ def factors(log_ga, log_world=None):
 
 def run(level, log_ga=LOG_GA, nuisance=TWIN, noise=0.01, axes=None):
     axes = {"ga": log_ga} if axes is None else axes
-    return fit(level, noise**2 * np.eye(log_ga.size), factors(log_ga), axes, nuisance)
+    return fit(level, noise**2 * np.eye(log_ga.size), factors(log_ga), axes, nuisance, **NAMES)
 
 
 @pytest.mark.parametrize(("truth", "name"), [(0, "healthy"), (1, "summed"), (-1, "divided")])
@@ -133,7 +134,9 @@ def test_ties_name_what_the_design_confounds():
 
 def test_two_axes_are_told_apart_where_the_design_allows():
     log_ga, log_world = np.log([1.0, 4.0, 1.0, 4.0]), np.log([1.0, 1.0, 4.0, 4.0])
-    got = fit(log_world, 1e-4 * np.eye(4), factors(log_ga, log_world), {"ga": log_ga, "world": log_world}, TWIN)
+    got = fit(
+        log_world, 1e-4 * np.eye(4), factors(log_ga, log_world), {"ga": log_ga, "world": log_world}, TWIN, **NAMES
+    )
     assert got is not None
     assert [e.axis for e in got.exponents] == ["ga", "world"]
     assert got.exponents[0].median == pytest.approx(0, abs=0.02)

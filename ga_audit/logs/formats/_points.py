@@ -15,7 +15,7 @@ from ga_audit.logs import roles, settings
 from ga_audit.logs.formats import Target, _values
 from ga_audit.logs.formats._values import MOST_STEPS as MOST_STEPS
 from ga_audit.logs.formats._values import number as number_of
-from ga_audit.run import Note, Role, RunSettings, Series
+from ga_audit.run import FloatArray, IntArray, Note, Role, RunSettings, Series
 from ga_audit.stats.arrays import median
 
 STEP_KEYS = (
@@ -38,6 +38,14 @@ class Points:
         """Keep a point; steps beyond 64 bits are no steps."""
         self.step.append(step if step is not None and -(1 << 62) < step < 1 << 62 else NO_STEP)
         self.value.append(value)
+
+    def extend(self, step: IntArray, value: FloatArray) -> None:
+        """Keep points (n,) as `append` does."""
+        limit = np.int64(1 << 62)
+        if len(step) and not (step.max() < limit and step.min() > -limit):
+            step = np.where((step > -limit) & (step < limit), step, NO_STEP)
+        self.step.frombytes(step.astype(np.int64).tobytes())
+        self.value.frombytes(value.astype(np.float64).tobytes())
 
     def __len__(self) -> int:
         return len(self.value)

@@ -52,35 +52,14 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def signed(value: int) -> int:
-    """An int64 field: the varint of a negative number is its two's complement."""
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def size_of_first(data: bytes) -> int:
-    """Bytes that the first field of a whole message takes, its key included."""
-    at = 0
-    while data[at] >= 0x80:
-        at += 1
-    kind, at = data[0] & 7, at + 1
-    if kind == 0:
-        while data[at] >= 0x80:
-            at += 1
-        return at + 1
-    if kind == 2:
-        size, shift = 0, 0
-        while True:
-            byte = data[at]
-            size |= (byte & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 0x80:
-                return at + size
-    return at + (8 if kind == 1 else 4)
-
-
 def delimited(number: int, data: bytes) -> bytes:
     """A field of a text, bytes or a message."""
-    return _encoded(number << 3 | 2) + _encoded(len(data)) + data
+    return head(number, len(data)) + data
+
+
+def head(number: int, size: int) -> bytes:
+    """What stands before `size` bytes of a text, bytes or a message."""
+    return _encoded(number << 3 | 2) + _encoded(size)
 
 
 def _encoded(value: int) -> bytes:

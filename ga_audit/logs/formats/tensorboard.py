@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
-import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from mmap import mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import failures, settings
+from ga_audit.logs import failures, roles, settings
 from ga_audit.logs.formats import Claim, Rewrite, Target
 from ga_audit.logs.formats._points import Rows, need_series
-from ga_audit.logs.formats._protobuf import fields, signed
-from ga_audit.logs.formats._tensorboard.event import (
-    FLOAT,
-    PROVENANCE_TAG,
-    tag_of_shape,
-    tensor_value,
-)
+from ga_audit.logs.formats._tensorboard.event import PROVENANCE_TAG
+from ga_audit.logs.formats._tensorboard.reader import EventReader
 from ga_audit.logs.formats._tensorboard.rewrite import rewritten
-from ga_audit.logs.formats._tensorboard.tfrecord import Damage, mapped, records
-from ga_audit.run import Note, ReadFailure, Run, RunSettings, Source, Trust
+from ga_audit.run import Note, ReadFailure, Role, Run, RunSettings, Source, Trust
 
 SINK = "tensorboard"
 _FILE = "events.out.tfevents."
@@ -48,16 +41,32 @@ def claim(target: Target) -> Claim:
 
 @dataclass(slots=True)
 class _Content:
+    target: Target
     rows: Rows
     texts: dict[str, str] = field(default_factory=dict)  # of the file that is being read
     hparams: dict[str, Any] = field(default_factory=dict)
     sessions: list[tuple[int, RunSettings]] = field(default_factory=list)  # first step, settings; one of each file
     made: str | None = None
     notes: list[Note] = field(default_factory=list)
-    events: int = 0
-    # all bytes between an event's step and its value -> tag, for events of one simple value: a training loop writes the
-    # same ones over and over
-    known: dict[bytes, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # points by tag, those that are not kept too
+
+    def wanted(self, tag: str) -> bool:
+        """Whether the points of a tag are kept."""
+        return self._role(tag) is not None
+
+    def _role(self, tag: str) -> Role | None:
+        return roles.role_of(tag, loss_key=self.target.loss_key, grad_norm_key=self.target.grad_norm_key)
+
+    def no_roles(self) -> tuple[Note, ...]:
+        """A note on each tag whose points are not kept."""
+        return tuple(
+            Note("no-role", f"{tag!r} ({count} points) has no role here", tag)
+            for tag, count in self.counts.items() if not self.wanted(tag)
+        )  # fmt: skip
+
+
+def _says_settings(tag: str) -> bool:
+    return tag in (PROVENANCE_TAG, _HPARAMS) or tag.endswith("/text_summary")
 
 
 def read(target: Target) -> Iterator[Run | ReadFailure]:
@@ -69,13 +78,13 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
         no event in any file, or no series of ours.
     """
     files, unread = _files(target), 0
-    content = _Content(Rows(SINK, target.path))
+    content = _Content(target, Rows(SINK, target.path))
     for file in files:
         if target.text is not None:
-            _session(target.text, str(file), content)
+            _session(io.BytesIO(target.text), str(file), content)
             continue
         try:
-            with mapped(file) as data:
+            with file.open("rb", buffering=0) as data:
                 _session(data, str(file), content)
         except OSError as error:
             if not target.is_dir:
@@ -84,18 +93,19 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
             unread += 1
     found = settings.in_order(content.sessions)
     folder = target.file if target.is_dir else target.file.parent
-    if content.hparams and all(len(points) < 2 for points in content.rows.points.values()):
+    if content.hparams and all(count < 2 for count in content.counts.values()):
         # SummaryWriter.add_hparams writes into a folder of its own, below that of the log
         yield Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
         return
-    if not content.events and unread and unread == len(files):
+    if not content.counts and unread and unread == len(files):
         return  # each has said why
-    if not content.events:
+    if not content.counts:
         raise UnreadableLog(
             "holds no scalar", where=target.path,
             remedy="Give the event file of a run that has logged; git-lfs pointers need `git lfs pull`.",
         )  # fmt: skip
     series, left = content.rows.series(target)
+    left = content.no_roles() + left
     need_series(series, target.path, left)
     yield Run(
         target.path, folder.name, str(folder), found, series, (Source(SINK, target.path),),
@@ -110,7 +120,7 @@ def _files(target: Target) -> list[Path]:
     return sorted(found, key=lambda f: f.name)
 
 
-def _session(data: bytes | mmap, where: str, content: _Content) -> None:
+def _session(data: BinaryIO, where: str, content: _Content) -> None:
     """One file: a session of the training, which goes on from a checkpoint where there are several."""
     content.texts, content.hparams, before = {}, {}, {tag: len(p) for tag, p in content.rows.points.items()}
     _read_file(data, where, content)
@@ -118,19 +128,21 @@ def _session(data: bytes | mmap, where: str, content: _Content) -> None:
     content.sessions.append((int(min(firsts, default=0)), _settings(content)))
 
 
-def _read_file(data: bytes | mmap, where: str, content: _Content) -> None:
-    if data[:23] == b"version https://git-lfs":
+def _read_file(data: BinaryIO, where: str, content: _Content) -> None:
+    if data.read(23) == b"version https://git-lfs":
         content.notes.append(Note("git-lfs-pointer", "is a git-lfs pointer, not the events; `git lfs pull`", where))
         return
-    damage = Damage()
-    for start, _, payload in records(data, damage):
-        try:
-            if not _known_event(payload, content):
-                _event(payload, content)
-        except ValueError as error:
-            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", f"{where}, byte {start}"))
+    reader = EventReader(content.wanted, _says_settings, content.rows.points, counts=content.counts)
+    reader.read(data)
+    content.texts = reader.texts
+    for tag, value in reader.values:
+        if tag == _HPARAMS:
+            _hparams(value, content)
+    content.notes += [Note("broken-record", f"a record cannot be read: {why}", f"{where}, byte {at}")
+                      for at, why in reader.broken]  # fmt: skip
+    damage = reader.damage
     if damage.truncated_at is not None:
-        message = f"ends inside a record: read up to byte {damage.truncated_at} of {len(data)}"
+        message = f"ends inside a record: read up to byte {damage.truncated_at} of {reader.chunks.size}"
         content.notes.append(Note("truncated", message, where))
     if damage.wrong_payloads:
         message = f"{damage.wrong_payloads} records fail their checksum and are left out"
@@ -138,69 +150,6 @@ def _read_file(data: bytes | mmap, where: str, content: _Content) -> None:
     if damage.skipped_bytes:
         message = f"{damage.skipped_bytes} bytes without a valid record are skipped"
         content.notes.append(Note("skipped", message, f"{where}, byte {damage.first}"))
-
-
-def _known_event(payload: bytes, content: _Content) -> bool:
-    """Keep the point of an event of a shape that was met before: five times as fast as walking its fields."""
-    if len(payload) < 20 or payload[0] != 0x09 or payload[9] != 0x10:  # wall time, then step
-        return False
-    at, step, shift = 10, 0, 0
-    while True:
-        byte = payload[at]
-        step |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            break
-        shift += 7
-        if shift > 56 or at >= len(payload) - 5:
-            return False
-    key = payload[at:-4]
-    tag = content.known.get(key)
-    if tag is None:
-        tag = tag_of_shape(key)
-        if tag is None:
-            return False
-        content.known[key] = tag
-    content.rows.points[tag].append(step, FLOAT.unpack_from(payload, len(payload) - 4)[0])
-    content.events += 1
-    return True
-
-
-def _event(payload: bytes, content: _Content) -> None:
-    """Event: step = 2, summary = 5; Summary: value = 1; Value: tag = 1, simple_value = 2, tensor = 8."""
-    step, summary = 0, None
-    for number, value in fields(payload):
-        if number == 2 and isinstance(value, int):
-            step = signed(value)
-        elif number == 5 and isinstance(value, bytes):
-            summary = value
-    if summary is None:
-        return
-    for number, value in fields(summary):
-        if number == 1 and isinstance(value, bytes):
-            _value(value, step, content)
-
-
-def _value(data: bytes, step: int, content: _Content) -> None:
-    tag, number, tensor = "", None, None
-    for field_number, value in fields(data):
-        if field_number == 1 and isinstance(value, bytes):
-            tag = value.decode("utf-8", "replace")
-        elif field_number == 2 and isinstance(value, bytes) and len(value) == 4:
-            number = float(struct.unpack("<f", value)[0])
-        elif field_number == 8 and isinstance(value, bytes):
-            tensor = value
-    if tensor is not None and number is None:
-        scalar = tensor_value(tensor)
-        if isinstance(scalar, str):
-            content.texts[tag] = scalar
-            return
-        number = scalar
-    if tag == _HPARAMS:
-        _hparams(data, content)
-    elif number is not None:
-        content.rows.add(tag, step, number)
-        content.events += 1
 
 
 def _settings(content: _Content) -> RunSettings:

@@ -1,1 +1,1 @@
-"""Sentences for what an audit found, made from its facts."""
+"""Facts -> sentences: the only place that writes English."""

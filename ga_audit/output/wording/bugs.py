@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ga_audit.bugs.coverage import Coverage, Unknown, packages
-from ga_audit.finding import Basis, BugMatch, Fit, RetrainRule
+from ga_audit.finding import RetrainRule
 
 if TYPE_CHECKING:
     from ga_audit.bugs.catalogue import Affected
@@ -39,22 +39,6 @@ _QUANTITIES = (
     ("grad_norm", "logged grad_norm"),
     ("gradient", "real gradient"),
 )
-
-
-def why(match: BugMatch) -> str:
-    """Why a known bug is shown."""
-    if match.basis is Basis.MEASUREMENT:
-        return "Measured: this stack does in this situation what the bug is known to do."
-    stack, open_ones = f"{match.package} {', '.join(match.releases_held)}", conditions(match.open)
-    if match.fit is Fit.OUTSIDE_RANGE:
-        return f"The signature fits, but {stack} is not in {match.affected}."
-    stack = f"{stack[0].upper()}{stack[1:]}"
-    if match.fit is Fit.AFFECTED_BUT_HEALTHY:
-        return f"{stack} is affected, and these logs are healthy."
-    if match.basis is Basis.RELEASE:
-        return f"{stack} has this bug{f' if {open_ones}' if open_ones else ''}; the logs do not decide."
-    tail = f"; not in the logs: {open_ones}" if open_ones else ""
-    return f"{stack} is affected ({match.affected}) and the signature fits{tail}."
 
 
 def conditions(open_ones: Iterable[tuple[str, Value]]) -> str:

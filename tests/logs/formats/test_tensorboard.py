@@ -1,17 +1,22 @@
+import io
 import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from event_files import bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from ga_audit.errors import AuditError
 from ga_audit.logs.formats import Claim, Rescale, Rewrite, Target, tensorboard
 from ga_audit.logs.formats._points import Rows
-from ga_audit.logs.formats._tensorboard.tfrecord import Damage, frame, records
+from ga_audit.logs.formats._tensorboard.crc import masked_crc
+from ga_audit.logs.formats._tensorboard.reader import EventReader
+from ga_audit.logs.formats._tensorboard.tfrecord import Chunks, frame
 from ga_audit.run import Role
 
 SAMPLE = next((Path(__file__).parents[3] / "sample_logs/tensorboard-4.48.0/ga8").rglob("events.out.*"))
@@ -20,6 +25,15 @@ SAMPLE = next((Path(__file__).parents[3] / "sample_logs/tensorboard-4.48.0/ga8")
 def read(target):
     (run,) = tensorboard.read(Target(str(target)))
     return run
+
+
+def payloads(data):
+    return [
+        bytes(c.data[s + 12 : s + 12 + n])
+        for c in Chunks().of(io.BytesIO(data))
+        for s, n in zip(c.frames.start.tolist(), c.frames.length.tolist(), strict=True)
+        if masked_crc(c.data[s + 12 : s + 12 + n]) == int.from_bytes(c.data[s + 12 + n : s + 16 + n], "little")
+    ]
 
 
 def accumulated(folder):
@@ -52,6 +66,38 @@ def test_torchs_writer_scalars_tensors_text_and_other_records(tmp_path):
     assert run.settings.ga == 4
     assert run.get(Role.LOSS).value == pytest.approx([8.0 / s for s in range(1, 6)])
     assert run.get(Role.GRAD_NORM).value.tolist() == [2.0] * 5
+
+
+@pytest.mark.torch
+def test_all_that_torchs_writer_writes_is_what_tensorboard_reads(tmp_path):
+    """Every tag of both kinds, its steps, values and wall times, also where lines of text come between."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    rng = np.random.default_rng(0)
+    with SummaryWriter(tmp_path) as writer:
+        for step in range(400):
+            for tag in rng.permutation(["train/loss", "train/grad_norm", "train/lr", "a/b", "e"]).tolist():
+                writer.add_scalar(tag, rng.normal(), step, walltime=1e9 + rng.random())
+            writer.add_scalar("tensor/new", rng.normal(), step * 1000, new_style=True)
+            writer.add_scalar("tensor/double", rng.normal(), step, new_style=True, double_precision=True)
+            writer.add_scalars("several", {"x": step, "y": -step}, step) if step % 150 == 0 else None
+            writer.add_histogram("weights", rng.random(step + 1), step) if step % 10 == 0 else None
+            writer.add_text("note", "x" * step, step) if step % 7 == 0 else None
+            writer.add_image("image", rng.random((3, 8, 8)), step) if step % 50 == 0 else None
+        for layer in range(300):
+            writer.add_scalar(f"layer_{layer:04}", float(layer), layer)
+        writer.add_scalar("train/loss", float("nan"), 401)
+        writer.add_scalar("train/loss", 1.0, 7)  # a restart
+    reader = EventReader(walls={})
+    reader.read_path(next(tmp_path.glob("events.out.*")))
+    ea = accumulated(tmp_path)
+    theirs = {tag: [(e.step, e.value, e.wall_time) for e in ea.Scalars(tag)] for tag in ea.Tags()["scalars"]}
+    for tag in set(ea.Tags()["tensors"]) - {"note/text_summary"}:
+        theirs[tag] = [(e.step, make_ndarray(e.tensor_proto).item(), e.wall_time) for e in ea.Tensors(tag)]
+    assert set(reader.points) == set(theirs)
+    for tag, points in theirs.items():
+        ours = reader.points[tag]
+        assert bits(list(zip(ours.step, ours.value, reader.walls[tag], strict=True))) == bits(points)
 
 
 @pytest.mark.torch
@@ -88,9 +134,8 @@ def test_a_flipped_bit_in_a_payload_loses_one_record(tmp_path):
 
 def test_a_flipped_bit_in_a_length_is_passed_over(tmp_path):
     data = SAMPLE.read_bytes()
-    starts = [start for start, _, _ in records(data, Damage())]
     broken = bytearray(data)
-    broken[starts[10]] ^= 4
+    broken[sum(16 + len(p) for p in payloads(data)[:10])] ^= 4
     path = tmp_path / SAMPLE.name
     path.write_bytes(broken)
     run = read(path)
@@ -148,8 +193,8 @@ def test_corrected_copy_as_tensorboard_reads_it(tmp_path):
 
 def test_all_other_records_are_the_same_to_the_byte(tmp_path):
     corrected(tmp_path)
-    before = [p for _, _, p in records(SAMPLE.read_bytes(), Damage())]
-    after = [p for _, _, p in records(next(tmp_path.iterdir()).read_bytes(), Damage())]
+    before = payloads(SAMPLE.read_bytes())
+    after = payloads(next(tmp_path.iterdir()).read_bytes())
     assert b"ga_audit/text_summary" in after.pop(1)
     assert len(before) == len(after)
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
@@ -216,6 +261,6 @@ def test_a_setting_that_is_no_number_hides_no_other(tmp_path):
         made.session_start_info.hparams[name].number_value = number
     value = Summary.Value(tag="_hparams_/session_start_info")
     value.metadata.plugin_data.content = made.SerializeToString()
-    content = tensorboard._Content(Rows("test", "test"))
+    content = tensorboard._Content(Target("test"), Rows("test", "test"))
     tensorboard._hparams(value.SerializeToString(), content)
     assert content.hparams == {"gradient_accumulation_steps": 4.0}
