@@ -106,6 +106,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "fixed_in": bug.fixed_in,
         "fix": entry.fix,
         "retrain": wording.RETRAIN[bug.retrain],
+        "retrain_code": bug.retrain.value,
         "verified": {"how": bug.verified.value, "note": bug.verified_note},
         "references": [{"type": kind, "url": url} for kind, url in bug.references],
     }
