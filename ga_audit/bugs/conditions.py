@@ -44,6 +44,8 @@ class TrainerKind(StrEnum):
     PIPELINE_ENGINE = "PipelineEngine"
     FSDP_SFT = "FSDP SFT"
     SWIFT_GRPO = "GRPO with loss_type dapo, cispo or fipo"
+    GKD = "GKDTrainer"
+    DISTILLATION = "DistillationTrainer"
 
 
 class LossType(StrEnum):
@@ -169,6 +171,12 @@ def _is_stock(of_stock: StrEnum) -> Callable[[Run], Value | None]:
     return observe
 
 
+def _trainer(wanted: TrainerKind, runs: Sequence[Run]) -> Answer:
+    """A trainer that is known by the name of its class is the wanted one or is not."""
+    by_name = wanted.endswith("Trainer")
+    return _each(_recorded("trainer", str) if by_name else _is_stock(STOCK))(wanted, runs)
+
+
 def _several_ranks(runs: Sequence[Run]) -> Sequence[Run]:
     """Only runs on several ranks say what ranks are; a run on one rank compared with them does not."""
     return [r for r in runs if r.settings.world_size is None or r.settings.ranks > 1] or runs
@@ -279,7 +287,7 @@ def _loss_arguments(run: Run) -> str | None:
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
     {
         "deepspeed": Condition(bool, _each(_recorded("deepspeed", bool))),
-        "trainer": Condition(TrainerKind, _each(_is_stock(TrainerKind.STOCK))),
+        "trainer": Condition(TrainerKind, _trainer),
         "custom_loss": Condition(CustomLoss, _each(_is_stock(CustomLoss.NONE))),
         "model": Condition(ModelKind, _each(_model_kind)),
         "label_smoothing": Condition(

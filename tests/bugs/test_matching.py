@@ -123,6 +123,17 @@ def test_of_what_is_possible_the_bug_that_needs_nothing_more_is_told_first():
     assert len(found) > 1
 
 
+@pytest.mark.parametrize(("exponent", "release", "trainer", "found"), [
+    (1, "1.6.0", "GKDTrainer", {"GA031": "matches"}), (1, "1.6.0", "SFTTrainer", {}),
+    (1, "1.7.1", "GKDTrainer", {"GA031": "outside-range", "GA033": "outside-range"}),
+    (1, "1.6.0", "DistillationTrainer", {"GA033": "matches"}),
+    (-1, "1.8.0", "DistillationTrainer", {"GA032": "matches"}), (-1, "1.9.0", "DistillationTrainer", {"GA032": "outside-range"}),
+])  # fmt: skip
+def test_distillation_in_trl(exponent, release, trainer, found):
+    runs = twins(exponent, packages={"trl": release}, other={"trainer": trainer, "loss_type": "grpo"})
+    assert {k: v for k, v in matches(runs).items() if k in ("GA031", "GA032", "GA033")} == found
+
+
 def facts(match):
     return (
         match.fit,
