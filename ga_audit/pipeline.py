@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from ga_audit import next_steps, registry
+from ga_audit import evidence, next_steps
 from ga_audit._version import __version__
 from ga_audit.conclusion import Audit, Diagnosis, SetAside, UndecidedReason
 from ga_audit.diagnosis import diagnose_group
@@ -21,7 +21,6 @@ from ga_audit.run import Note, ReadFailure, Run, Schedule
 T = TypeVar("T")
 Given: TypeAlias = T | Mapping[str, T] | None
 Targets: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-EVIDENCE = "ga_audit.evidence"
 
 
 def read_runs(
@@ -124,8 +123,8 @@ def _by_name(given: Given[T]) -> Mapping[str, T]:
 
 def gather(members: Group) -> Iterator[Evidence | NotApplicable]:
     """What every kind of evidence says, or why it does not apply, on one group."""
-    for module in registry.load_all(EVIDENCE).values():
-        yield from module.gather(members)
+    for kind in evidence.kinds().values():
+        yield from kind.gather(members)
 
 
 def diagnose(runs: Sequence[Run]) -> Iterator[Diagnosis]:

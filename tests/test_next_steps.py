@@ -5,7 +5,7 @@ from conftest import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Action
-from ga_audit.finding import Missing
+from ga_audit.finding import Reason
 from ga_audit.run import Source
 
 
@@ -49,4 +49,4 @@ def test_unknown_ga_is_asked_for_once():
     first, *rest = steps_of([make_run("r", loss=np.linspace(3, 2, 30))])
     assert (first.action, first.argv) == (Action.GIVE_GA, ("ga-audit", "inspect", "r", "--ga", "r=N"))
     assert all(step.action is not Action.GIVE_GA for step in rest)
-    assert all(step.not_applicable.missing is not Missing.GA for step in rest if step.not_applicable)
+    assert all(step.not_applicable.reason is not Reason.GA_UNKNOWN for step in rest if step.not_applicable)

@@ -1,13 +1,17 @@
-"""One kind of evidence each.
+"""Kinds of evidence, one per module.
 
-A leaf is a module with `gather(group)`, which yields `Evidence` for what it can measure on the runs of a group and
-`NotApplicable`, with the reason, where it cannot. Its docstring carries, under fixed headings: What it looks
-at / Why it speaks / When it is silent / Calibration / References.
+A leaf is a module with `gather(group)`, which yields `Evidence` for what it can measure on the runs
+of a group and `NotApplicable`, with the reason, where it cannot. Its docstring has fixed headings:
+What it looks at, Why it is evidence, When it does not apply, Calibration, References. The sentence
+of the kind is in `ga_audit.output.wording.evidence`.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, cast
+
+from ga_audit import registry
 from ga_audit.finding import Evidence, NotApplicable
 
 if TYPE_CHECKING:
@@ -15,7 +19,14 @@ if TYPE_CHECKING:
 
 
 class EvidenceKind(Protocol):
-    """What a leaf of this folder defines."""
+    """What a leaf of this folder defines; mypy holds each leaf to it in the tests."""
 
-    def gather(self, group: "Group") -> Iterator[Evidence | NotApplicable]:
-        """Evidence on the runs of a group; never raises."""
+    KIND: str
+
+    def gather(self, group: Group) -> Iterator[Evidence | NotApplicable]:
+        """Yield the evidence on the runs of a group; never raises."""
+
+
+def kinds() -> Mapping[str, EvidenceKind]:
+    """Every kind of evidence by the name of its module, sorted."""
+    return cast("Mapping[str, EvidenceKind]", registry.load_all(__name__))

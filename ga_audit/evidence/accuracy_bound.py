@@ -2,10 +2,10 @@
 
 What it looks at
     Medians over the second half of the run of the loss and of the share p of tokens that the model's first guess gets right.
-Why it speaks
+Why it is evidence
     Each wrong first guess costs ln 2 or more, so a mean loss is at least (1 - p) ln 2. And a calibrated model with accuracy p
     costs at most H(p) + (1 - p) ln(V - 1): a sum over GA leaves that band at the top, a loss divided by GA at the bottom.
-When it is silent
+When it does not apply
     No token accuracy, vocabulary or GA unknown, a loss that lies inside the band under every reading.
 Calibration
     Judgement: 1 % of right losses lie above the band (overconfident models), none below but by rounding; on either side the

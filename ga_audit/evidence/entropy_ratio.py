@@ -2,10 +2,10 @@
 
 What it looks at
     The median of ln(loss / entropy), or of ln(loss / ln(perplexity)) where perplexity is logged by its own, over the second half.
-Why it speaks
+Why it is evidence
     A calibrated language model's cross-entropy is about the entropy of its predictions, and perplexity is exp(loss): neither
     is added up over micro-batches where the loss is.
-When it is silent
+When it does not apply
     Neither is logged with the loss; perplexity that is exp of the logged loss itself (it follows the loss and shows nothing); an
     objective that is not a language model's; GA unknown or 1.
 Calibration

@@ -3,10 +3,10 @@
 What it looks at
     ln(train / eval) at each evaluation, the train loss taken at the evaluation's step by interpolation between the centres
     of its logging windows; the median over the second half of the evaluations.
-Why it speaks
+Why it is evidence
     In every measured release the eval loss is a mean whatever the train loss is, so a sum over GA stands GA times above it,
     steadily from the first evaluation on.
-When it is silent
+When it does not apply
     No eval loss, or none at steps where the train loss is logged; GA unknown or 1; a loss below 0.01 (an overfit run).
 Calibration
     3,247 model cards and 55 other runs of real trainers, nearly all healthy: of 128 language models with GA > 1 none had a ratio

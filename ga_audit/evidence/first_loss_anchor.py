@@ -2,10 +2,10 @@
 
 What it looks at
     The first point of the loss, within the first steps of the training.
-Why it speaks
+Why it is evidence
     Where policy and reference are still one, DPO costs ln 2 and KTO 1/2; guessing among k classes costs ln k, among V tokens of
     a model with random weights ln V. A sum over GA starts GA times as high.
-When it is silent
+When it does not apply
     Another objective, an unknown one, a log that begins late (a resumed run), GA unknown.
 Calibration
     24 real DPO runs (GA 1 to 32): 21 start at 0.68 to 0.73, the others use another loss or log late: scale 0.05 with the

@@ -3,9 +3,9 @@
 What it looks at
     Levels of loss and grad_norm just before and just after the optimizer step at which GA changes: up to 30 logged points on
     either side, the trend of each side carried to the change.
-Why it speaks
+Why it is evidence
     Nothing else about the model changes there: a summed loss jumps by the ratio of the two GA, a right one goes on.
-When it is silent
+When it does not apply
     GA is constant or unknown, or fewer than 3 points lie on one side.
 Calibration
     Standard error of the two fits, at least 0.03, times Student's t with 4 degrees of freedom: simulated resumes are judged right

@@ -2,9 +2,9 @@
 
 What it looks at
     The releases of the packages that trained the run, against the catalogue of known bugs.
-Why it speaks
+Why it is evidence
     A bug that a release is known to have is likelier there than elsewhere; one that it is known not to have, less likely.
-When it is silent
+When it does not apply
     No release is known, or no entry is about the package.
 Calibration
     Judgement, on the low side: of 8 real projects inside a window of transformers 4.46 to 4.48 with GA > 1, 6 were healthy.

@@ -2,10 +2,10 @@
 
 What it looks at
     The level of the logged curve of every run, on bins of equal training progress, against GA and world size.
-Why it speaks
+Why it is evidence
     A loss that is summed over GA is GA times too high from the first line on, whatever the run; right runs differ by
     a few per cent.
-When it is silent
+When it does not apply
     Fewer than two runs, equal GA and world size, unknown GA, losses that are zero or negative, norms logged after
     clipping, releases of the trainer that go with GA one by one.
 Calibration

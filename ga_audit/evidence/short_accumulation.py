@@ -3,9 +3,9 @@
 What it looks at
     How far the loss stands below its neighbours at the steps that, by the logged epochs, took r < GA micro-batches: depth 1 is
     ln(r / GA), depth 0 nothing.
-Why it speaks
+Why it is evidence
     A sum over r micro-batches is r / GA of the sum over GA, whatever else is wrong. A loss that does not dip is no sum.
-When it is silent
+When it does not apply
     No epochs beside the loss, epochs that end with a full step or carry the remainder over, GA unknown or 1.
 Calibration
     Real trainings of transformers 4.45.2, 4.46.0, 4.48.0 and 4.57.6 with 2 of 8 micro-batches left (`tests/golden/short-epochs`):

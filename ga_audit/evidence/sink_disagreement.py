@@ -2,10 +2,10 @@
 
 What it looks at
     The median log ratio of the loss in two sinks (console, W&B, TensorBoard, trainer_state.json) at common steps.
-Why it speaks
+Why it is evidence
     They log one number. Where they differ by GA, one of them is scaled (nanoGPT once wrote the loss right to W&B and divided
     by GA to the console).
-When it is silent
+When it does not apply
     One sink, too few common steps, sinks that agree (then both are right or both are wrong).
 Calibration
     Judgement: which of the two is wrong is not told, only that one is: 2 : 1 for the one that the series comes from. Weak.

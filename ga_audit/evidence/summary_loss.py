@@ -2,9 +2,9 @@
 
 What it looks at
     ln(mean of the logged losses / `train_loss`).
-Why it speaks
+Why it is evidence
     The two are the mean of the same numbers. Where they differ by GA, one of the two ways into the log has a factor of its own.
-When it is silent
+When it does not apply
     No `train_loss`; the two agree (in every measured release both carry the same factor, so agreement shows nothing); a
     `train_loss` of 0, as a resumed training writes; a log that does not span the run.
 Calibration

@@ -2,9 +2,9 @@
 
 What it looks at
     The mean level of the runs of each release, against what a fault in one of the releases alone would do to it.
-Why it speaks
+Why it is evidence
     A bug that came or went with a release multiplies the loss by GA on one side only.
-When it is silent
+When it does not apply
     One release, GA and world size of 1 everywhere, unknown GA, losses that are zero or negative, clipped norms.
 Calibration
     As for `ratio_regression`; only contrasts between releases are used here, only those within one there, so that

@@ -2,10 +2,10 @@
 
 What it looks at
     The median of the loss over the second half of the run, and whether the loss falls, against ln(vocab_size).
-Why it speaks
+Why it is evidence
     Guessing each token alike costs ln(vocabulary) nats; a trained model stands below. A sum over GA stands above it, and
     divided by GA below.
-When it is silent
+When it does not apply
     Vocabulary or GA unknown, an objective that is not a language model's.
 Calibration
     Judgement: the log of a right loss is spread evenly from 0.05 nats to ln(V); 2 % of right runs stand above (diverged, or

@@ -38,6 +38,8 @@ def _piece(piece: Evidence) -> Iterator[str]:
     if piece.estimate is not None:
         window = wording.window(piece.estimate.window)
         yield f"    method: {wording.METHODS[piece.estimate.method]}{'; ' + window if window else ''}"
+    if check := wording.cross_check(piece):
+        yield f"    cross-check: {check}"
     spelled = _spelled(piece)
     for key, value in piece.detail.items():
         yield from _value(key, spelled.get(key, value), 4)

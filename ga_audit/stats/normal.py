@@ -1,47 +1,40 @@
-"""normal probabilities in log scale, vectorised, without scipy.
+"""normal probabilities in log scale, and quantiles of mixtures.
 
-`scipy.stats` costs a second to import; `scipy.special` a tenth. The pieces that are needed are these.
+The standard library's error function serves: arrays here have some ten thousand elements at most,
+which take less time than the import of `scipy.special`.
 """
+
+import math
 
 import numpy as np
 
 from ga_audit.stats.arrays import Floats
 
-_ERFC = (
-    0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368,
-    -1.26551223,
-)  # fmt: skip
+_FAR = -30.0  # below, the asymptotic series is exact to 1e-10
 
 
 def log_ndtr(x: Floats) -> Floats:
-    """Logarithm of the standard normal distribution function; relative error of the probability below 1.2e-7.
+    """Logarithm of the standard normal distribution function, without underflow.
 
     References
     ----------
-    Press et al., Numerical Recipes, section 6.2 (`erfcc`): a Chebyshev fit of log erfc, hence no underflow.
+    Abramowitz & Stegun 1964, 26.2.12 (the asymptotic series of the lower tail).
     """
-    log_lower, t, series = _tail(x)
-    lower = np.log(0.5 * t) + log_lower + series
-    upper = np.log1p(-np.minimum(np.exp(lower), 0.5))
-    return np.asarray(np.where(x <= 0, lower, upper))
+    tail = 0.5 * _erfc(np.abs(x) * math.sqrt(0.5))  # of the nearer side
+    square = np.square(np.minimum(x, _FAR))
+    series = np.log1p((-1 + (3 - 15 / square) / square) / square)
+    far = series - 0.5 * square - 0.5 * np.log(2 * np.pi * square)
+    lower = np.log(np.where((x > _FAR) & (x <= 0), tail, 1.0))
+    return np.asarray(np.where(x > 0, np.log1p(-tail), np.where(x > _FAR, lower, far)))
 
 
 def ndtr(x: Floats) -> Floats:
     """Standard normal distribution function."""
-    exponent, t, series = _tail(x)
-    lower = 0.5 * t * np.exp(exponent + series)
-    return np.asarray(np.where(x <= 0, lower, 1.0 - lower))
+    return 0.5 * _erfc(x * -math.sqrt(0.5))
 
 
-def _tail(x: Floats) -> tuple[Floats, Floats, Floats]:
-    """-z^2, t and the fitted polynomial in t for z = |x| / sqrt(2)."""
-    z = np.abs(x) * np.sqrt(0.5)
-    t = 1.0 / (1.0 + 0.5 * z)
-    series = np.full_like(t, _ERFC[0])
-    for coefficient in _ERFC[1:]:
-        series *= t
-        series += coefficient
-    return -z * z, t, series
+def _erfc(x: Floats) -> Floats:
+    return np.array([math.erfc(v) for v in x.ravel().tolist()]).reshape(x.shape)
 
 
 def log_interval(low: Floats, high: Floats) -> Floats:

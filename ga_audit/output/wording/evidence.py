@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from ga_audit.finding import Axis, AxisReason, Comparison, Evidence, Method, NotApplicable, Reason, Window
 from ga_audit.run import Run
+from ga_audit.stats.theil_sen import theil_sen
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -254,6 +255,30 @@ def axis_reason(comparison: Comparison) -> str:
     if comparison.axis_reason is AxisReason.SAME_BATCH:
         return "the effective batch size is the same"
     return "the effective batch size is not known of all"
+
+
+def cross_check(evidence: Evidence) -> str:
+    """The Theil-Sen slope beside the model's exponent; empty where runs differ in more than one setting.
+
+    The slope makes no assumption on the runs and has none of the model's allowances: it ignores
+    what else differs between them.
+    """
+    comparison, estimate = evidence.comparison, evidence.estimate
+    if comparison is None or estimate is None or evidence.further or estimate.method is not Method.RUN_LEVELS:
+        return ""
+    x = comparison.log_world if estimate.driver == "world_size" else comparison.log_ga
+    slope = theil_sen(x, comparison.level)
+    if slope is None:
+        return ""
+    if slope.interval95 is None:
+        interval = f"no interval from {len(x)} runs"
+    else:
+        interval = f"[{_exponent(slope.interval95[0])}, {_exponent(slope.interval95[1])}]"
+    low, high = estimate.interval.low, estimate.interval.high
+    return (
+        f"Theil-Sen slope {_exponent(slope.value)}, {interval}; the model's exponent "
+        f"{_exponent(estimate.value)} [{_exponent(low)}, {_exponent(high)}]"
+    )
 
 
 def objective(facts: Mapping[str, Any]) -> str:

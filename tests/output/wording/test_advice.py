@@ -13,7 +13,7 @@ from ga_audit.conclusion import (
     Retrain,
     RetrainAnswer,
 )
-from ga_audit.finding import BugMatch, Fit, Silence
+from ga_audit.finding import BugMatch, Fit, NotApplicable, Reason
 from ga_audit.output.wording import advice
 from ga_audit.output.wording._sentence import Code, in_backticks, unmarked
 
@@ -32,7 +32,12 @@ def diagnosis():
 @pytest.mark.parametrize("action", Action)
 def test_every_action_has_a_sentence_with_its_command_at_the_end(action, diagnosis):
     argv = ("ga-audit", "inspect", "a b") if action in {Action.GIVE_GA, *advice._BEFORE_COMMAND} else ()
-    step = NextStep(action=action, argv=argv, bug=BUG, not_applicable=Silence("kind", "why", "Log it."))
+    step = NextStep(
+        action=action,
+        argv=argv,
+        bug=BUG,
+        not_applicable=NotApplicable(kind="ratio_regression", reason=Reason.NO_COMMON_RANGE),
+    )
     *before, last = advice.next_step(step, diagnosis)
     if argv:
         assert (str(last), before[-1][-2:]) == ("ga-audit inspect 'a b'", ": ")

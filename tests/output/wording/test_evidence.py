@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 import string
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from conftest import make_run, twins
 
 import ga_audit
-from ga_audit import pipeline, registry
+from ga_audit import evidence
 from ga_audit.evidence import first_loss_anchor, ratio_regression
 from ga_audit.evidence._objective import Sign
 from ga_audit.finding import HEALTHY, Evidence, Method, NotApplicable, Reason
@@ -74,7 +75,7 @@ def test_the_sentence_of_a_comparison_names_its_extreme_runs():
 
 
 def test_every_kind_has_a_sentence():
-    kinds = {*registry.names(pipeline.EVIDENCE), "measurement"}
+    kinds = {*evidence.kinds(), "measurement"}
     assert set(wording.SENTENCES) == kinds
     assert {kind for kind, _ in wording.BY_KIND} <= kinds
 
@@ -121,3 +122,24 @@ def test_templates_read_fields_only(template: str):
 def test_a_kind_without_a_template_is_shown_as_its_facts():
     item = dataclasses.replace(piece("summary_loss"), kind="made-up")
     assert wording.sentence(item, [make_run("r1")]) == "made-up: role loss, run r1, ratio 8, ga 8"
+
+
+def loss_of(runs):
+    return next(p for p in ratio_regression.gather(Group(tuple(runs))) if p.role is Role.LOSS)
+
+
+def test_the_textbook_slope_agrees_with_the_model():
+    two, six = (wording.cross_check(loss_of(twins(1, gas=gas))) for gas in ((1, 8), (1, 2, 4, 8, 16)))
+    assert re.fullmatch(
+        r"Theil-Sen slope (1\.000|0\.999), no interval from 2 runs; the model's exponent \1 \[0\.\d{3}, 1\.\d{3}\]", two
+    )
+    assert re.fullmatch(
+        r"Theil-Sen slope 1\.000, \[(0\.99\d|1\.000), 1\.00\d\]; the model's exponent 1\.000 \[0\.\d{3}, 1\.\d{3}\]",
+        six,
+    )
+
+
+def test_there_is_no_textbook_slope_without_one_driver():
+    assert wording.cross_check(piece("eval_gap")) == ""
+    further = dataclasses.replace(loss_of(twins(1)), further=(loss_of(twins(1)).estimate,))
+    assert wording.cross_check(further) == ""

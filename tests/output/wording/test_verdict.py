@@ -5,22 +5,22 @@ from conftest import twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Outcome, Undecided, UndecidedReason
-from ga_audit.finding import BugMatch, Fit, Silence, Verdict
+from ga_audit.finding import BugMatch, Fit, NotApplicable, Reason, Verdict
 from ga_audit.output.wording import verdict
 from ga_audit.run import Role
 
-SILENCE = Silence("kind", "nothing was logged", "Log it.", Role.LOSS)
+NOT_LOGGED = NotApplicable(kind="ratio_regression", reason=Reason.NOT_LOGGED, role=Role.LOSS)
 
 
 def undecided(reason, **facts):
-    return verdict.undecided(Undecided(reason=reason, role=Role.LOSS, **facts))
+    return verdict.undecided(Undecided(reason=reason, role=Role.LOSS, **facts), ())
 
 
 @pytest.mark.parametrize("reason", UndecidedReason)
 def test_every_reason_has_a_clause_of_its_own(reason):
-    clauses = {undecided(r, runs=("a",), not_applicable=SILENCE) for r in UndecidedReason}
+    clauses = {undecided(r, runs=("a",), not_applicable=NOT_LOGGED) for r in UndecidedReason}
     assert len(clauses) == len(UndecidedReason)
-    clause = undecided(reason, runs=("a",), not_applicable=SILENCE)
+    clause = undecided(reason, runs=("a",), not_applicable=NOT_LOGGED)
     assert clause
     assert not clause.endswith(".")
 
