@@ -42,6 +42,10 @@ class UndecidedReason(StrEnum):
     ODD_RUNS = "odd-runs"  # some runs do not fit the others
     NOTHING_SCALES = "nothing-scales"  # one run of GA 1 on one rank
     NOT_APPLICABLE = "not-applicable"  # no evidence applies
+    # the loss does not scale, no gradient was measured, and grad_norm ...
+    NORM_UNDECIDED = "norm-undecided"
+    NORM_WITHOUT_EVIDENCE = "norm-without-evidence"
+    NORM_NOT_LOGGED = "norm-not-logged"
     NOTHING_TO_COMPARE = "nothing-to-compare"
 
 
@@ -183,6 +187,7 @@ class Outcome(StrEnum):
     LOG_ONLY = "logging only"
     GRADIENTS = "gradients"
     SOME_STEPS = "gradients at some steps"
+    UNEQUAL_WEIGHTS = "unequally weighted"
 
     @property
     def verdict(self) -> Verdict:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ga_audit import clipping as clip_share
 from ga_audit import next_steps, odd_runs, retrain
-from ga_audit.bugs import catalogue, silent
+from ga_audit.bugs import matching, silent
 from ga_audit.conclusion import Diagnosis, MeasuredOutcome, Undecided, UndecidedReason
 from ga_audit.finding import (
     HEALTHY,
@@ -84,7 +84,7 @@ def diagnose_group(
     by_evidence = _verdict(loss, norm), _impact(loss, norm)
     if measured is None:
         verdict, impact = by_evidence
-        bugs = catalogue.match(group.runs, findings, verdict)
+        bugs = matching.match(group.runs, findings, verdict)
     else:
         verdict, impact, bugs = measured.outcome.verdict, measured.outcome.impact, measured.bugs
     clipping = tuple(clip_share.shares(group.runs, findings))

@@ -309,6 +309,20 @@ class Fit(StrEnum):
     OUTSIDE_RANGE = "outside-range"  # the signature agrees, the release does not
 
 
+class RetrainRule(StrEnum):
+    """Whether a training under a known bug has to be repeated: the cases of the catalogue."""
+
+    LOG_ONLY = "log-only"
+    SUMMED_OVER_GA = "summed-over-ga"
+    SUMMED_OVER_DEVICES = "summed-over-devices"
+    SCALED_BY_GENERATIONS = "scaled-by-generations"
+    DIVIDED_BY_GA = "divided-by-ga"
+    DIVIDED_BY_WORLD_SIZE = "divided-by-world-size"
+    DIVIDED_OR_PART_OF_BATCH = "divided-or-part-of-batch"
+    RANKS_DIVERGED = "ranks-diverged"
+    LAST_MICRO_BATCH_ONLY = "last-micro-batch-only"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BugMatch:
     """A known bug compared with a diagnosis.
@@ -331,7 +345,7 @@ class BugMatch:
     open: tuple[tuple[str, str], ...] = ()
     title: str
     fix: str
-    retrain: str
+    retrain: RetrainRule
     links: tuple[str, ...]
     measured: bool = False
 

@@ -1,25 +1,35 @@
-"""Load, check and match the known bugs.
+"""The known bugs: load and check the entries, and look them up for a stack.
 
-A bug says for which releases of a package, and under which conditions, which exponents come out wrong. The catalogue is
-read both ways: from a finding to the bug that explains it, and from a stack to what it is known to do.
+An entry says for which releases of a package, and under which conditions, which exponents are wrong.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
-from ga_audit.bugs.conditions import CONDITIONS, condition
+from ga_audit.bugs import conditions
+from ga_audit.bugs.conditions import Value
 from ga_audit.bugs.releases import union, within
-from ga_audit.bugs.remedies import ORDINARY, Workaround, advice, read_workaround
-from ga_audit.finding import BugMatch, Finding, Fit, Signature, Verdict
-from ga_audit.run import Role, Run, RunSettings
+from ga_audit.finding import RetrainRule, Signature
+from ga_audit.run import Run, RunSettings
 
 REFERENCE_TYPES = frozenset({"report", "fix", "evidence"})
-VERIFIED = frozenset({"run", "source", "said"})
+# conditions that an ordinary stack may or may not meet; the others are rare
+ORDINARY = frozenset({"model", "deepspeed"})
+
+
+class Verified(StrEnum):
+    """How an entry was verified."""
+
+    RUN = "run"  # the releases were run
+    SOURCE = "source"  # read in the released source
+    SAID = "said"  # as reported, not checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +37,51 @@ class Affected:
     """One row of a bug: these releases, under these conditions, show this signature."""
 
     releases: str  # PEP 440 specifier
-    when: Mapping[str, Any]
+    when: Mapping[str, Value]
     signature: Signature
     continues: bool = False  # later releases have the bug too, in another row
 
     @property
     def is_window(self) -> bool:
-        """Whether the bug has an end: one that is still there is a habit, not a release's fault."""
+        """Whether the bug has an end; one without an end says nothing about a release."""
         return ("==" in self.releases or "<" in self.releases) and not self.continues
+
+    @property
+    def is_one_release(self) -> bool:
+        """Whether the row is about a single release."""
+        return self.releases.startswith("==")
 
     def holds(self, release: str) -> bool:
         """Whether a release is in the range."""
         return within(self.releases, release)
+
+
+@dataclass(frozen=True, slots=True)
+class Workaround:
+    """What helps without the release that fixed the bug.
+
+    Attributes
+    ----------
+    text : what to do, as an imperative.
+    package, works_in : releases of the package in which it helps; empty where it does not depend on one.
+    leads_to : package and releases that it has the reader install.
+    when : conditions of a run that it helps, besides those of the bug.
+    makes : conditions of the run after it.
+    """
+
+    text: str
+    package: str
+    works_in: str = ""
+    leads_to: tuple[str, str] | None = None
+    when: Mapping[str, Value] = field(default_factory=dict)
+    makes: Mapping[str, Value] = field(default_factory=dict)
+
+    def after(self, row: Affected, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The situation of a run that met a row and did this; None where it is not for such a run."""
+        asked = {**known, **row.when}
+        if any(asked.get(name, wanted) != wanted for name, wanted in self.when.items()):
+            return None
+        return {**asked, **self.when, **self.makes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,54 +94,81 @@ class Bug:
     affected: tuple[Affected, ...]
     eval_loss_affected: bool
     fixed_in: str | None
-    upgrade: str | None  # releases to upgrade to, a PEP 440 specifier: from the one that fixed it on, or later
+    # releases to upgrade to, a PEP 440 specifier: from the release with the fix on, or later
+    upgrade: str | None
     workarounds: tuple[Workaround, ...]
     caution: str  # what an upgrade may meet that no condition says
-    retrain: str
+    retrain: RetrainRule
     references: tuple[tuple[str, str], ...]  # (type, url)
-    verified: str
+    verified: Verified
     verified_note: str
 
     @property
-    def fix(self) -> str:
-        """What to do on any of the affected releases, in one sentence."""
-        return advice(self)
+    def ranges(self) -> tuple[str, ...]:
+        """The affected releases of all rows, the oldest first."""
+        return tuple(union({row.releases for row in self.affected}))
 
     @property
-    def releases(self) -> str:
-        """The affected releases of all rows, for a sentence."""
-        return " or ".join(union({row.releases for row in self.affected}))
+    def is_narrow(self) -> bool:
+        """Whether every row is about a single release."""
+        return all(row.is_one_release for row in self.affected)
+
+
+# --- load and check ---------------------------------------------------------------------------
 
 
 @cache
 def load() -> tuple[Bug, ...]:
-    """Every entry, by id."""
+    """Every entry, by id.
+
+    Raises
+    ------
+    ValueError
+        An entry is not valid.
+    """
     import tomllib
     from importlib import resources
 
     folder = resources.files("ga_audit.bugs") / "data"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return tuple(_bug(f.name.removesuffix(".toml"), tomllib.loads(f.read_text("utf-8"))) for f in files)
+    return tuple(read_bug(file.name.removesuffix(".toml"), tomllib.loads(file.read_text("utf-8"))) for file in files)
 
 
-def _bug(name: str, entry: Mapping[str, Any]) -> Bug:
-    fix = entry.get("fix", {})
+def read_bug(name: str, entry: Mapping[str, Any]) -> Bug:
+    """Check an entry's file and return the bug.
+
+    Raises
+    ------
+    ValueError
+        The entry is not valid; the message names the file and every problem.
+    """
+    if found := list(problems(name, entry)):
+        raise ValueError(f"{name}.toml: {'; '.join(found)}")
+    fix = entry["fix"]
     return Bug(
-        id=name, title=entry["title"], package=entry["package"],
-        affected=tuple(
-            Affected(row["releases"], row.get("when", {}), _signature(row["signature"]), row.get("continues", False))
-            for row in entry["affected"]
-        ),
-        eval_loss_affected=entry["eval_loss_affected"], fixed_in=fix.get("release"),
+        id=name,
+        title=entry["title"],
+        package=entry["package"],
+        affected=tuple(_read_row(row) for row in entry["affected"]),
+        eval_loss_affected=entry["eval_loss_affected"],
+        fixed_in=fix.get("release"),
         upgrade=fix.get("upgrade", f">={fix['release']}" if "release" in fix else None),
-        workarounds=tuple(read_workaround(way, entry["package"]) for way in fix.get("workarounds", ())),
-        caution=fix.get("caution", ""), retrain=fix.get("retrain", ""),
+        workarounds=tuple(_read_workaround(way, entry["package"]) for way in fix.get("workarounds", ())),
+        caution=fix.get("caution", ""),
+        retrain=RetrainRule(fix["retrain"]),
         references=tuple((r["type"], r["url"]) for r in entry["references"]),
-        verified=entry["verified"]["how"], verified_note=entry["verified"].get("note", ""),
-    )  # fmt: skip
+        verified=Verified(entry["verified"]["how"]),
+        verified_note=entry["verified"].get("note", ""),
+    )
 
 
-def _signature(row: Mapping[str, Mapping[str, float]]) -> Signature:
+def _read_row(row: Mapping[str, Any]) -> Affected:
+    when = conditions.read(row.get("when", {}))
+    signature = _read_signature(row["signature"])
+    return Affected(row["releases"], when, signature, row.get("continues", False))
+
+
+def _read_signature(row: Mapping[str, Mapping[str, float]]) -> Signature:
     def of(name: str) -> tuple[float, float] | None:
         if name not in row:
             return None
@@ -107,40 +177,105 @@ def _signature(row: Mapping[str, Mapping[str, float]]) -> Signature:
     return Signature(of("loss"), of("grad_norm"), of("gradient"))
 
 
-def problems(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with an entry's file; nothing for a good one."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+def _read_workaround(entry: Mapping[str, Any], package: str) -> Workaround:
+    """One of `[[fix.workarounds]]`: its requirements (`transformers>=4.49.0`) taken apart."""
+    works_in, leads_to = _requirement(entry.get("works_in")), _requirement(entry.get("leads_to"))
+    place, releases = works_in or (package, "")
+    when, makes = (conditions.read(entry.get(key, {})) for key in ("when", "makes"))
+    return Workaround(entry["text"], place, releases, leads_to, when, makes)
 
+
+def _requirement(text: str | None) -> tuple[str, str] | None:
+    from packaging.requirements import Requirement
+
+    if text is None:
+        return None
+    found = Requirement(text)
+    operators = (str(part) for part in found.specifier)
+    return found.name, ",".join(sorted(operators, key=lambda part: part.startswith("<")))
+
+
+# tables of an entry and their keys: (required, optional)
+_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType({
+    "": (
+        frozenset({
+            "title", "package", "eval_loss_affected", "affected", "fix", "references", "verified",
+        }),
+        frozenset(),
+    ),
+    "affected": (frozenset({"releases", "signature"}), frozenset({"when", "continues"})),
+    "fix": (
+        frozenset({"retrain"}), frozenset({"release", "upgrade", "workarounds", "caution"}),
+    ),
+    "fix.workarounds": (
+        frozenset({"text"}), frozenset({"works_in", "leads_to", "when", "makes"}),
+    ),
+    "references": (frozenset({"type", "url"}), frozenset()),
+    "verified": (frozenset({"how"}), frozenset({"note"})),
+})  # fmt: skip
+
+
+def problems(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with an entry's file; nothing for a valid one."""
     if not re.fullmatch(r"GA\d{3}", name):
         yield "the file is not named GAnnn.toml"
-    for key in ("title", "package", "eval_loss_affected", "affected", "references", "verified"):
-        if key not in entry:
-            yield f"{key} is missing"
-            return
+    if wrong := list(_wrong_keys(entry)):
+        yield from wrong
+        return
     for row in entry["affected"]:
-        try:
-            SpecifierSet(row["releases"])
-        except InvalidSpecifier:
-            yield f"{row['releases']!r} is no PEP 440 specifier"
-        beside = row.get("when", {}).get("transformers", "")
-        try:
-            SpecifierSet(beside)
-        except InvalidSpecifier:
-            yield f"{beside!r} is no PEP 440 specifier"
-        if unknown := set(row.get("when", {})) - CONDITIONS:
-            yield f"unknown conditions {sorted(unknown)}"
-        if not {"loss", "grad_norm", "gradient"} & set(row.get("signature", {})):
-            yield "a row without a signature"
-    types = {r.get("type") for r in entry["references"]}
+        yield from _problems_of_row(row)
+    for way in entry["fix"].get("workarounds", ()):
+        yield from conditions.problems({**way.get("when", {}), **way.get("makes", {})})
+    yield from _not_a_member(RetrainRule, entry["fix"]["retrain"], "fix.retrain")
+    yield from _not_a_member(Verified, entry["verified"]["how"], "verified.how")
+    types = {r["type"] for r in entry["references"]}
     if not types & {"report", "fix"} or types - REFERENCE_TYPES:
         yield "needs a reference of type report or fix"
-    if any(not str(r.get("url", "")).startswith("https://") for r in entry["references"]):
+    if any(not str(r["url"]).startswith("https://") for r in entry["references"]):
         yield "a reference without an https link"
-    if entry["verified"].get("how") not in VERIFIED:
-        yield "verified.how is none of run, source, said"
 
 
-# --- look-up -----------------------------------------------------------------------------------------------------------
+def _wrong_keys(entry: Mapping[str, Any]) -> Iterator[str]:
+    for place, (required, optional) in _KEYS.items():
+        where = f"{place}." if place else ""
+        for table in _tables(entry, place):
+            for key in sorted(required - table.keys()):
+                yield f"{where}{key} is missing"
+            for key in sorted(table.keys() - required - optional):
+                yield f"{where}{key} is not a known key"
+
+
+def _tables(entry: Mapping[str, Any], place: str) -> Iterator[Mapping[str, Any]]:
+    """The tables of an entry at a place, such as each of `fix.workarounds`."""
+    found: Any = entry
+    for part in filter(None, place.split(".")):
+        if part not in found:
+            return
+        found = found[part]
+    yield from found if isinstance(found, list) else [found]
+
+
+def _problems_of_row(row: Mapping[str, Any]) -> Iterator[str]:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(row["releases"])
+    except InvalidSpecifier:
+        yield f"{row['releases']!r} is not a PEP 440 specifier"
+    yield from conditions.problems(row.get("when", {}))
+    signature = row["signature"]
+    if not signature or signature.keys() - {"loss", "grad_norm", "gradient"}:
+        yield "a signature needs exponents of loss, grad_norm or gradient, and nothing else"
+    elif any(exponents.keys() - {"ga", "world"} for exponents in signature.values()):
+        yield "an exponent is on ga or world"
+
+
+def _not_a_member(kind: type[StrEnum], value: object, where: str) -> Iterator[str]:
+    if value not in tuple(kind):
+        yield f"{where} is {value!r}; choose from {', '.join(kind)}"
+
+
+# --- look-up ----------------------------------------------------------------------------------
 
 
 def of_release(package: str, release: str) -> Iterator[tuple[Bug, Affected]]:
@@ -161,7 +296,7 @@ def stack(settings: RunSettings) -> Run:
 def expected(settings: RunSettings) -> Iterator[tuple[Bug, Affected]]:
     """What a stack is known to do: every row of its releases that its settings do not rule out.
 
-    The look-up that finds what no loss curve shows: release x kind of model x trainer x DeepSpeed x ranks.
+    This look-up finds what no loss curve shows: release x kind of model x trainer x DeepSpeed x ranks.
     """
     run = stack(settings)
     for package, release in settings.packages.items():
@@ -170,139 +305,32 @@ def expected(settings: RunSettings) -> Iterator[tuple[Bug, Affected]]:
                 yield bug, row
 
 
-def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) -> tuple[BugMatch, ...]:
-    """The known bugs held against what was found, best fit first.
-
-    `matches`: release, conditions that the logs settle, and signature agree; `possible`: they agree, and a condition of
-    many releases is not settled, or nothing is decided. `outside-range`: the signature fits a bug of
-    a package of this stack, the release does not. `affected-but-healthy`: the release is affected and the log is healthy.
-    """
-    found = _found(findings)
-    releases = {
-        name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)
-    }
-    if not releases:
-        return ()
-    matches: list[BugMatch] = []
-    least_open: dict[str, int] = {}  # conditions that the logs leave open, of the row that needs the fewest
-    for bug in load():
-        held = sorted(releases.get(bug.package, ()))
-        covered = [row for row in bug.affected if any(row.holds(v) for v in held)]
-        rows = [row for row in covered if settled(row, runs) is not False]
-        rows.sort(key=lambda row: (len(_open(row, runs)), not row.releases.startswith("==")))
-        if rows:
-            least_open[bug.id] = len(_open(rows[0], runs))
-        if rows and verdict is Verdict.SCALED:
-            fitting = [row for row in rows if _fits(row.signature, found, strict=True)]
-            if fitting:
-                row = fitting[0]
-                # a bug of many releases is named for certain only where the logs settle its conditions
-                sure = row.releases.startswith("==") or not _open(row, runs)
-                fit = Fit.MATCHES if sure else Fit.POSSIBLE
-                matches.append(_match(bug, fit, held, row.releases, fix_for(bug, fitting, runs), _wanted(row, runs)))
-        elif rows and verdict is Verdict.HEALTHY:
-            # of a bug that needs what the logs do not tell, a healthy log says nothing worth a line
-            if any(not _open(row, runs) for row in rows):
-                matches.append(_match(bug, Fit.HEALTHY, held, rows[0].releases, fix_for(bug, rows, runs)))
-        elif rows and any((run.settings.ga or 2) > 1 or run.settings.ranks > 1 for run in runs):
-            fix = fix_for(bug, rows, runs)
-            matches.append(_match(bug, Fit.POSSIBLE, held, rows[0].releases, fix, _wanted(rows[0], runs)))
-        elif (
-            held
-            and not covered
-            and verdict is Verdict.SCALED
-            and any(_fits(r.signature, found, strict=True) for r in bug.affected)
-        ):
-            ranges = "; ".join(dict.fromkeys(row.releases for row in bug.affected))
-            matches.append(_match(bug, Fit.OUTSIDE_RANGE, held, ranges, bug.fix))
-    order = {fit: rank for rank, fit in enumerate(Fit)}
-    # a bug of one release explains better than one of every release
-    narrow = {bug.id: all(row.releases.startswith("==") for row in bug.affected) for bug in load()}
-    return tuple(sorted(matches, key=lambda m: (order[m.fit], not narrow[m.bug], least_open.get(m.bug, 0))))
-
-
-def _names(runs: Sequence[Run]) -> set[str]:
-    return {name for run in runs for name in run.settings.packages}
-
-
-def _found(findings: Sequence[Finding]) -> dict[Role, tuple[float, float]]:
-    return {f.role: (f.hypothesis.ga, f.hypothesis.world) for f in findings}
-
-
-def _fits(signature: Signature, found: Mapping[Role, tuple[float, float]], *, strict: bool) -> bool:
-    """Whether what was found is what the bug does; a quantity that was not found scaled counts as (0, 0)."""
-    pairs = ((signature.loss, Role.LOSS), (signature.grad_norm, Role.GRAD_NORM))
-    if any(expected is None and found.get(role, (0.0, 0.0)) != (0.0, 0.0) for expected, role in pairs):
-        return False  # a scale that the bug has no exponent for: it does not explain it
-    agreeing = [expected == found.get(role, (0.0, 0.0)) for expected, role in pairs if expected is not None]
-    if signature.loss is not None and Role.GRAD_NORM not in found and strict:
-        # grad_norm may be missing from the log: the loss alone then has to fit, and to be scaled
-        return signature.loss == found.get(Role.LOSS, (0.0, 0.0)) and signature.loss != (0.0, 0.0)
-    return bool(agreeing) and all(agreeing)
-
-
 def settled(row: Affected, runs: Sequence[Run]) -> bool | None:
     """Whether the conditions of a row hold for the runs: None where the logs leave one open."""
-    answers = [condition(name, value, runs) for name, value in row.when.items()]
+    answers = [conditions.condition(name, value, runs) for name, value in row.when.items()]
     if any(answer is False for answer in answers):
         return False
     return None if any(answer is None for answer in answers) else True
 
 
+def open_conditions(row: Affected, runs: Sequence[Run]) -> tuple[tuple[str, Value], ...]:
+    """The conditions of a row that the logs leave open, with the values that the row needs."""
+    return tuple(
+        (name, wanted) for name, wanted in row.when.items() if conditions.condition(name, wanted, runs) is None
+    )
+
+
+def open_names(row: Affected, runs: Sequence[Run]) -> frozenset[str]:
+    """Names of the conditions of a row that the logs leave open."""
+    return frozenset(name for name, _ in open_conditions(row, runs))
+
+
 def concerns(row: Affected, runs: Sequence[Run]) -> bool:
-    """Whether a row may well be about these runs: it holds, or it has an end and what is open is nothing rare."""
+    """Whether a row is likely about these runs: it holds, or it has an end and nothing rare is open."""
     held = settled(row, runs)
-    return held is True or (held is None and row.is_window and open_conditions(row, runs) <= ORDINARY)
+    return held is True or (held is None and row.is_window and open_names(row, runs) <= ORDINARY)
 
 
 def packages() -> frozenset[str]:
     """The packages that the catalogue has entries about."""
     return frozenset(bug.package for bug in load())
-
-
-def conditions_text(row: Affected, runs: Sequence[Run]) -> str:
-    """The conditions of a row that the logs leave open, for a sentence."""
-    return ", ".join(_open(row, runs))
-
-
-def open_conditions(row: Affected, runs: Sequence[Run]) -> frozenset[str]:
-    """Names of the conditions of a row that the logs leave open."""
-    return frozenset(k for k, v in row.when.items() if condition(k, v, runs) is None)
-
-
-def _open(row: Affected, runs: Sequence[Run]) -> list[str]:
-    return [f"{k} = {row.when[k]}" for k in row.when if k in open_conditions(row, runs)]
-
-
-def _wanted(row: Affected, runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
-    """The conditions of a row that the logs leave open, each with the value that it needs."""
-    names = open_conditions(row, runs)
-    return tuple((name, str(wanted)) for name, wanted in row.when.items() if name in names)
-
-
-def confirmed(name: str, stack: Mapping[str, str]) -> BugMatch:
-    """The match of a bug that a measurement has shown on these releases."""
-    bug = next(bug for bug in load() if bug.id == name)
-    held = [stack[bug.package]] if bug.package in stack else []
-    rows = [row for row in bug.affected if any(row.holds(release) for release in held)]
-    affected = "; ".join(dict.fromkeys(row.releases for row in rows))
-    return replace(_match(bug, Fit.MATCHES, held, affected, advice(bug, rows, stack)), measured=True)
-
-
-def _match(
-    bug: Bug, fit: Fit, held: Sequence[str], affected: str, fix: str, wanted: tuple[tuple[str, str], ...] = ()
-) -> BugMatch:
-    return BugMatch(
-        bug=bug.id, fit=fit, package=bug.package, releases_held=tuple(held), affected=affected, open=wanted,
-        title=bug.title, fix=fix, retrain=bug.retrain, links=tuple(url for _, url in bug.references),
-    )  # fmt: skip
-
-
-def fix_for(bug: Bug, rows: Sequence[Affected], runs: Sequence[Run]) -> str:
-    """What to do about a bug on the releases of these runs: what does not help on them is left out."""
-    held = {
-        name: {r.settings.packages[name].value for r in runs if name in r.settings.packages} for name in _names(runs)
-    }
-    stack = {name: next(iter(releases)) for name, releases in held.items() if len(releases) == 1}
-    deepspeed = condition("deepspeed", True, runs)
-    return advice(bug, rows, stack, {} if deepspeed is None else {"deepspeed": deepspeed})

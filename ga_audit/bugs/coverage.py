@@ -10,10 +10,18 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 
 from ga_audit.bugs import catalogue
+
+
+class Unknown(StrEnum):
+    """Why nothing can be said about a release."""
+
+    NO_SUCH_PACKAGE = "no such package"
+    NEWER = "newer than what was measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +32,18 @@ class Coverage:
     ----------
     package, release : as asked, the name in its canonical form.
     measured : the month in which it was measured, `2026-11`; None where it was not.
-    why_unknown : why nothing can be said of it; None where something can.
+    unknown : why nothing can be said of it; None where something can.
+    near : the measured releases on both sides of one that was not measured; of a newer release, the newest measured
+        one; of an unknown package, the known packages that it may have been meant to be.
+    asked : the name of the package as it was given.
     """
 
     package: str
     release: str
     measured: str | None = None
-    why_unknown: str | None = None
-
-    @property
-    def sentence(self) -> str:
-        """What no known bug means here."""
-        if self.why_unknown:
-            return f"nothing is known of it: {self.why_unknown}"
-        if self.measured:
-            return f"no known bug (measured {self.measured} on {self.package} {self.release})"
-        return f"no known bug, but this release was not measured{_nearest(self.package, self.release)}"
+    unknown: Unknown | None = None
+    near: tuple[str, ...] = ()
+    asked: str = ""
 
 
 @cache
@@ -63,29 +67,17 @@ def look_up(package: str, release: str) -> Coverage:
 
     name = canonicalize_name(package)
     if name not in packages():
-        close = difflib.get_close_matches(name, sorted(packages()), 1)
-        hint = f"; did you mean {close[0]}?" if close else f" ({', '.join(sorted(packages()))} are known)"
-        return Coverage(
-            name, release, why_unknown=f"no bug of a package {package} is known, and none was looked for{hint}"
-        )
+        close = tuple(difflib.get_close_matches(name, sorted(packages()), 1))
+        return Coverage(name, release, unknown=Unknown.NO_SUCH_PACKAGE, near=close, asked=package)
     known = {Version(text): text for text in measured().get(name, ())}
     asked = Version(release)
     if asked in known:
-        return Coverage(name, release, measured=measured()[name][known[asked]])
+        return Coverage(name, release, measured=measured()[name][known[asked]], asked=package)
     if known and asked > (newest := max(known)):
-        why = f"it is newer than {known[newest]}, the newest that was measured"
-        return Coverage(name, release, why_unknown=why)
-    return Coverage(name, release)
-
-
-def _nearest(package: str, release: str) -> str:
-    """The measured releases on both sides of one."""
-    from packaging.version import Version
-
-    asked, known = Version(release), sorted(measured().get(package, ()), key=Version)
-    below = [text for text in known if Version(text) < asked][-1:]
-    above = [text for text in known if Version(text) > asked][:1]
-    return f" (the nearest that were: {', '.join(below + above)})" if below + above else ""
+        return Coverage(name, release, unknown=Unknown.NEWER, near=(known[newest],), asked=package)
+    below = [known[v] for v in sorted(known) if v < asked][-1:]
+    above = [known[v] for v in sorted(known) if v > asked][:1]
+    return Coverage(name, release, near=(*below, *above), asked=package)
 
 
 def installed() -> Iterator[tuple[str, str]]:

@@ -7,60 +7,12 @@ catalogue knows itself: the advice leaves them out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ga_audit.bugs.catalogue import ORDINARY, Affected, Bug, Workaround, load
+from ga_audit.bugs.conditions import condition
 from ga_audit.bugs.releases import exactly, in_words, oldest, share, within
-
-if TYPE_CHECKING:
-    from ga_audit.bugs.catalogue import Affected, Bug
-
-ORDINARY = frozenset({"model", "deepspeed"})  # conditions that an ordinary stack meets or not; the others are rare
-
-
-@dataclass(frozen=True, slots=True)
-class Workaround:
-    """What helps without the release that fixed the bug.
-
-    Attributes
-    ----------
-    text : what to do, as an imperative.
-    package, works_in : releases of the package in which it helps; empty where it does not depend on one.
-    leads_to : package and releases that it has the reader install.
-    when : conditions of a run that it helps, besides those of the bug.
-    makes : conditions of the run after it.
-    """
-
-    text: str
-    package: str
-    works_in: str = ""
-    leads_to: tuple[str, str] | None = None
-    when: Mapping[str, Any] = field(default_factory=dict)
-    makes: Mapping[str, Any] = field(default_factory=dict)
-
-    def after(self, row: Affected, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The situation of a run that met a row and did this; None where it is not for such a run."""
-        asked = {**known, **row.when}
-        if any(asked.get(name, wanted) != wanted for name, wanted in self.when.items()):
-            return None
-        return {**asked, **self.when, **self.makes}
-
-
-def read_workaround(entry: Mapping[str, Any], package: str) -> Workaround:
-    """One of `[[fix.workarounds]]`: its requirements (`transformers>=4.49.0`) taken apart."""
-    works_in, leads_to = _requirement(entry.get("works_in")), _requirement(entry.get("leads_to"))
-    place, releases = works_in or (package, "")
-    return Workaround(entry["text"], place, releases, leads_to, entry.get("when", {}), entry.get("makes", {}))
-
-
-def _requirement(text: str | None) -> tuple[str, str] | None:
-    from packaging.requirements import Requirement
-
-    if text is None:
-        return None
-    found = Requirement(text)
-    operators = (str(part) for part in found.specifier)
-    return found.name, ",".join(sorted(operators, key=lambda part: part.startswith("<")))
+from ga_audit.run import Run
 
 
 def may_hold(row: Affected, situation: Mapping[str, Any]) -> bool:
@@ -69,15 +21,13 @@ def may_hold(row: Affected, situation: Mapping[str, Any]) -> bool:
     for name, wanted in row.when.items():
         if name not in situation:
             missing.add(name)
-        elif not (share(wanted, situation[name]) if name == "transformers" else situation[name] == wanted):
+        elif not (share(str(wanted), situation[name]) if name == "transformers" else situation[name] == wanted):
             return False
     return not missing or (row.is_window and missing <= ORDINARY)
 
 
 def in_the_way(bug: Bug, package: str, releases: str, situation: Mapping[str, Any]) -> Iterator[tuple[Bug, Affected]]:
     """The rows of other bugs that a run of the situation meets in some of these releases."""
-    from ga_audit.bugs.catalogue import load
-
     for other in load():
         if other.package == package and other.id != bug.id:
             for row in other.affected:
@@ -121,7 +71,12 @@ def _upgrades(bug: Bug, rows: Sequence[Affected], known: Mapping[str, Any]) -> I
 
 
 def _workarounds(
-    bug: Bug, rows: Sequence[Affected], stack: Mapping[str, str], known: Mapping[str, Any], *, only: bool
+    bug: Bug,
+    rows: Sequence[Affected],
+    stack: Mapping[str, str],
+    known: Mapping[str, Any],
+    *,
+    only: bool,
 ) -> Iterator[str]:
     """What helps; `only`: where nothing else does, also the releases to go to first."""
     for way in bug.workarounds:
@@ -137,7 +92,7 @@ def _workarounds(
         target = f"{in_words(way.works_in) if way.works_in else ''}{_without(bug, way.package, places)}"
         release = stack.get(way.package)
         if release is None:
-            yield f"{way.text}, with {way.package} {target.removeprefix(', ')}" if target else way.text
+            yield (f"{way.text}, with {way.package} {target.removeprefix(', ')}" if target else way.text)
         elif helps(bug, way, release, [situation for _, situation in after]):
             yield way.text
         elif only:
@@ -161,3 +116,14 @@ def _without(bug: Bug, package: str, places: Sequence[tuple[str, Mapping[str, An
                 found.setdefault(row.releases, {})[other.id] = None
     told = " or ".join(f"{in_words(text)} ({', '.join(found[text])})" for text in sorted(found, key=oldest))
     return f", but not {told}" if told else ""
+
+
+def fix_for(bug: Bug, rows: Sequence[Affected], runs: Sequence[Run]) -> str:
+    """What to do about a bug on the releases of these runs: what does not help on them is left out."""
+    held: dict[str, set[str]] = {}
+    for run in runs:
+        for name, setting in run.settings.packages.items():
+            held.setdefault(name, set()).add(setting.value)
+    stack = {name: next(iter(releases)) for name, releases in held.items() if len(releases) == 1}
+    deepspeed = condition("deepspeed", True, runs)
+    return advice(bug, rows, stack, {} if deepspeed is None else {"deepspeed": deepspeed})

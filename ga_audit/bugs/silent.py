@@ -21,7 +21,7 @@ def notes(runs: Sequence[Run]) -> Iterator[Note]:
                 if factor == 1 or bug.id in seen or not catalogue.concerns(row, [run]):
                     continue
                 seen.add(bug.id)
-                open_ones = catalogue.conditions_text(row, [run])
+                open_ones = ", ".join(f"{k} = {v}" for k, v in catalogue.open_conditions(row, [run]))
                 condition = f", if {open_ones}" if open_ones else ""
                 does = (
                     "turn the gradient away from that of the whole batch"

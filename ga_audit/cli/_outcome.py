@@ -13,14 +13,14 @@ from ga_audit.cli.options import show_error
 from ga_audit.errors import AuditError, EngineFailed, ExitCode, UnreadableLog
 
 if TYPE_CHECKING:
-    from ga_audit.conclusion import Audit
+    from ga_audit.conclusion import Audit, Diagnosis
     from ga_audit.repro.plan import Cell, Plan
     from ga_audit.repro.verdict import Judgement
     from ga_audit.run import Note, ReadFailure, Run
 
 _CODES = {
     "healthy": ExitCode.HEALTHY, "logging only": ExitCode.SCALED, "gradients": ExitCode.SCALED,
-    "gradients at some steps": ExitCode.SCALED,
+    "gradients at some steps": ExitCode.SCALED, "unequally weighted": ExitCode.SCALED,
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def one(plan: Plan, report: Path) -> ExitCode:
     for line in dict.fromkeys(_bug_lines(told)):
         click.echo(line)
     if found.verdict == "healthy" and (others := _others(plan)):
-        click.echo(f"that is one situation; others may be measured otherwise: {others}")
+        click.echo(f"This covers one scenario; others may differ: {others}")
     _write(told, plan, report)
     return _CODES.get(found.verdict, ExitCode.UNDECIDED)
 
@@ -63,10 +63,30 @@ def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
         Action.WRITE_REPORT, Action.MEASURE, Action.MEASURE_INSTEAD, Action.MEASURE_GRADIENTS,
         Action.ADD_TO_TELL_APART, Action.ADD_OTHER_GA, Action.ADD_OTHER_RANKS,
     }  # fmt: skip
-    click.echo("of a command of yours no gradient is measured; what inspect reads in its logs:\n")
+    audit = replace(audit, diagnoses=tuple(map(_without_gradients, audit.diagnoses)))
+    click.echo("Gradients are not measured for --script. Audit of its logs:\n")
     click.echo(f"{text.render(audit, hidden=frozenset(done))}\n")
     _write(replace(audit, command=_command(plan)), plan, report)
     return status(audit)
+
+
+def _without_gradients(diagnosis: Diagnosis) -> Diagnosis:
+    """A healthy loss is not a healthy training where neither a measurement nor grad_norm shows the gradients."""
+    from ga_audit.conclusion import Undecided, UndecidedReason
+    from ga_audit.finding import Verdict
+    from ga_audit.run import Role
+
+    is_open = Role.GRAD_NORM in diagnosis.undecided or Role.GRAD_NORM not in diagnosis.posterior
+    if diagnosis.verdict is not Verdict.HEALTHY or not is_open:
+        return diagnosis
+    if Role.GRAD_NORM in diagnosis.undecided:
+        reason = UndecidedReason.NORM_UNDECIDED
+    elif any(run.get(Role.GRAD_NORM) for run in diagnosis.runs):
+        reason = UndecidedReason.NORM_WITHOUT_EVIDENCE
+    else:
+        reason = UndecidedReason.NORM_NOT_LOGGED
+    why = Undecided(reason=reason, role=Role.GRAD_NORM)
+    return replace(diagnosis, verdict=Verdict.INCONCLUSIVE, why_inconclusive=(why,))
 
 
 def several(plans: Sequence[Plan], broken: Mapping[Path, Any], reports: Sequence[Path]) -> ExitCode:

@@ -19,24 +19,71 @@ if TYPE_CHECKING:
     from ga_audit.releases.packages import Package
 
 
-@click.command(name="bisect", epilog="Exit status: 0 every release measured, 2 usage, 3 some could not be measured.")
+# by whether the list is complete
+_AS_KNOWN = {
+    True: "",
+    False: "; only the releases that ga-audit knows are measured, and there may be others between them",
+}
+
+
+@click.command(
+    name="bisect",
+    epilog="Exit status: 0 measured, 2 usage, 3 a release could not be measured, or releases between ends of one "
+    "verdict were not.",
+)
 @click.argument("package")
 @click.option("--from", "first", required=True, metavar="RELEASE", help="Oldest release.")
 @click.option("--to", "last", required=True, metavar="RELEASE", help="Newest release.")
 @click.option(
-    "--variants", metavar="A,B,...", help="Variants or stock models, or `all` variants.  [default: by the package]"
+    "--variants",
+    metavar="A,B,...",
+    help="Variants or stock models, or `all` variants.  [default: by the package]",
 )
-@click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="A package beside it, of this release.")
-@click.option("--all", "everything", is_flag=True, help="Every known release between; else a binary search.")
-@click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="GA to train with.")
-@click.option("--world-size", default="1", show_default=True, callback=whole_numbers, help="Ranks, by torchrun.")
-@click.option("--data-parallel", is_flag=True, help="The ranks are devices of one process, which no launcher started.")
-@click.option("--effective-batch-size", default=16, show_default=True, type=click.IntRange(1), help="The same for all.")
-@click.option("--steps", default=3, show_default=True, type=click.IntRange(1), help="Optimizer steps of a cell.")
+@click.option("--with", "pins", multiple=True, metavar="PACKAGE==RELEASE", help="Pin another package.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Measure every release in the range instead of bisecting.",
+)
+@click.option("--ga", default="1,4", show_default=True, callback=whole_numbers, help="Values of GA.")
+@click.option(
+    "--world-size",
+    default="1",
+    show_default=True,
+    callback=whole_numbers,
+    help="Numbers of ranks, started by torchrun.",
+)
+@click.option("--data-parallel", is_flag=True, help="Use `torch.nn.DataParallel` instead of torchrun.")
+@click.option(
+    "--effective-batch-size",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Effective batch size of every training.",
+)
+@click.option(
+    "--steps",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Optimizer steps of a cell.",
+)
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
-@click.option("--out", default="ga-audit-bisect", show_default=True, metavar="DIR", help="Where the logs go.")
+@click.option(
+    "--out",
+    default="ga-audit-bisect",
+    show_default=True,
+    metavar="DIR",
+    help="Output folder for the logs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print releases against variants as a Markdown table.")
+@click.option(
+    "--markdown",
+    "as_markdown",
+    is_flag=True,
+    help="Print releases against variants as a Markdown table.",
+)
 @errors_to_status
 def command(
     package: str, first: str, last: str, variants: str | None, pins: tuple[str, ...], everything: bool,
@@ -51,7 +98,7 @@ def command(
     """  # noqa: D301 (\b is Click's)
     from dataclasses import asdict
 
-    from ga_audit.releases import bisect
+    from ga_audit.releases import bisect, index, tables
     from ga_audit.releases.packages import between, packages
 
     if as_json and as_markdown:
@@ -62,8 +109,13 @@ def command(
         package, Path(out), python, ga, steps, effective_batch_size, pins=pins, world_sizes=world_size,
         data_parallel=data_parallel,
     )  # fmt: skip
-    releases, names = between(first, last, package), _names(variants, packages()[package])
+    between(first, last, package)  # a wrong range is an error before anything is fetched
+    names = _names(variants, packages()[package])
     bisect.check(request, names)
+    listing = index.listing(package)
+    releases = listing.between(first, last)
+    if listing.why:
+        click.echo(f"releases of {package}: {listing.why}{_AS_KNOWN[listing.is_complete]}", err=True)
 
     def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
         click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
@@ -83,8 +135,10 @@ def command(
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        click.echo(bisect.grid(rows) if as_markdown else bisect.table(rows, releases))
-    leave(ExitCode.HEALTHY if all(row.is_measured for row in rows) else ExitCode.UNDECIDED)
+        click.echo(tables.grid(rows) if as_markdown else tables.table(rows, releases))
+    measured_all = listing.is_complete and not tables.has_gap(rows, releases)
+    is_sure = measured_all and all(row.is_measured for row in rows)
+    leave(ExitCode.HEALTHY if is_sure else ExitCode.UNDECIDED)
 
 
 def _names(text: str | None, package: Package) -> tuple[str, ...]:
@@ -96,7 +150,10 @@ def _names(text: str | None, package: Package) -> tuple[str, ...]:
         return package.variants
     if text == "all":
         return tuple(name for name in engine.variants if name not in engine.variant_needs)
-    names, known = tuple(part.strip() for part in text.split(",")), (*engine.variants, *engine.models)
+    names, known = (
+        tuple(part.strip() for part in text.split(",")),
+        (*engine.variants, *engine.models),
+    )
     if unknown := [name for name in names if name not in known]:
         raise WrongUsage(f"there is no variant {unknown[0]!r}", remedy=f"Choose of: {', '.join(known)}, or all.")
     return names

@@ -52,7 +52,7 @@ def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
 
 def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) -> bool:
     """Whether many stock models of the release have the bug, and the log does not say that this is another one."""
-    if package != "transformers" or catalogue.open_conditions(row, [run]) != {"model"}:
+    if package != "transformers" or catalogue.open_names(row, [run]) != {"model"}:
         return False
     counted = stock_models.counted(release)
     # nearly all language models use the count
@@ -67,7 +67,7 @@ def _is_one(exponents: tuple[float, float], h: Hypothesis, run: Run) -> bool:
 
 def _is_of_devices(row: catalogue.Affected, run: Run) -> bool:
     """Whether a bug of several devices of one process may be this run's, whose ranks the log does not tell from processes."""
-    return row.when.get("data_parallel") is True and catalogue.open_conditions(row, [run]) <= {"model", "data_parallel"}
+    return row.when.get("data_parallel") is True and catalogue.open_names(row, [run]) <= {"model", "data_parallel"}
 
 
 @dataclass(slots=True)

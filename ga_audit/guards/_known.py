@@ -35,7 +35,7 @@ class Stack:
 
 def find(stack: Stack, reading: Reading) -> list[KnownBug]:
     """The bugs with the measured exponents, those with the fewest open conditions first; none if nothing is known."""
-    from ga_audit.bugs import catalogue
+    from ga_audit.bugs import catalogue, remedies
     from ga_audit.run import RunSettings, Schedule, Setting, Trust
 
     def setting(value: Any) -> Setting[Any]:
@@ -60,7 +60,7 @@ def find(stack: Stack, reading: Reading) -> list[KnownBug]:
             settled = sum(answer is True for answer in answers.values())
             rank = 10 * len(left) - settled
             if bug.id not in found or rank < found[bug.id][0]:
-                found[bug.id] = (rank, KnownBug(bug.id, bug.title, bug.package, release, bug.fix, left))
+                found[bug.id] = (rank, KnownBug(bug.id, bug.title, bug.package, release, remedies.advice(bug), left))
     return [bug for _, bug in sorted(found.values(), key=lambda pair: (pair[0], pair[1].id))]
 
 

@@ -16,6 +16,7 @@ from ga_audit.output import _redact
 from ga_audit.output._forms import FORMS
 from ga_audit.output._safe import cell, plain, redact_escaped
 from ga_audit.output.markdown import diagnosis_lines
+from ga_audit.output.wording import bugs
 from ga_audit.run import Role, RunSettings
 
 TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")
@@ -93,7 +94,7 @@ def _bugs(d: Diagnosis) -> Iterator[str]:
             continue
         fixed = f"fixed in {bug.fixed_in}" if bug.fixed_in else "no fixed release is known"
         links = " ".join(f"<{url}>" for url in match.links)
-        yield f"- {match.bug}: affected {bug.package} {cell(bug.releases)}; {fixed}; {links}"
+        yield f"- {match.bug}: affected {bug.package} {cell(bugs.ranges(bug.ranges))}; {fixed}; {links}"
 
 
 def _reproduction(report: _Report) -> Iterator[str]:

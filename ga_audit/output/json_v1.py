@@ -16,7 +16,7 @@ from ga_audit.conclusion import (
     Undecided,
 )
 from ga_audit.finding import BugMatch, Estimate, Evidence, Hypothesis, NotApplicable
-from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording import advice, bugs, verdict
 from ga_audit.output.wording import evidence as wording
 from ga_audit.output.wording._sentence import in_backticks
 from ga_audit.run import Note, Role, Run, Setting
@@ -106,8 +106,9 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
 def _bug(bug: BugMatch, d: Diagnosis) -> dict[str, Any]:
     return {
         "id": bug.bug, "title": bug.title, "fit": bug.fit.value, "why": verdict.bug_match(bug, d.verdict),
-        "fix": bug.fix, "retrain": bug.retrain, "links": list(bug.links), "package": bug.package,
+        "fix": bug.fix, "retrain": bugs.RETRAIN[bug.retrain], "links": list(bug.links), "package": bug.package,
         "releases": list(bug.releases_held), "affected": bug.affected, "measured": bug.measured,
+        "retrain_code": bug.retrain.value,
         "open": [{"condition": name, "wanted": value} for name, value in bug.open],
     }  # fmt: skip
 

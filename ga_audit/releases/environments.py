@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ga_audit.errors import EngineFailed
+from ga_audit.files.cache import cache_dir
 from ga_audit.releases.packages import install_environment, without_dependencies
 
 INSTALL_SECONDS = 600
@@ -40,17 +41,6 @@ for d in seen.values():
 """
 
 
-def cache_dir() -> Path:
-    """Where environments are kept: the user's cache directory."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "ga-audit" / "environments"
-
-
 def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable, cache: Path | None = None) -> str:
     """The interpreter of an environment with `requirements`; made at the first call, cached afterwards.
 
@@ -62,7 +52,7 @@ def prepare(requirements: tuple[str, ...], *, torch_python: str = sys.executable
     listing = _run([torch_python, "-c", _CLOSURE], "cannot list torch's files").stdout
     # another torch, or one in another place, is another environment
     name = _name((*requirements, hashlib.sha256(listing.encode()).hexdigest()[:8]))
-    place = (cache or cache_dir()) / name
+    place = (cache or cache_dir("environments")) / name
     if not (place / READY).is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         # made aside and renamed when it is whole: another `bisect` may be making the same one

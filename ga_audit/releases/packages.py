@@ -1,4 +1,4 @@
-"""Packages that can be bisected: their releases, and what stands beside a release; the table is `packages.toml`."""
+"""Packages that can be bisected: their known releases and the companions of each; the table is `packages.toml`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Package:
     engine: str
     variants: tuple[str, ...]  # measured when none are asked for
     releases: tuple[str, ...]  # known, ascending
-    beside: tuple[Mapping[str, str], ...] = ()  # {"since": release, other package: its release}, ascending
+    companions: tuple[Mapping[str, str], ...] = ()  # {"since": release, other package: its release}, ascending
     needs: tuple[str, ...] = ()  # requirements of any release
 
-    def beside_of(self, release: str) -> dict[str, str]:
-        """The releases of other packages that stand beside this release."""
-        fitting = [row for row in self.beside if Version(row["since"]) <= Version(release)]
+    def companions_of(self, release: str) -> dict[str, str]:
+        """The releases of other packages that are installed with this release."""
+        fitting = [row for row in self.companions if Version(row["since"]) <= Version(release)]
         return {name: value for name, value in fitting[-1].items() if name != "since"} if fitting else {}
 
 
@@ -42,10 +42,12 @@ def _table() -> dict[str, dict[str, Any]]:
 def packages() -> Mapping[str, Package]:
     """Every package that can be bisected, by name."""
     tables = {name: values for name, values in _table().items() if name != "install"}
-    return {
-        name: Package(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})  # type: ignore[arg-type]
-        for name, values in tables.items()
-    }
+    return {name: _package(name, values) for name, values in tables.items()}
+
+
+def _package(name: str, values: Mapping[str, Any]) -> Package:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Package(name, **fields)
 
 
 def without_dependencies(requirement: str) -> bool:
@@ -74,12 +76,15 @@ def between(first: str, last: str, package: str = "transformers") -> tuple[str, 
         raise WrongUsage(f"--from {first} is newer than --to {last}", remedy="Give the older one first.")
     known = {Version(text): text for text in packages()[package].releases}
     asked = {low: known.get(low, first), high: known.get(high, last)}  # 4.48 is 4.48.0
-    found = {**asked, **{version: text for version, text in known.items() if low <= version <= high}}
+    found = {
+        **asked,
+        **{version: text for version, text in known.items() if low <= version <= high},
+    }
     return tuple(found[version] for version in sorted(found))
 
 
 def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[str, ...]:
-    """The release and the packages of its time that it needs beside it; `pins` ("transformers==4.49.0") win.
+    """The release and its companions of the same time; `pins` ("transformers==4.49.0") win.
 
     Raises
     ------
@@ -90,13 +95,14 @@ def requirements(package: str, release: str, pins: Sequence[str] = ()) -> tuple[
         raise WrongUsage(f"{bad[0]!r} is not PACKAGE==RELEASE", remedy="Write e.g. --with transformers==4.49.0.")
     if itself := [pin for pin in pins if canonicalize_name(pin.partition("==")[0]) == canonicalize_name(package)]:
         raise WrongUsage(
-            f"--with {itself[0]} would replace the releases that are measured", remedy="Give it with --from and --to."
+            f"--with {itself[0]} would replace the releases that are measured",
+            remedy="Give it with --from and --to.",
         )
     known = packages()
-    chosen = {package: release, **known[package].beside_of(release)}
+    chosen = {package: release, **known[package].companions_of(release)}
     chosen |= {name: value for name, _, value in (pin.partition("==") for pin in pins)}
     for name, value in tuple(chosen.items()):
-        for other, its in known[name].beside_of(value).items() if name in known else ():
+        for other, its in known[name].companions_of(value).items() if name in known else ():
             chosen.setdefault(other, its)
     needs = dict.fromkeys(need for name in chosen if name in known for need in known[name].needs)
     return (*(f"{name}=={value}" for name, value in chosen.items()), *needs)

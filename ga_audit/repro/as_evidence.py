@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ga_audit.bugs import catalogue
+from ga_audit.bugs import matching
 from ga_audit.conclusion import Audit, Diagnosis, MeasuredOutcome, Outcome
 from ga_audit.diagnosis import MEASURED, diagnose_group
 from ga_audit.finding import HEALTHY, NAMED, OTHER, BugMatch, Evidence, Impact
 from ga_audit.grouping import Group
 from ga_audit.logs import settings
 from ga_audit.repro import scenarios
-from ga_audit.repro.measurement import is_uneven
-from ga_audit.repro.verdict import Judgement, Scale, is_about
+from ga_audit.repro.measurement import deviates
+from ga_audit.repro.verdict import Judgement, MatrixVerdict, Scale, is_about
 from ga_audit.run import Note, Role, Run, RunSettings, Setting, Trust
 
 _IMPOSSIBLE = -60.0  # nats: what was measured to be otherwise
@@ -53,9 +53,11 @@ def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
     measured = Outcome(found.verdict).impact
     some_steps = any(note.code == "short-steps" for note in diagnosis.notes)
     scales = (found.on_loss, found.on_grad_norm, found.on_gradient)
-    shared = any(scale.rest is not None and is_uneven(scale.rest) for scale in scales) and not some_steps
+    shared = any(scale.rest is not None and deviates(scale.rest) for scale in scales) and not some_steps
     differs = diagnosis.impact in affected and diagnosis.impact is not measured
-    if not against and differs and not some_steps and not shared:
+    unequal = found.verdict is MatrixVerdict.UNEQUAL_WEIGHTS
+    invisible = some_steps or shared or unequal  # the impact does not show in logs
+    if not against and differs and not invisible:
         against = [f"affected by the logs: {affected[diagnosis.impact]}, measured: {affected[measured]}"]
     if against:
         message = f"measurement and logs contradict each other ({'; '.join(against)}); the measurement decides"
@@ -64,6 +66,9 @@ def comparison(diagnosis: Diagnosis, found: Judgement) -> tuple[Note, ...]:
     if open_roles:
         names = " and ".join(open_roles)
         return (Note("measurement-decides", f"the logs alone leave the {names} open; the measurement decides"),)
+    if unequal:
+        message = "logs do not show how micro-batches are weighted; the measurement decides"
+        return (Note("measurement-decides", message),)
     if shared:
         message = "a factor that every run shares does not show in ratios of logs; the measurement decides"
         return (Note("measurement-decides", message),)
@@ -138,7 +143,7 @@ def _bugs(found: Judgement, variant: str) -> tuple[BugMatch, ...]:
         data_parallel=bool(found.data_parallel),
     )
     ids = scenarios.known_bugs(variant, found.training.packages, seen)
-    return tuple(catalogue.confirmed(name, found.training.packages) for name in ids)
+    return tuple(matching.match_measured(name, found.training.packages) for name in ids)
 
 
 def _with_packages(run: Run, found: Judgement) -> Run:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from ga_audit.errors import EngineFailed
 from ga_audit.repro.engine import USER_COMMAND, engine_named
+
+SCRIPT = "engine script"  # under this name, the digest of what measures
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+_EXTRA = frozenset({"torch", "transformers", "accelerate"})  # what the extra `repro` installs
 
 
 def lacking(engine: str, python: str) -> dict[str, str]:
@@ -30,7 +36,8 @@ def check(engine: str, python: str) -> None:
     if engine == USER_COMMAND:
         return
     if gone := missing(engine_named(engine).needs, python):
-        raise EngineFailed(f"the engine {engine!r} needs {', '.join(gone)}", remedy=f"Install: {install(gone)}")
+        remedy = f"Install: {install(gone, python)}"
+        raise EngineFailed(f"the engine {engine!r} needs {', '.join(gone)}", remedy=remedy)
 
 
 def missing(modules: Sequence[str], python: str) -> list[str]:
@@ -57,7 +64,7 @@ def releases(engine: str, python: str) -> dict[str, str]:
         return {}
     kind = engine_named(engine)
     names = {name.replace("_", "-") for name in (*kind.needs, *kind.variant_needs.values())}
-    return {**_run_for_json(_RELEASES, python, sorted(names)), engine: kind.digest}
+    return {**_run_for_json(_RELEASES, python, sorted(names)), SCRIPT: kind.digest}
 
 
 _RELEASES = """
@@ -82,6 +89,16 @@ def _run_for_json(code: str, python: str, words: Sequence[str]) -> dict[str, str
     return found
 
 
-def install(modules: Sequence[str]) -> str:
-    """The command that installs what is missing."""
-    return f"pip install {' '.join(name.replace('_', '-') for name in modules)}"
+def install(modules: Sequence[str], python: str = sys.executable) -> str:
+    """The command that installs what an interpreter lacks; without a GPU, torch comes from its CPU index."""
+    names = [name.replace("_", "-") for name in modules]
+    own = python == sys.executable
+    pip = "pip install" if own else f"{shlex.quote(python)} -m pip install"
+    if own and _EXTRA & set(names):
+        wanted = ["'ga-audit[repro]'", *(name for name in names if name not in _EXTRA)]
+    else:
+        wanted = names
+    command = f"{pip} {' '.join(wanted)}"
+    if "torch" not in names:
+        return command
+    return f"{command} (without a GPU, first: {pip} torch --index-url {CPU_INDEX})"

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-STRAIGHT = 0.9  # cosine with the whole batch's gradient: a weighting bias leaves 0.97 or more, lost micro-batches 0.73
-UNEVEN = (
-    0.2  # share by which a value is off: below are a weighting bias (mean of means: 0.1) and miscounted labels (0.07)
-)
+# cosine with the full-batch gradient: unequal weights leave 0.97 or more, lost micro-batches 0.73
+MIN_COSINE = 0.9
+# share by which a value is off: below are unequal weights (mean of means: 0.1) and miscounted labels (0.07)
+MAX_DEVIATION = 0.2
+# relative distance from the full-batch gradient, a common factor apart; float32 resolves 1e-6 at the same data
+MAX_WEIGHTING_ERROR = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,21 @@ class Measured:
     speed: Speed | None = None
     note: str | None = None  # what the numbers must say of themselves
     training: Training = Training()
+    spans_steps: bool = False  # the objective is a mean over several steps: one step is not comparable
+
+    def weighting_error(self, factor: float = 1.0) -> float | None:
+        """The relative distance of the accumulated gradient, divided by a factor, from that of the full batch.
+
+        Returns
+        -------
+        None where it is not known to the precision that this needs: outside float32, of an objective over several
+        steps, without a measured gradient.
+        """
+        exact = self.training.dtype == "float32" and not self.spans_steps
+        if not exact or self.gradient is None or self.cosine is None or not factor > 0:
+            return None
+        ratio, cosine = self.gradient / factor, min(1.0, self.cosine)
+        return math.sqrt(max(0.0, ratio**2 - 2 * ratio * cosine + 1))
 
     @property
     def ranks_and_steps(self) -> tuple[int, int]:
@@ -125,6 +142,7 @@ def read_truth(path: Path) -> Measured:
             speed=_speed(truth.get("throughput")),
             note=truth.get("note"),
             training=_training(truth),
+            spans_steps=not single,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineFailed(
@@ -174,8 +192,8 @@ def _odd_steps(measured: Sequence[Mapping[str, Any]], typical: float | None, cos
         if ratio is None or not (math.isfinite(reference) and reference > 0):
             continue
         own = _finite(row.get("cosine"))
-        off = not math.isfinite(ratio) or bool(typical and is_uneven(ratio / typical))
-        if off or (is_astray(own) and not is_astray(cosine)):
+        off = not math.isfinite(ratio) or bool(typical and deviates(ratio / typical))
+        if off or (is_misaligned(own) and not is_misaligned(cosine)):
             yield OddStep(int(row["step"]), float(ratio), own)
 
 
@@ -188,11 +206,11 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(finite) if finite else None
 
 
-def is_uneven(ratio: float) -> bool:
-    """Whether a ratio is farther from 1 than what weighting or counting of labels explains."""
-    return abs(ratio - 1) > UNEVEN
+def deviates(ratio: float) -> bool:
+    """Whether a ratio is farther from 1 than unequal weights or miscounted labels explain."""
+    return abs(ratio - 1) > MAX_DEVIATION
 
 
-def is_astray(cosine: float | None) -> bool:
-    """Whether a gradient points elsewhere than that of the whole batch: then no factor makes it right."""
-    return cosine is not None and cosine < STRAIGHT
+def is_misaligned(cosine: float | None) -> bool:
+    """Whether a gradient is not parallel to the full-batch gradient: no factor corrects it."""
+    return cosine is not None and cosine < MIN_COSINE

@@ -6,33 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ga_audit.bugs import catalogue, stock_models
+from ga_audit.bugs.conditions import CustomLoss, Generations, LossType, ModelKind, TrainerKind
 from ga_audit.bugs.releases import within
 from ga_audit.finding import Signature
 from ga_audit.repro import verdict as verdicts
 from ga_audit.repro.engine import engines
-from ga_audit.repro.measurement import is_astray
+from ga_audit.repro.measurement import is_misaligned
 
-_A: Mapping[str, object] = {"model": "accepts loss kwargs"}
+_A: Mapping[str, object] = {"model": ModelKind.USES_COUNT}
 _PLAIN: Mapping[str, Mapping[str, object]] = {
     "A": _A,
-    "B": {"model": "forward has no **kwargs"},
-    "C": {**_A, "custom_loss": "compute_loss_func dividing by the count"},
-    "B2-flagged": {"model": "forward has **kwargs and ignores num_items_in_batch"},  # before the flag was honoured
-    "D-flagged": {"model": "forward has no **kwargs"},  # to the Trainer, a model that takes no count
-    "D2": {"model": "forward has no **kwargs", "trainer": "subclass with its own compute_loss returning a mean"},
-    "B2": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "B": {"model": ModelKind.NO_KWARGS},
+    "C": {**_A, "custom_loss": CustomLoss.BY_COUNT},
+    "B2-flagged": {"model": ModelKind.IGNORES_COUNT},  # before the flag was honoured
+    "D-flagged": {"model": ModelKind.NO_KWARGS},  # to the Trainer, a model that takes no count
+    "D2": {"model": ModelKind.NO_KWARGS, "trainer": TrainerKind.MEAN_LOSS},
+    "B2": {"model": ModelKind.IGNORES_COUNT},
     "B3": {"labels_in_batch": False},
-    "C2": {"custom_loss": "compute_loss_func returning a mean"},
-    "C3": {"custom_loss": "compute_loss_func returning a mean", "model": "forward has no **kwargs"},
-    "D": {"trainer": "subclass with its own compute_loss returning a mean"},
+    "C2": {"custom_loss": CustomLoss.MEAN},
+    "C3": {"custom_loss": CustomLoss.MEAN, "model": ModelKind.NO_KWARGS},
+    "D": {"trainer": TrainerKind.MEAN_LOSS},
     "E": {"label_smoothing": True},
     "lora": _A,  # handed on by the adapters
-    "ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
-    "pt-ignoring-count": {"model": "forward has **kwargs and ignores num_items_in_batch"},
+    "ignoring-count": {"model": ModelKind.IGNORES_COUNT},
+    "pt-ignoring-count": {"model": ModelKind.IGNORES_COUNT},
     **dict.fromkeys(("sft", "pt", "full", "qwen2"), _A),  # stock models under TRL, LLaMA-Factory, axolotl
     **{name: {"labels_in_batch": False} for name in ("dpo", "kto", "reward", "rm")},
-    "grpo-reused": {"steps_per_generation": "the same at every GA", "loss_type": "dapo"},
-    "grpo-reused-by-length": {"steps_per_generation": "the same at every GA", "loss_type": "dr_grpo"},
+    "grpo-reused": {"steps_per_generation": Generations.SHARED, "loss_type": LossType.DAPO},
+    "grpo-reused-by-length": {"steps_per_generation": Generations.SHARED, "loss_type": LossType.DR_GRPO},
 }
 SITUATION: Mapping[str, Mapping[str, object]] = {
     **_PLAIN,
@@ -66,7 +67,7 @@ def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str,
     stack : release of each package.
     seen : what was measured.
     """
-    if seen.verdict not in ("gradients", "logging only"):
+    if seen.verdict not in ("gradients", "logging only", "unequally weighted"):
         return ()
     shared = {"liger": variant == "liger", "multi_rank": seen.multi_rank, "data_parallel": seen.data_parallel}
     if seen.average_tokens is not None:
@@ -74,7 +75,7 @@ def known_bugs(variant: str, stack: Mapping[str, str], seen: Seen) -> tuple[str,
     held = [{**shared, **SITUATION.get(name, {})} for name in _situations(variant, stack)]
     found = []
     for bug, affected in (known for package in stack.items() for known in catalogue.of_release(*package)):
-        if is_astray(seen.cosine) != (affected.signature.gradient is None):
+        if is_misaligned(seen.cosine) != (affected.signature.gradient is None):
             continue  # a gradient that points elsewhere has no exponent
         if _fits(affected.signature, seen) and any(_holds(affected.when, situation, stack) for situation in held):
             found.append(bug.id)
@@ -101,7 +102,7 @@ def _fits(signature: Signature, seen: Seen) -> bool:
         for wanted, measured in zip(expected, getattr(seen, name), strict=True)
         if measured is not None
     ]
-    told = any(abs(measured) >= verdicts.TOLERANCE for _, measured in pairs) or is_astray(seen.cosine)
+    told = any(abs(measured) >= verdicts.TOLERANCE for _, measured in pairs) or is_misaligned(seen.cosine)
     return told and all(verdicts.is_about(measured, wanted) for wanted, measured in pairs)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from ga_audit.repro.measurement import Measured, OddStep, is_astray
-from ga_audit.repro.verdict import Judgement, Scale, apart
+from ga_audit.repro.measurement import MAX_WEIGHTING_ERROR, Measured, OddStep, is_misaligned
+from ga_audit.repro.verdict import Judgement, MatrixVerdict, Scale, parameter_distance
 from ga_audit.run import Note
 
 FACTOR_SAID = 0.02  # a factor of every cell that is farther from 1 is worth a line
@@ -25,7 +25,8 @@ def table(judgement: Judgement) -> str:
     lines += [head, *(_cell(cell, cells[0], ranks) for cell in cells)]
     if len(judgement.gas) > 1:
         lines.append(_on("GA", {name: scale.ga for name, scale in _by_name(judgement).items()}))
-    return "\n".join([*lines, *_details(judgement), *_throughput(cells), f"verdict: {judgement.verdict}"])
+    lines += [*_details(judgement), *filter(None, [_precision(judgement)]), *_throughput(cells)]
+    return "\n".join([*lines, f"verdict: {judgement.verdict}"])
 
 
 def _on(driver: str, exponents: Mapping[str, float | None]) -> str:
@@ -42,10 +43,32 @@ def _details(judgement: Judgement) -> Iterator[str]:
     if line := common_factor(judgement):
         yield line
     yield from _odd_lines(judgement)
+    if line := unequal_weights(judgement):
+        yield line
     for cell in judgement.cells:
         if cell.diverged:
             yield f"{cell.name}: the training diverged at {cell.diverged} of {cell.n_measured} measured steps"
     yield from (f"note: {note}" for note in judgement.notes)
+
+
+def unequal_weights(judgement: Judgement) -> str:
+    """How far a gradient is from that of the full batch, where it is unequally weighted; else empty."""
+    worst = judgement.weighting
+    if judgement.verdict is not MatrixVerdict.UNEQUAL_WEIGHTS or worst is None:
+        return ""
+    cell, error = worst
+    return (
+        f"{cell.name}: micro-batches are unequally weighted: the accumulated gradient differs from that of the full batch "
+        f"by {100 * error:.1f} % of its norm (cosine {cell.cosine:.4f}), which no scale factor corrects"
+    )
+
+
+def _precision(judgement: Judgement) -> str:
+    """How exactly the gradients agree, where they do; empty where that is not known."""
+    worst = judgement.weighting
+    if worst is None or worst[1] > MAX_WEIGHTING_ERROR:
+        return ""
+    return f"gradient against the full batch, in float32: relative error {max(worst[1], 1e-8):.0e} at most, at {worst[0].name}"
 
 
 def _odd_lines(judgement: Judgement) -> Iterator[str]:
@@ -60,7 +83,7 @@ def _odd_lines(judgement: Judgement) -> Iterator[str]:
 
 def _odd(step: OddStep) -> str:
     ratio = f"x{step.ratio:.3f}" if math.isfinite(step.ratio) else "not a number, where that of the whole batch is one"
-    return f"step {step.step} {ratio}" + (f" (cosine {_number(step.cosine)})" if is_astray(step.cosine) else "")
+    return f"step {step.step} {ratio}" + (f" (cosine {_number(step.cosine)})" if is_misaligned(step.cosine) else "")
 
 
 def common_factor(judgement: Judgement) -> str:
@@ -75,7 +98,7 @@ def common_factor(judgement: Judgement) -> str:
     (ga, *more), several = sorted(gas), len(worlds) == 1 and max(worlds) > 1
     ranks = f"--world-size 1,{max(worlds)} tells whether the {max(worlds)} ranks are the cause" if several else ""
     if more:
-        line = f"besides, at every GA: {rests}, a factor that GA does not explain"
+        line = f"additional factor, independent of GA: {rests}"
         return f"{line}; {ranks}" if ranks else line
     if ga == 1:
         return f"at GA 1: {rests}; {ranks}"
@@ -90,17 +113,17 @@ def _by_name(judgement: Judgement) -> dict[str, Scale]:
 
 def _astray(cell: Measured) -> str:
     """What a low cosine means, for the cells that have one."""
-    if not is_astray(cell.cosine):
+    if not is_misaligned(cell.cosine):
         return ""
     return (
-        f"{cell.name}: the real gradient points elsewhere than that of the whole batch (cosine {_number(cell.cosine)}): "
-        "micro-batches are lost or counted unequally, which no power of GA describes"
+        f"{cell.name}: the accumulated gradient is not parallel to the full-batch gradient (cosine {_number(cell.cosine)}): "
+        "micro-batches were dropped or unequally weighted; no scale factor corrects it"
     )
 
 
 def _cell(cell: Measured, first: Measured, ranks: bool) -> str:
     start = f"{cell.ga:>4}  {cell.world_size:>5}  " if ranks else f"{cell.ga:>4}  "
-    differ = None if cell is first else apart(first, cell)
+    differ = None if cell is first else parameter_distance(first, cell)
     return (
         f"{start}{_times(cell.loss):>11}  {_times(cell.grad_norm):>16}  {_times(cell.gradient):>13}  "
         f"{_number(cell.cosine):>6}  {_percent(cell.clipped):>13}  {_percent(differ):>17}  {_number(cell.held_out_loss):>13}"
@@ -170,10 +193,16 @@ def summary(
     lines += [
         f"{name}: {note.message}" for name, notes in logs.items() for note in notes if _of_logs([note]) == "contradict"
     ]
+    lines += [f"{name}: {what}" for name, found in judged.items() if (what := _described(name, found))]
     trained = (str(replace(found.training, what="")) for found in judged.values())
     lines += dict.fromkeys(f"trained with {text}" for text in trained if text)
     lines += _throughput([cell for found in judged.values() for cell in found.cells])
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _described(name: str, found: Judgement) -> str:
+    """What was trained under a name: `B (the model's forward has no **kwargs)` without the name."""
+    return found.training.what.removeprefix(f"{name} (").removesuffix(")")
 
 
 def _ends(judgement: Judgement) -> tuple[Measured, ...]:
@@ -199,7 +228,7 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
         f"the whole batch{beside}, cosine {_number(last.cosine)}; the logged loss is {_times(last.loss)}, the logged "
         f"grad_norm {_times(last.grad_norm)}."
     ]
-    lines += [f"{line}." for line in _odd_lines(judgement)]
+    lines += [f"{line}." for line in (*_odd_lines(judgement), unequal_weights(judgement)) if line]
     if line := common_factor(judgement):
         lines.append(f"{line[0].upper()}{line[1:]}.")
     if judgement.parameters_differ is not None:

@@ -295,7 +295,8 @@ def _forked(jobs: Sequence[tuple[Plan, Cell]]) -> Generator[EngineFailed | None]
                 elif not word:
                     yield EngineFailed(f"the process that runs the cells ended{_last_words(said)}", where=command[0])
                 else:
-                    yield EngineFailed(last_line(cell, int(word)), where=str(cell.out / CONSOLE))
+                    message = last_line(cell, int(word), otherwise=_last_words(said))
+                    yield EngineFailed(message, where=str(cell.out / CONSOLE))
         finally:
             _end(child)
 
@@ -329,15 +330,35 @@ def _end(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
             return
 
 
-def last_line(cell: Cell, status: int) -> str:
-    """What the console of a broken cell ended with: the error itself, where torchrun adds its own summary."""
+def last_line(cell: Cell, status: int, *, otherwise: str = "") -> str:
+    """Why a cell broke: the error itself, where torchrun adds its own summary.
+
+    Parameters
+    ----------
+    cell, status : the cell and its exit status, a negative signal number.
+    otherwise : what the process that runs the cells printed, for a cell without output.
+    """
     try:
         lines = [line.strip() for line in (cell.out / CONSOLE).read_text("utf-8", "replace").splitlines()]
     except OSError:
         lines = []
     lines = [line for line in lines if line.strip("=-_ ")]
     errors = [line for line in lines if re.match(r"(\[rank\d+\]: )?[A-Za-z_][\w.]*(Error|Exception|Exit)\b", line)]
-    ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    ended = _ended(status)
     if error := next((line for line in errors if "ChildFailedError" not in line), ""):
         return f"GA {cell.ga}: {error[:300]}"
-    return f"GA {cell.ga}: {ended}, {f'its last words: {lines[-1][:300]}' if lines else 'without a word'}"
+    if lines:
+        return f"GA {cell.ga}: {ended}; its last line: {lines[-1][:300]}"
+    return f"GA {cell.ga}: {ended} and printed nothing{otherwise}"
+
+
+def _ended(status: int) -> str:
+    """How a process ended, with the usual cause where it cannot say so itself."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    killed = status == -getattr(signal, "SIGKILL", 0)
+    return f"was ended by {name}{' (often: out of memory)' if killed else ''}"

@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ga_audit.errors import EngineFailed
-from ga_audit.repro.measurement import Measured, Training, is_astray, is_uneven
+from ga_audit.repro.measurement import (
+    MAX_WEIGHTING_ERROR,
+    Measured,
+    Training,
+    deviates,
+    is_misaligned,
+)
 
 TOLERANCE = 0.15  # of an exponent: a weighting bias (mean of means) measures 0.02; every known fault is a whole number
 MISFIT = 0.1  # of ln(ratio): a cell that is farther from the powers of GA and world size is not described by them
@@ -18,6 +25,17 @@ _DEVICES = {
     "stand-in": "ranks that are devices of one process (torch.nn.DataParallel), of which there are not so many here: one after "
     "the other, split and gathered alike",
 }
+
+
+class MatrixVerdict(StrEnum):
+    """The verdict on a matrix."""
+
+    HEALTHY = "healthy"
+    LOG_ONLY = "logging only"
+    GRADIENTS = "gradients"
+    SOME_STEPS = "gradients at some steps"
+    UNEQUAL_WEIGHTS = "unequally weighted"
+    NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +52,7 @@ class Scale:
     @property
     def is_off(self) -> bool | None:
         """Whether it is not what it should be in some cell, whatever the cause; None = not measured."""
-        return (self.grows or any(is_uneven(ratio) for ratio in self.ratios)) if self.ratios else None
+        return (self.grows or any(deviates(ratio) for ratio in self.ratios)) if self.ratios else None
 
     @property
     def grows(self) -> bool:
@@ -52,7 +70,7 @@ class Judgement:
     on_gradient: Scale
     parameters_differ: float | None  # distance between the ends of training, over the distance that it moved
     held_out_loss_differs: float | None  # last cell's minus the first's
-    verdict: str  # "healthy", "logging only", "gradients", "gradients at some steps", "not measured"
+    verdict: MatrixVerdict
 
     @property
     def training(self) -> Training:
@@ -75,13 +93,18 @@ class Judgement:
         return _lowest_cosine(self.cells)
 
     @property
+    def weighting(self) -> tuple[Measured, float] | None:
+        """The cell whose gradient is farthest from that of the full batch, and how far; None = not known."""
+        return _worst_weighting(self.cells)
+
+    @property
     def data_parallel(self) -> str:
         """What the devices of one process were, where ranks were that; else empty."""
         return next((cell.training.data_parallel for cell in self.cells if cell.training.data_parallel), "")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the numbers must say of themselves, each once."""
+        """Caveats on the measurement, each once."""
         said = [cell.note for cell in self.cells if cell.note] + [_DEVICES.get(self.data_parallel, "")]
         return tuple(dict.fromkeys(filter(None, said)))
 
@@ -130,12 +153,35 @@ def judge(cells: Sequence[Measured]) -> Judgement:
     gradient = scale(cells, lambda cell: cell.gradient)
     said = verdict(loss, norm, gradient, _lowest_cosine(cells))
     if not any(cell.ga * cell.world_size > 1 for cell in cells):
-        said = "not measured"  # one micro-batch a step: nothing was accumulated
-    if said in ("healthy", "logging only") and _has_gaps(cells):
-        said = "not measured"
-    if said != "gradients" and any(cell.odd_steps for cell in cells):
-        said = "gradients at some steps"
+        said = MatrixVerdict.NOT_MEASURED  # one micro-batch a step: nothing was accumulated
+    mild = (MatrixVerdict.HEALTHY, MatrixVerdict.LOG_ONLY)
+    if said in mild and _has_gaps(cells):
+        said = MatrixVerdict.NOT_MEASURED
+    worst = _worst_weighting(cells)
+    if said in mild and worst is not None and worst[1] > MAX_WEIGHTING_ERROR:
+        said = MatrixVerdict.UNEQUAL_WEIGHTS
+    if said is not MatrixVerdict.GRADIENTS and any(cell.odd_steps for cell in cells):
+        said = MatrixVerdict.SOME_STEPS
     return Judgement(cells, loss, norm, gradient, *_differences(cells), said)
+
+
+def _worst_weighting(cells: Sequence[Measured]) -> tuple[Measured, float] | None:
+    """The largest weighting error and its cell.
+
+    A factor that the smallest cell shows without any accumulation (labels counted before the shift) is common to all
+    cells and says nothing about weights. Without such a cell the common factor is unknown: it is taken to be the
+    cell's own ratio, and only the direction counts.
+    """
+    alone = next((c.gradient for c in cells if c.ga * c.world_size == 1), None)
+    found = []
+    for cell in cells:
+        if cell.gradient is None or cell.cosine is None:
+            continue
+        factor = alone or (cell.gradient / cell.cosine if cell.cosine > 0 else 1.0)
+        error = cell.weighting_error(factor)
+        if error is not None:
+            found.append((cell, error))
+    return max(found, key=lambda pair: pair[1], default=None)
 
 
 def _releases(cell: Measured) -> str:
@@ -172,15 +218,16 @@ def scale(cells: Sequence[Measured], ratio_of: Callable[[Measured], float | None
     return Scale(ratios, on_ga, on_world, math.exp(constant))
 
 
-def verdict(loss: Scale, grad_norm: Scale, gradient: Scale, cosine: float | None = None) -> str:
-    """In words, from the scales and the lowest cosine; without a measured gradient nothing is said."""
+def verdict(loss: Scale, grad_norm: Scale, gradient: Scale, cosine: float | None = None) -> MatrixVerdict:
+    """The verdict from the scales and the lowest cosine; there is none without a measured gradient."""
     if gradient.is_off is None:
-        return "not measured"
-    if gradient.is_off or is_astray(cosine):
-        return "gradients"
+        return MatrixVerdict.NOT_MEASURED
+    if gradient.is_off or is_misaligned(cosine):
+        return MatrixVerdict.GRADIENTS
     if loss.is_off or grad_norm.is_off:
-        return "logging only"
-    return "not measured" if loss.is_off is None and grad_norm.is_off is None else "healthy"
+        return MatrixVerdict.LOG_ONLY
+    unknown = loss.is_off is None and grad_norm.is_off is None
+    return MatrixVerdict.NOT_MEASURED if unknown else MatrixVerdict.HEALTHY
 
 
 def _lowest_cosine(cells: Sequence[Measured]) -> float | None:
@@ -197,10 +244,10 @@ def _differences(cells: tuple[Measured, ...]) -> tuple[float | None, float | Non
         return None, None
     first, last = cells[0], cells[-1]
     both = first.held_out_loss is not None and last.held_out_loss is not None
-    return apart(first, last), (last.held_out_loss - first.held_out_loss if both else None)  # type: ignore[operator]
+    return parameter_distance(first, last), (last.held_out_loss - first.held_out_loss if both else None)  # type: ignore[operator]
 
 
-def apart(first: Measured, other: Measured) -> float | None:
+def parameter_distance(first: Measured, other: Measured) -> float | None:
     """Distance between the parameters of two cells after training, over the distance that the first one moved."""
     import numpy as np
 

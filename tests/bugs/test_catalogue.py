@@ -1,16 +1,12 @@
-import dataclasses
+"""Load and check the entries of the catalogue, and look them up by release."""
+
 import tomllib
 from importlib import resources
 
-import numpy as np
 import pytest
-from factories import make_series, twins
 
-from ga_audit import pipeline
 from ga_audit.bugs import catalogue
-from ga_audit.conclusion import Action
-from ga_audit.finding import Verdict
-from ga_audit.run import Note, Role, Setting, Trust
+from ga_audit.bugs.conditions import CONDITIONS
 
 FILES = sorted((f for f in (resources.files("ga_audit.bugs") / "data").iterdir()), key=lambda f: f.name)
 
@@ -21,16 +17,64 @@ def test_every_entry_is_well_formed(file):
     assert list(catalogue.problems(file.name.removesuffix(".toml"), entry)) == []
 
 
-@pytest.mark.parametrize("change", [
-    {"references": []}, {"references": [{"type": "evidence", "url": "https://x"}]}, {"verified": {"how": "guessed"}},
-    {"affected": [{"releases": "bad!", "signature": {"loss": {"ga": 1}}}]},
-    {"affected": [{"releases": ">1", "signature": {}}]},
-    {"affected": [{"releases": ">1", "when": {"transformers": "4.46"}, "signature": {"loss": {"ga": 1}}}]},
+ROW = {"releases": ">1", "signature": {"loss": {"ga": 1}}}
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"references": []}, "needs a reference of type report or fix"),
+    ({"references": [{"type": "evidence", "url": "https://x"}]}, "needs a reference of type report or fix"),
+    ({"references": [{"type": "fix", "url": "http://x"}]}, "a reference without an https link"),
+    ({"verified": {"how": "guessed"}}, "verified.how is 'guessed'; choose from run, source, said"),
+    ({"verified": {}}, "verified.how is missing"),
+    ({"affected": [{**ROW, "releases": "bad!"}]}, "'bad!' is not a PEP 440 specifier"),
+    ({"affected": [{**ROW, "signature": {}}]},
+     "a signature needs exponents of loss, grad_norm or gradient, and nothing else"),
+    ({"affected": [{**ROW, "signature": {"los": {"ga": 1}}}]},
+     "a signature needs exponents of loss, grad_norm or gradient, and nothing else"),
+    ({"affected": [{**ROW, "signature": {"loss": {"gas": 1}}}]}, "an exponent is on ga or world"),
+    ({"affected": [{**ROW, "wen": {}}]}, "affected.wen is not a known key"),
+    ({"affected": [{**ROW, "when": {"transformers": "4.46"}}]},
+     "condition transformers: '4.46' is not a PEP 440 specifier"),
+    ({"affected": [{**ROW, "when": {"model": "forward has no *kwargs"}}]},
+     "condition model: 'forward has no *kwargs' is not a valid ModelKind"),
+    ({"affected": [{**ROW, "when": {"deepspeed": "true"}}]}, "condition deepspeed: 'true' is not a valid bool"),
+    ({"affected": [{**ROW, "when": {"zero_stage": True}}]}, "condition zero_stage: True is not a valid int"),
+    ({"fix": {"retrain": "no"}}, None),
+    ({"fix": {"retrain": "log-only", "workarounds": [{"text": "t", "makes": {"trainer": "stok"}}]}},
+     "condition trainer: 'stok' is not a valid TrainerKind"),
+    ({"fix": {}}, "fix.retrain is missing"),
 ])  # fmt: skip
-def test_the_check_finds_what_is_wrong(change):
+def test_an_invalid_entry_fails_on_loading(change, said):
+    entry = {**tomllib.loads(FILES[0].read_text("utf-8")), **change}
+    found = list(catalogue.problems("GA001", entry))
+    assert len(found) == 1
+    assert found[0] == said or (said is None and found[0].startswith("fix.retrain is 'no'; choose from log-only, "))
+    with pytest.raises(ValueError, match=r"^GA001\.toml: ") as error:
+        catalogue.read_bug("GA001", entry)
+    assert str(error.value) == f"GA001.toml: {found[0]}"
+
+
+def test_an_unknown_condition_fails_on_loading():
     entry = tomllib.loads(FILES[0].read_text("utf-8"))
-    assert list(catalogue.problems("GA001", {**entry, **change}))
-    assert list(catalogue.problems("X1", entry))
+    (said,) = catalogue.problems("GA001", {**entry, "affected": [{**ROW, "when": {"modell": "x"}}]})
+    assert said == f"unknown condition 'modell'; choose from {', '.join(CONDITIONS)}"
+    assert list(catalogue.problems("X1", entry)) == ["the file is not named GAnnn.toml"]
+
+
+def test_conditions_are_typed():
+    rows = [row for bug in catalogue.load() for row in bug.affected]
+    values = {type(value).__name__ for row in rows for value in row.when.values()}
+    assert values == {
+        "bool",
+        "int",
+        "str",
+        "ModelKind",
+        "CustomLoss",
+        "TrainerKind",
+        "Generations",
+        "LossType",
+    }
+    assert {n for row in rows for n, v in row.when.items() if type(v) is str} == {"transformers"}
 
 
 @pytest.mark.parametrize(
@@ -47,106 +91,3 @@ def test_look_up_by_release(release, bugs):
     found = {bug.id for bug, _ in catalogue.of_release("transformers", release)}
     assert bugs <= found
     assert (not bugs) == (not found)
-
-
-def matches(runs):
-    (diagnosis,) = pipeline.diagnose(runs)
-    return {b.bug: b.fit for b in diagnosis.bugs}
-
-
-def test_a_finding_is_named_when_release_and_signature_agree():
-    found = matches(twins(1, packages={"transformers": "4.48.0"}))
-    assert next(iter(found.items())) == ("GA001", "matches")
-
-
-def test_the_signature_decides_between_bugs_of_one_release():
-    found = matches(twins(0, 1, packages={"transformers": "4.47.0"}))
-    assert "GA001" not in found
-    assert found["GA003"] == "possible"  # which kind of model it was, the logs do not say
-
-
-def test_a_release_outside_the_range_is_said_to_be():
-    assert matches(twins(0, -2, packages={"deepspeed": "0.18.4"})) == {"GA011": "outside-range"}
-
-
-def test_a_healthy_log_of_an_affected_release():
-    assert matches(twins(0, packages={"deepspeed": "0.18.3"})) == {"GA011": "affected-but-healthy"}
-
-
-def test_conditions_that_the_logs_contradict_rule_a_bug_out():
-    runs = twins(1, packages={"transformers": "4.51.3"}, other={"label_smoothing_factor": 0.0})
-    assert "GA009" not in matches(runs)
-    runs = twins(1, packages={"transformers": "4.51.3"}, other={"label_smoothing_factor": 0.1})
-    assert matches(runs)["GA009"] == "matches"
-
-
-@pytest.mark.parametrize(("names", "possible"), [
-    ((), True), (("learning_rate",), False), (("learning_rate", "reward"), True), (("reward",), True),
-])  # fmt: skip
-def test_a_bug_of_generated_rewards_is_none_of_a_training_that_logs_none(names, possible):
-    logged = [
-        make_series(Role.LEARNING_RATE, np.full(40, 1e-3), range(1, 41)) for name in names if name == "learning_rate"
-    ]
-    unused = tuple(Note("no-role", f"{name!r} has no role here", name) for name in names if name == "reward")
-    runs = [
-        dataclasses.replace(run, series=(*run.series, *logged), left_out=unused)
-        for run in twins(1, packages={"trl": "0.29.1"})
-    ]
-    assert ("GA025" in matches(runs)) is possible
-
-
-@pytest.mark.parametrize(("transformers", "liger_kernel", "used", "fit"), [
-    ("4.46.3", "0.3.1", True, "matches"), ("4.46.3", "0.3.1", False, None), ("4.46.3", "0.4.0", True, "outside-range"),
-    ("4.48.3", "0.3.1", True, None), ("4.46.1", "0.3.1", True, None),  # 4.46.1 scales the loss too
-])  # fmt: skip
-def test_a_bug_between_two_packages_needs_both_releases_and_their_use(transformers, liger_kernel, used, fit):
-    runs = twins(
-        0,
-        1,
-        packages={"transformers": transformers, "liger-kernel": liger_kernel},
-        other={"liger": used, "deepspeed": False},
-    )
-    assert matches(runs).get("GA022") == fit
-
-
-def test_at_ga_1_on_one_rank_no_bug_is_possible():
-    assert matches([twins(0, packages={"transformers": "4.46.2"}, gas=(1,))[0]]) == {}
-    assert "GA003" in matches([twins(0, packages={"transformers": "4.46.2"}, gas=(8,))[0]])
-
-
-def _over(world, devices=None, release="4.52.4"):
-    """Twins at GA 1 and 8 on so many ranks, whose loss is divided by them; devices: what training_args.bin says."""
-    other = {
-        "architectures": ["LlamaForCausalLM"],
-        "deepspeed": False,
-        "trainer": "stock",
-        "label_smoothing_factor": 0.0,
-    }
-    if devices is not None:
-        other["data_parallel"] = devices
-    runs = twins(0, packages={"transformers": release}, other=other)
-    return [
-        dataclasses.replace(
-            run,
-            id=f"{run.id}-{world}", name=f"{run.name}-{world}", training=f"{run.name}-{world}",
-            settings=dataclasses.replace(run.settings, world_size=Setting(world, "t", Trust.GIVEN)),
-            series=tuple(dataclasses.replace(s, value=s.value / world) for s in run.series),
-        )
-        for run in runs
-    ]  # fmt: skip
-
-
-def test_one_gpu_against_two_of_a_process_names_the_bug():
-    """The run of one device has nothing to say of what the ranks of the other are; the bug that fits is told first."""
-    (diagnosis,) = pipeline.diagnose([*_over(1, 1), *_over(2, 2)])
-    assert diagnosis.verdict is Verdict.SCALED
-    assert (diagnosis.bugs[0].bug, diagnosis.bugs[0].fit) == ("GA026", "matches")
-    measure = [step.argv for step in diagnosis.next_steps if step.action is Action.MEASURE]
-    assert all(argv[-3:] == ("--world-size", "1,2", "--data-parallel") for argv in measure)
-
-
-def test_of_what_is_possible_the_bug_that_needs_nothing_more_is_told_first():
-    found = catalogue.match(_over(2, 2), [], Verdict.INCONCLUSIVE)
-    assert (found[0].bug, found[0].fit) == ("GA026", "possible")
-    assert found[0].open == ()
-    assert len(found) > 1

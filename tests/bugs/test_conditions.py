@@ -19,6 +19,20 @@ def test_what_wraps_or_replaces_a_stock_model_is_not_guessed():
     assert kind("LlamaForCausalLM", liger=True) is None
 
 
+@pytest.mark.parametrize(("recorded", "wanted", "holds"), [
+    ("GKDTrainer", conditions.TrainerKind.GKD, True),
+    ("SFTTrainer", conditions.TrainerKind.GKD, False),
+    ("stock", conditions.TrainerKind.GKD, False),
+    (None, conditions.TrainerKind.GKD, None),
+    ("stock", conditions.TrainerKind.MEAN_LOSS, False),
+    ("SFTTrainer", conditions.TrainerKind.MEAN_LOSS, None),
+    ("SFTTrainer", conditions.TrainerKind.STOCK, None),
+])  # fmt: skip
+def test_a_trainer_is_known_by_the_name_of_its_class(recorded, wanted, holds):
+    run = make_run("r", other={} if recorded is None else {"trainer": recorded})
+    assert conditions.condition("trainer", wanted, [run]) is holds
+
+
 def _run(world, devices=None):
     return make_run("r", ga=1, world_size=world, other={} if devices is None else {"data_parallel": devices})
 

@@ -5,6 +5,7 @@ from importlib import metadata
 import pytest
 
 from ga_audit.bugs import coverage
+from ga_audit.output.wording import bugs as wording
 
 
 @pytest.mark.parametrize(("package", "release", "said"), [
@@ -18,13 +19,13 @@ from ga_audit.bugs import coverage
      "you mean transformers?"),
 ])  # fmt: skip
 def test_a_release(package, release, said):
-    assert coverage.look_up(package, release).sentence == said
+    assert wording.coverage(coverage.look_up(package, release)) == said
 
 
 def test_of_a_package_like_none_the_known_ones_are_named():
     found = coverage.look_up("foo", "1")
     assert found.measured is None
-    assert "accelerate, axolotl, deepspeed, liger-kernel" in found.why_unknown
+    assert "accelerate, axolotl, deepspeed, liger-kernel" in wording.why_unknown(found)
 
 
 def test_what_is_installed_is_what_is_known_of(monkeypatch):

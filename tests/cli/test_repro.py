@@ -3,13 +3,37 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from factories import twins
 
-from ga_audit.cli import cli
+from ga_audit.cli import _outcome, cli
+from ga_audit.finding import Verdict
+from ga_audit.repro import engine, export, installed
 
 
 def test_help_of_both_commands():
     for name in ("repro", "bisect"):
         assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
+
+
+def test_the_help_describes_the_variants():
+    printed = " ".join(CliRunner().invoke(cli, ["repro", "--help"], terminal_width=100).output.split())
+    for name, what in engine.engines()["transformers"].variants.items():
+        assert f" {name} {what}" in printed
+
+
+def test_a_variant_is_exported_once_and_nothing_is_trained(tmp_path, monkeypatch):
+    stack = {"transformers": "5.3.0", "accelerate": "1.13.0", "torch": "2.13.0"}
+    monkeypatch.setattr(installed, "releases", lambda engine, python: {**stack, engine + "-script": "abc"})
+    place = tmp_path / "repro.py"
+    done = CliRunner().invoke(cli, ["repro", "--variant", "B2", "--export", str(place)])
+    assert (done.exit_code, done.output) == (0, f"written: {place} (run it with: python {place})\n")
+    assert place.read_text() == export.script("B2", stack)
+    assert list(tmp_path.iterdir()) == [place]
+    assert CliRunner().invoke(cli, ["repro", "--variant", "A", "--export", str(place)]).exit_code == 3
+    assert place.read_text() == export.script("B2", stack)
+    for wrong in (["--variant", "A,B"], ["--variant", "lora"], ["--model", "t5-seq2seq"], ["--engine", "torch"]):
+        done = CliRunner().invoke(cli, ["repro", *wrong, "--export", str(tmp_path / "x.py")])
+        assert (done.exit_code, (tmp_path / "x.py").exists()) == (2, False), wrong
 
 
 def test_a_batch_that_does_not_divide_is_a_message(tmp_path):
@@ -36,6 +60,38 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
     for part in ("SCALED  The logged loss and grad_norm are summed", "loss       on GA  1.000", "ga-audit fix "):
         assert part in result.output, result.output
     assert "ga-audit report" not in result.output  # it is written already
+
+
+@pytest.mark.parametrize(("norm", "status", "headline"), [
+    ("", 3, "INCONCLUSIVE  because the loss does not scale, but grad_norm is not in the logs and the gradients were not measured."),
+    (", 'grad_norm': 1 + .5 / s", 3,
+     "INCONCLUSIVE  because the loss does not scale, but grad_norm is undecided and the gradients were not measured."),
+    (", 'grad_norm': (1.3 if ga > 1 else 1) * (1 + .5 * ((s * 7 + ga) % 5))", 3,
+     "INCONCLUSIVE  because the loss does not scale, but grad_norm gives no evidence and the gradients were not measured."),
+])  # fmt: skip
+def test_a_users_script_is_not_healthy_while_grad_norm_is_undecided(tmp_path, norm, status, headline):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, sys, pathlib\nga = int(sys.argv[1])\n"
+        f"rows = [{{'step': s, 'loss': 2 + 1 / s{norm}}} for s in range(1, 31)]\n"
+        "pathlib.Path(sys.argv[2], 'log.jsonl').write_text("
+        "'\\n'.join(json.dumps({**r, 'gradient_accumulation_steps': ga}) for r in rows))\n"
+    )
+    words = f"{sys.executable} {script} {{gradient_accumulation_steps}} {{output_dir}}"
+    arguments = ["repro", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, " ".join(result.output.split()).count(" ".join(headline.split()))) == (status, 1), (
+        result.output
+    )
+    assert "Gradients are not measured for --script. Audit of its logs:" in result.output
+
+
+def test_logs_that_decide_both_are_left_as_they_are():
+    from ga_audit import pipeline
+
+    (both,) = pipeline.diagnose(twins(0))
+    assert (both.verdict, dict(both.undecided)) == (Verdict.HEALTHY, {})
+    assert _outcome._without_gradients(both) is both
 
 
 def test_an_unknown_model_names_those_that_are_there(tmp_path):
@@ -119,7 +175,7 @@ def test_a_command_that_breaks_without_a_word_says_its_status(tmp_path):
         cli, ["repro", "--engine", "script", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
     )
     assert result.exit_code == 3
-    assert "ended with status 7, without a word" in result.output
+    assert "GA 1: ended with status 7 and printed nothing" in result.output
 
 
 @pytest.mark.torch
@@ -158,7 +214,7 @@ def test_healthy_is_said_of_what_was_trained(tmp_path):
     result = CliRunner().invoke(cli, options)
     assert result.exit_code == 0, result.output
     assert "trained: A (the model takes loss arguments and uses them); transformers " in result.output
-    assert "others may be measured otherwise: --variants all, --models all" in result.output
+    assert "This covers one scenario; others may differ: --variants all, --models all" in result.output
 
 
 def run(*words):

@@ -75,6 +75,12 @@ def test_the_tables_hold_the_values_that_are_drawn():
         assert _values.table(lone, kind)["rows"] == []
 
 
+def test_a_known_bug_stands_with_its_reason():
+    audit = pipeline.audit_runs(twins(1, packages={"transformers": "4.48.0"}))
+    page = html_page.render(audit)
+    assert "Transformers 4.48.0 is affected (==4.48.0) and the signature fits; not in the logs: deepspeed = " in page
+
+
 def test_a_page_without_figures_and_with_odd_runs():
     audit = pipeline.audit_runs([make_run("a", ga=8, loss=[float("nan")])])
     assert "<html" in html_page.render(audit)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ga_audit.errors import EngineFailed, WrongUsage
-from ga_audit.releases import bisect
+from ga_audit.releases import bisect, tables
 from ga_audit.repro import verdict as verdicts
 from ga_audit.repro.measurement import Measured, Training
 
@@ -27,7 +27,7 @@ def test_search_finds_the_first_bad_release(bad_from):
         return _row(release, "gradients" if RELEASES.index(release) >= bad_from else "healthy")
 
     rows = bisect.search(RELEASES, row_of)
-    (change,) = bisect.changes(rows)
+    (change,) = tables.changes(rows)
     assert f"first bad {RELEASES[bad_from]} " in change
     assert f"{RELEASES[bad_from - 1]}: healthy" in change
     assert len(asked) == len(set(asked)) <= 5
@@ -40,8 +40,8 @@ def test_a_release_that_cannot_run_is_a_row_and_stops_nothing():
         return _row(release, "gradients" if release >= "4.47.0" else "healthy")
 
     rows = bisect.search(RELEASES, row_of)
-    assert "first bad 4.47.0" in bisect.changes(rows)[0]
-    assert "cannot install" in bisect.table(rows)
+    assert "first bad 4.47.0" in tables.changes(rows)[0]
+    assert "cannot install" in tables.table(rows)
 
 
 @given(st.lists(st.sampled_from(["healthy", "gradients", "logging only", "broken"]), min_size=7, max_size=7))
@@ -58,7 +58,7 @@ def test_a_change_is_placed_only_between_neighbours(verdicts):
     measurable = [release for release in RELEASES if truth[release] != "broken"]
     ends = {truth[measurable[0]], truth[measurable[-1]]} if measurable else set()
     placed = 0
-    for line in bisect.changes(rows, RELEASES):
+    for line in tables.changes(rows, RELEASES):
         words = line.split()
         if "not measured between them" in line:
             continue
@@ -78,12 +78,12 @@ def test_an_end_that_cannot_run_gives_way_to_the_next_one():
         return _row(release, "gradients" if release >= "4.47.0" else "healthy")
 
     rows = bisect.search(RELEASES, row_of)
-    assert bisect.changes(rows, RELEASES) == ("A: first bad 4.47.0 (gradients; 4.46.3: healthy)",)
+    assert tables.changes(rows, RELEASES) == ("A: first bad 4.47.0 (gradients; 4.46.3: healthy)",)
 
 
 def test_ends_that_are_alike_hide_what_is_between_and_it_says_so():
     rows = bisect.search(RELEASES, lambda release: _row(release, "gradients" if release == "4.47.0" else "healthy"))
-    (line,) = [line for line in bisect.table(rows, RELEASES).splitlines() if line.startswith("A: ")]
+    (line,) = [line for line in tables.table(rows, RELEASES).splitlines() if line.startswith("A: ")]
     assert line == (
         "A: healthy in 4.45.2 and in 4.49.0; 5 releases between them were not measured (--all measures them)"
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_what_would_break_for_every_release_is_said_before_any_is_installed(tmp_
 
 def test_a_change_that_was_not_placed_says_between_which():
     rows = [_row("4.45.2"), _row("4.47.0", "gradients")]
-    (line,) = bisect.changes(rows, RELEASES)
+    (line,) = tables.changes(rows, RELEASES)
     assert line == (
         "A: healthy in 4.45.2, gradients in 4.47.0; not measured between them: 4.46.0, 4.46.1, 4.46.3"
     )  # fmt: skip
@@ -171,15 +171,15 @@ def test_what_is_asked_of_ranks_is_planned_and_told_of_the_most_of_them(tmp_path
 def test_what_ranks_do_stands_beside_what_ga_does():
     rows = [_on_ranks("4.57.6", name, (1, 1, 1), (1, 0.98, 0.2)) for name in ("A", "B2")]
     rows = [replace(row, note="two at once") for row in rows]
-    text = bisect.table(rows)
+    text = tables.table(rows)
     assert "ranks 1, 1, 0.20" in text
     assert "ranks: exponents of loss, grad_norm and gradient on their number" in text
     assert "A, B2: two at once" in text
-    assert "**1, 1, 1 (ranks 1, 1, 0.20)**" in bisect.grid(rows)
+    assert "**1, 1, 1 (ranks 1, 1, 0.20)**" in tables.grid(rows)
 
 
-def _under_deepspeed(package, release, variant, *numbers, cosine=1.0, beside=()):
-    return bisect.Row(package, release, variant, *numbers, "gradients", beside=beside, cosine=cosine)
+def _under_deepspeed(package, release, variant, *numbers, cosine=1.0, companions=()):
+    return bisect.Row(package, release, variant, *numbers, "gradients", companions=companions, cosine=cosine)
 
 
 def test_deepspeed_is_a_situation_of_the_catalogue():
@@ -189,8 +189,8 @@ def test_deepspeed_is_a_situation_of_the_catalogue():
     assert known(_under_deepspeed("transformers", "4.47.0", "A-deepspeed", 1.0, 0.0, 0.0)) == ("GA001",)
     assert known(_under_deepspeed("transformers", "4.47.1", "B-deepspeed", 1.0, 0.0, 0.0)) == ("GA002",)
     assert known(_under_deepspeed("transformers", "4.49.0", "D-deepspeed", 1.0, 1.0, 1.0)) == ("GA007",)
-    beside = ("transformers==4.57.6",)
-    row = _under_deepspeed("deepspeed", "0.18.3", "A-deepspeed-zero1", 0.0, -2.0, -2.0, beside=beside)
+    companions = ("transformers==4.57.6",)
+    row = _under_deepspeed("deepspeed", "0.18.3", "A-deepspeed-zero1", 0.0, -2.0, -2.0, companions=companions)
     assert known(row) == ("GA011",)
 
 
@@ -202,8 +202,8 @@ def test_an_exponent_that_is_no_whole_number_is_shown_and_no_bug_of_a_power():
         row = _under_deepspeed("deepspeed", "0.17.6", variant, 0.0, -0.77, -0.77, cosine=0.71)
         assert bisect.known_bugs(row) == known
     assert bisect.known_bugs(_under_deepspeed("deepspeed", "0.17.6", "A-deepspeed", 0.0, -1.0, -1.0)) == ()
-    assert "**0, -0.77, -0.77 (cosine 0.71)**" in bisect.grid([lost])
-    assert "cosine 0.71" in bisect.table([lost])
+    assert "**0, -0.77, -0.77 (cosine 0.71)**" in tables.grid([lost])
+    assert "cosine 0.71" in tables.table([lost])
 
 
 @pytest.mark.parametrize(("transformers", "bugs"), [
@@ -211,23 +211,23 @@ def test_an_exponent_that_is_no_whole_number_is_shown_and_no_bug_of_a_power():
 ])  # fmt: skip
 def test_a_known_bug_of_two_packages_needs_both(transformers, bugs):
     row = bisect.Row(
-        "liger-kernel", "0.3.1", "liger", 0.0, 1.0, 1.0, "gradients", beside=(f"transformers=={transformers}",)
+        "liger-kernel", "0.3.1", "liger", 0.0, 1.0, 1.0, "gradients", companions=(f"transformers=={transformers}",)
     )
     assert set(bisect.known_bugs(row)) == bugs
 
 
 def test_a_change_says_what_else_changed_with_it():
-    def row(release, beside, verdict):
-        return bisect.Row("trl", release, "dpo", 0.0, 0.0, 0.0, verdict, beside=(beside, "accelerate==1.10.1"))
+    def row(release, companion, verdict):
+        return bisect.Row("trl", release, "dpo", 0.0, 0.0, 0.0, verdict, companions=(companion, "accelerate==1.10.1"))
 
     rows = [row("0.13.0", "transformers==4.48.3", "gradients"), row("0.14.0", "transformers==4.49.0", "healthy")]
-    assert bisect.changes(rows)[0].endswith("gradients); changed with it: transformers 4.49.0")
+    assert tables.changes(rows)[0].endswith("gradients); changed with it: transformers 4.49.0")
     rows[1] = row("0.14.0", "transformers==4.48.3", "healthy")
-    assert bisect.changes(rows)[0].endswith("gradients)")
+    assert tables.changes(rows)[0].endswith("gradients)")
 
 
 def test_the_grid_marks_what_is_wrong():
     good, bad = _row("4.45.2"), bisect.Row("transformers", "4.47.0", "A", 1.0, 1.001, 0.999, "gradients")
-    lines = bisect.grid([good, bad, _row("4.48.0", "not measured", "no wheel")]).splitlines()
+    lines = tables.grid([good, bad, _row("4.48.0", "not measured", "no wheel")]).splitlines()
     assert lines[2:] == ["| 4.45.2 | 0, 0, 0 |", "| 4.47.0 | **1, 1, 1** |", "| 4.48.0 | not measured |",
                          "", "Not measured: 4.48.0 A: no wheel"]  # fmt: skip

@@ -30,7 +30,7 @@ def test_packages_of_its_time_stand_beside_a_release_and_pins_win():
 @pytest.mark.parametrize("package", packages.packages().values(), ids=lambda p: p.name)
 def test_the_table_is_in_order_and_its_engines_and_variants_exist(package):
     assert list(package.releases) == sorted(package.releases, key=Version)
-    since = [Version(row["since"]) for row in package.beside]
+    since = [Version(row["since"]) for row in package.companions]
     assert since == sorted(since)
     known = engines()[package.engine]
     assert package.variants

@@ -19,7 +19,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from ga_audit.releases.packages import between
+from ga_audit.releases import index
 
 PLACE = Path(__file__).with_name("releases.json")
 
@@ -39,7 +39,7 @@ def missing(table: dict[str, Any]) -> list[str]:
     words = shlex.split(table["command"])
     first, last = (words[words.index(option) + 1] for option in ("--from", "--to"))
     held = {row["release"] for row in table["rows"]}
-    return [release for release in between(first, last, words[2]) if release not in held]
+    return [release for release in index.listing(words[2]).between(first, last) if release not in held]
 
 
 def added(table: dict[str, Any], out: str) -> list[dict[str, object]]:

@@ -1,5 +1,6 @@
-"""What engines say of themselves is read from their source."""
+"""The metadata of the engines, and that it agrees with their code."""
 
+import json
 import subprocess
 import sys
 
@@ -22,33 +23,110 @@ def test_an_engine_names_what_it_needs_and_takes():
         assert {"cpu", "cuda"} <= set(each.options["device"])
 
 
-def test_variants_and_models_stand_in_the_script_or_in_a_helper_that_it_imports():
-    stock = engine.engines()["transformers"]
-    assert {"A", "B2", "B3", "D-flagged", "lora"} <= set(stock.variants)
-    assert {"t5-seq2seq", "bert-sequence-classification"} <= set(stock.models)
-    assert stock.variant_needs["lora"] == "peft"
-    assert engine.engines()["trl"].variants[:2] == ("sft", "dpo")
-    assert engine.engines()["trl"].models == {}
+def test_variants_models_and_faults_have_descriptions():
+    stock, loop = engine.engines()["transformers"], engine.engines()["torch"]
+    assert next(iter(stock.variants.items())) == ("A", "the model takes loss arguments and uses them")
+    assert stock.variants["B2-flagged"] == "B2 with accepts_loss_kwargs = False on the model"
     assert stock.models["t5-seq2seq"] == "T5ForConditionalGeneration"
-    assert "sum-grad" in engine.engines()["torch"].options["fault"]
-    assert engine.engines()["torch"].options["sink"] == ("json", "tensorboard", "wandb")
-    assert engine.engines()["torch"].variants == ()
+    assert stock.variant_needs["liger"] == "liger_kernel"
+    assert engine.engines()["trl"].models == {}
+    assert loop.variants == {}
+    assert loop.faults["sum-grad"] == "loss and gradient are summed over GA"
+    assert loop.options["fault"] == tuple(loop.faults)
+    assert loop.options["sink"] == ("json", "tensorboard", "wandb")
+    assert engine.describe("transformers", "t5-seq2seq") == "T5ForConditionalGeneration as it stands"
+    assert engine.describe("transformers", "C2") == "compute_loss_func returns a mean"
+    assert engine.describe("torch", "sum-grad") == "loss and gradient are summed over GA"
+    assert engine.describe("script", "") == ""
 
 
-def test_a_new_script_is_a_new_engine(tmp_path, monkeypatch):
-    (tmp_path / "_shared.py").write_text("VARIANTS = {'plain': 1, **{'computed': 2}}\nNEEDS = ('torch',)\n")
-    (tmp_path / "lightning_fit.py").write_text(
-        "import _shared\nENGINE = 'lightning'\nNEEDS = ('torch', 'lightning')\nraise SystemExit('never run')\n"
-        "parser.add_argument('--ga', type=int)\nparser.add_argument('--out')\n"
-    )
+NEW = '''"""An engine."""
+# /// script
+# dependencies = ["torch", "a-library"]
+#
+# [tool.ga-audit]
+# name = "lightning"
+# preload = ["torch"]
+# options = ["ga", "out", "device"]
+# [tool.ga-audit.choices]
+# device = ["cpu", "cuda"]
+# [tool.ga-audit.variants]
+# plain = "a module as it stands"
+# ///
+raise SystemExit("never run")
+'''
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "SCRIPTS", tmp_path)
     engine.engines.cache_clear()
+    yield tmp_path
+    engine.engines.cache_clear()
+
+
+def test_a_new_script_is_a_new_engine(scripts):
+    (scripts / "lightning_fit.py").write_text(NEW)
+    (made,) = engine.engines().values()
+    assert (made.name, made.needs, made.preload) == ("lightning", ("torch", "a_library"), ("torch",))
+    assert made.variants == {"plain": "a module as it stands"}
+    assert made.options == {"ga": (), "out": (), "device": ("cpu", "cuda"), "variant": ("plain",)}
+    digest = made.digest
+    (scripts / "_helper.py").write_text("x = 1\n")
+    engine.engines.cache_clear()
+    assert engine.engines()["lightning"].digest != digest
+
+
+def test_a_script_without_metadata_is_an_error(scripts):
+    (scripts / "broken.py").write_text("import torch\n")
+    with pytest.raises(ValueError, match=r"^broken\.py has no `# /// script` block$"):
+        engine.engines()
+
+
+# what the code of an engine takes and trains; run in one process, which imports torch once
+ASK = r"""
+import argparse, json, runpy, sys
+sys.path.insert(0, sys.argv[1])
+
+class Parsed(BaseException):
+    pass
+
+def parse_args(parser):
+    raise Parsed({a.option_strings[0][2:]: list(a.choices or ()) for a in parser._actions if a.dest != "help"})
+
+argparse.ArgumentParser.parse_args = parse_args
+found = {}
+for script in sys.argv[2:]:
+    names = runpy.run_path(script, run_name="engine")
     try:
-        (made,) = engine.engines().values()
-    finally:
-        engine.engines.cache_clear()
-    assert (made.name, made.needs, made.variants) == ("lightning", ("torch", "lightning"), ("plain",))
-    assert made.options == {"ga": (), "out": ()}
+        names["main"]()
+    except Parsed as parsed:
+        options = parsed.args[0]
+    stock = sys.modules["_variants"] if script.endswith("hf_trainer.py") else None
+    variants = names.get("VARIANTS") or (stock.VARIANTS if stock else {})
+    needs = stock.VARIANT_NEEDS if stock else {}
+    models = {k: v.model for k, v in sys.modules["_families"].FAMILIES.items()} if stock else {}
+    found[script] = {"options": options, "variants": {k: v.what for k, v in variants.items()},
+                     "faults": list(names.get("FAULTS", ())), "models": models, "needs": needs}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.torch
+def test_the_metadata_agrees_with_the_code():
+    pytest.importorskip("trl")
+    every = engine.engines().values()
+    words = [str(engine.SCRIPTS), *(str(each.script) for each in every)]
+    done = subprocess.run([sys.executable, "-c", ASK, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    code = json.loads(done.stdout.splitlines()[-1])
+    for each in every:
+        found = code[str(each.script)]
+        assert {k: set(v) for k, v in each.options.items()} == {k: set(v) for k, v in found["options"].items()}
+        assert dict(each.variants) == found["variants"], each.name
+        assert list(each.variants) == list(found["variants"])
+        assert list(each.faults) == found["faults"]
+        assert (dict(each.models), dict(each.variant_needs)) == (found["models"], found["needs"])
 
 
 def test_engines_are_read_without_torch():

@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 from ga_audit.bugs import coverage
-from ga_audit.releases import bisect
+from ga_audit.releases import bisect, tables
 from ga_audit.repro import measurement
 from ga_audit.repro import verdict as verdicts
 
@@ -21,7 +21,7 @@ MEASURED_PLACE = Path(coverage.__file__).with_name("measured.json")
 
 def _row(row):
     ranks = bisect.Ranks(**row["on_ranks"]) if row.get("on_ranks") else None
-    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "beside": tuple(row["beside"]), "on_ranks": ranks})
+    return bisect.Row(**{**row, "bugs": tuple(row["bugs"]), "companions": tuple(row["companions"]), "on_ranks": ranks})
 
 
 TABLES = json.loads((HERE / "releases.json").read_text("utf-8"))["tables"]
@@ -46,7 +46,7 @@ ONE_RANK = bisect.Ranks(None, None, None, in_one_process=False, average_tokens=N
 def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(row):
     ranks = row.on_ranks or ONE_RANK
     numbers = [row.loss, row.grad_norm, row.gradient, ranks.loss, ranks.grad_norm, ranks.gradient]
-    assert measurement.is_astray(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers if e is not None)
+    assert measurement.is_misaligned(row.cosine) or all(abs(e - round(e)) < 0.03 for e in numbers if e is not None)
     scales = (
         _scale(row.loss, on_ranks=ranks.loss), _scale(row.grad_norm, on_ranks=ranks.grad_norm),
         _scale(row.gradient, row.rest, ranks.gradient),
@@ -56,21 +56,23 @@ def test_measured_rows_are_whole_exponents_or_point_elsewhere_and_their_verdict(
 
 def test_a_factor_at_every_ga_is_labels_counted_too_many_or_a_known_bug():
     """Labels of 8 to 24 tokens, counted before the shift: 0.93 of the gradient, which is no verdict."""
-    straight = [row for row in MEASURED if row.rest is not None and not measurement.is_astray(row.cosine)]
+    straight = [row for row in MEASURED if row.rest is not None and not measurement.is_misaligned(row.cosine)]
     factors = [row for row in straight if abs(row.rest - 1) > 0.03]
     assert {row.variant for row in factors if not 0.92 < row.rest < 0.95} == {"grpo-reused"}
     assert all(0.12 < row.rest < 0.13 and row.bugs == ("GA025",) for row in factors if row.variant == "grpo-reused")
 
 
 def test_of_one_rank_only_a_deepspeed_that_loses_micro_batches_points_elsewhere():
-    astray = {(r.package, r.release, r.variant) for r in MEASURED if measurement.is_astray(r.cosine) and not r.on_ranks}
+    astray = {
+        (r.package, r.release, r.variant) for r in MEASURED if measurement.is_misaligned(r.cosine) and not r.on_ranks
+    }
     lossy, stage_two = ("0.17.6", "0.18.0", "0.18.2"), ("A-deepspeed", "B-deepspeed", "D-deepspeed")
     assert astray == {("deepspeed", release, variant) for release in lossy for variant in stage_two}
 
 
 def test_devices_of_one_process_lost_their_parts_from_4_51_to_4_56():
     devices = [row for row in MEASURED if row.on_ranks and row.on_ranks.in_one_process]
-    astray = {(row.release, row.variant) for row in devices if measurement.is_astray(row.cosine)}
+    astray = {(row.release, row.variant) for row in devices if measurement.is_misaligned(row.cosine)}
     lossy = {row.release for row in devices if (4, 51) <= tuple(map(int, row.release.split(".")[:2])) < (4, 57)}
     assert astray == {(release, variant) for release in lossy for variant in ("A", "B2")}
     assert all(row.bugs[:1] == ("GA026",) for row in devices if (row.release, row.variant) in astray)
@@ -78,7 +80,7 @@ def test_devices_of_one_process_lost_their_parts_from_4_51_to_4_56():
 
 def test_the_ranks_of_4_46_2_did_not_synchronise_the_last_micro_batch():
     processes = [row for row in MEASURED if row.on_ranks and not row.on_ranks.in_one_process]
-    astray = [row for row in processes if measurement.is_astray(row.cosine)]
+    astray = [row for row in processes if measurement.is_misaligned(row.cosine)]
     assert {row.release for row in astray} == {"4.46.2"}
     assert {row.variant for row in astray} == {"A", "B", "B2", "bert-sequence-classification"}
     assert all(row.bugs == ("GA027",) for row in astray)
@@ -106,8 +108,8 @@ def test_the_page_is_made_of_the_measured_rows(update_golden):
     parts = PAGE.read_text("utf-8").partition("\n## ")[0].rstrip() + "\n"
     for table in TABLES:
         rows = [_row(row) for row in table["rows"]]
-        changes = "\n".join(f"- {line}" for line in bisect.changes(rows))
-        parts += f"\n## {table['title']}\n\n```bash\n{table['command']}\n```\n\n{bisect.grid(rows)}\n"
+        changes = "\n".join(f"- {line}" for line in tables.changes(rows))
+        parts += f"\n## {table['title']}\n\n```bash\n{table['command']}\n```\n\n{tables.grid(rows)}\n"
         parts += f"\nWhere the verdict changes:\n\n{changes}\n" if changes else ""
     if update_golden:
         PAGE.write_text(parts, "utf-8")
@@ -164,8 +166,8 @@ def _measured_again(package, release, variants, tmp_path, config):
     request = bisect.Request(package, tmp_path / "out", sys.executable, cache=place)
     for row in bisect.measure(request, release, variants):
         assert row.failure is None
-        same = (package, release, row.variant, row.beside, None)
-        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.beside, r.on_ranks) == same)
+        same = (package, release, row.variant, row.companions, None)
+        (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.companions, r.on_ranks) == same)
         assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
         for name in ("loss", "grad_norm", "gradient"):
             assert getattr(row, name) == pytest.approx(getattr(kept, name), abs=0.02)

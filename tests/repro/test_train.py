@@ -1,6 +1,7 @@
 """How cells are started: their commands, one process after an import, what they leave."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -54,8 +55,6 @@ def test_cells_run_together_are_separate_processes(tmp_path):
     script = str(tmp_path / "train.py")
     (tmp_path / "train.py").write_text(f"import sys, pathlib\nga, micro, out = sys.argv[1:]\n{body}\n")
     cells = planning.plan_cells(tmp_path / "out", (1, 2, 4), [1], 16)
-    import subprocess
-
     jobs = [{"argv": [script, str(c.ga), "1", str(c.out)], "console": str(tmp_path / f"{c.ga}.txt")} for c in cells]
     for c in cells:
         c.out.mkdir(parents=True)
@@ -164,3 +163,33 @@ def test_a_folder_of_other_files_is_no_cell(tmp_path):
     with pytest.raises(RefusedToOverwrite, match="other files than a cell's"):
         planning.run(planning.Plan("torch", cells, 16, {"steps": 2}), resume=True)
     assert (cells[0].out / "thesis.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("status", "console", "otherwise", "said"), [
+    (1, "x\nValueError: no", "", "GA 2: ValueError: no"),
+    (1, "half done", "", "GA 2: ended with status 1; its last line: half done"),
+    (7, "", "", "GA 2: ended with status 7 and printed nothing"),
+    (1, "", ": MemoryError", "GA 2: ended with status 1 and printed nothing: MemoryError"),
+    (-9, "", "", "GA 2: was ended by SIGKILL (often: out of memory) and printed nothing"),
+    (-11, "step 3", "", "GA 2: was ended by SIGSEGV; its last line: step 3"),
+    (-250, "", "", "GA 2: was ended by signal 250 and printed nothing"),
+])  # fmt: skip
+def test_a_broken_cell_says_why(tmp_path, status, console, otherwise, said):
+    (cell,) = planning.plan_cells(tmp_path, [2], [1], 16)
+    cell.out.mkdir(parents=True)
+    (cell.out / training.CONSOLE).write_text(console)
+    assert training.last_line(cell, status, otherwise=otherwise) == said
+
+
+def test_what_breaks_before_the_output_goes_to_the_console_is_kept(tmp_path):
+    """A runner that cannot redirect its output says so in the console of the cell."""
+    console = tmp_path / "console.txt"
+    console.touch()
+    code = (
+        f"import sys, os; sys.path.insert(0, {str(training.SCRIPTS)!r}); import _cells\n"
+        "def broken(*_): raise OSError('no descriptors left')\n"
+        f"os.dup2 = broken\nprint(_cells.one(['x.py'], {str(console)!r}, 9))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["1"]
+    assert console.read_text().splitlines()[-1] == "OSError: no descriptors left"

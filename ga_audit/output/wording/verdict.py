@@ -25,6 +25,12 @@ _OUTCOME = {
     Outcome.LOG_ONLY: "only the logged values are mis-scaled; the gradients are correct",
     Outcome.GRADIENTS: "the gradients are mis-scaled",
     Outcome.SOME_STEPS: "the gradients are correct except at some steps",
+    Outcome.UNEQUAL_WEIGHTS: "the gradients weight the micro-batches unequally",
+}
+_NORM = {
+    UndecidedReason.NORM_UNDECIDED: "is undecided",
+    UndecidedReason.NORM_WITHOUT_EVIDENCE: "gives no evidence",
+    UndecidedReason.NORM_NOT_LOGGED: "is not in the logs",
 }
 _BEFORE_STATEMENT = {
     Verdict.HEALTHY: "Healthy: ", Verdict.INCONCLUSIVE: "Inconclusive, because ", Verdict.SCALED: "",
@@ -154,6 +160,8 @@ def undecided(why: Undecided, runs: Sequence[Run]) -> str:
         case UndecidedReason.NOT_APPLICABLE:
             assert why.not_applicable is not None
             return evidence.not_applicable(why.not_applicable, runs)[0]
+        case reason if reason in _NORM:
+            return f"the loss does not scale, but {role} {_NORM[reason]} and the gradients were not measured"
         case UndecidedReason.NOTHING_TO_COMPARE:
             return "there is nothing to compare"
         case _:

@@ -41,9 +41,18 @@ def one(argv: list[str], console: str, timeout: float | None) -> int:
             print(error.code)
     except BaseException:  # the child must not go on as its parent
         traceback.print_exc()
+        _keep(console, traceback.format_exc())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _keep(console: str, text: str) -> None:
+    """Write what broke a cell before its output went to its console."""
+    with contextlib.suppress(OSError):
+        if os.path.getsize(console) == 0:
+            with open(console, "a", encoding="utf-8") as stream:
+                stream.write(text)
 
 
 def _wait(child: int, timeout: float | None, console: str) -> int:

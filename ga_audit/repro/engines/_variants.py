@@ -131,18 +131,18 @@ _B = Variant("the model's forward has no **kwargs", LlamaWithoutKwargs)
 _D = Variant("a subclass's compute_loss returns a mean", trainer=MeanLossTrainer)
 
 
-def _deepspeed(variant: Variant, stage: int) -> Variant:
-    return replace(variant, what=f"{variant.what}, under DeepSpeed with ZeRO-{stage}", zero=stage)
+def _deepspeed(letter: str, variant: Variant, stage: int) -> Variant:
+    return replace(variant, what=f"{letter} under DeepSpeed with ZeRO-{stage}", zero=stage)
 
 
 VARIANTS = {
     "A": _A,
-    "A-deepspeed": _deepspeed(_A, 2),
-    "A-deepspeed-zero1": _deepspeed(_A, 1),
+    "A-deepspeed": _deepspeed("A", _A, 2),
+    "A-deepspeed-zero1": _deepspeed("A", _A, 1),
     "B": _B,
-    "B-deepspeed": _deepspeed(_B, 2),
+    "B-deepspeed": _deepspeed("B", _B, 2),
     "B2": Variant("the forward has **kwargs and ignores num_items_in_batch", LlamaIgnoringKwargs),
-    "B2-flagged": Variant("the same, with accepts_loss_kwargs = False", LlamaFlaggedAsMean),
+    "B2-flagged": Variant("B2 with accepts_loss_kwargs = False on the model", LlamaFlaggedAsMean),
     "B3": Variant("the batch has no labels", LlamaWithTargets, arguments={"label_names": ["targets"]}, collate=_with_targets),
     "C": Variant("compute_loss_func divides by the count", trainer_settings={"compute_loss_func": _loss_by_count}),
     "C2": Variant("compute_loss_func returns a mean", trainer_settings={"compute_loss_func": _loss_mean}),
@@ -151,8 +151,10 @@ VARIANTS = {
         trainer_settings={"compute_loss_func": _loss_mean},
     ),
     "D": _D,
-    "D-deepspeed": _deepspeed(_D, 2),
-    "D2": Variant("the same, forward has no **kwargs", LlamaWithoutKwargs, MeanLossTrainer),
+    "D-deepspeed": _deepspeed("D", _D, 2),
+    "D2": Variant(
+        "a subclass's compute_loss returns a mean, forward has no **kwargs", LlamaWithoutKwargs, MeanLossTrainer
+    ),
     "D-flagged": Variant("D with model_accepts_loss_kwargs = False", trainer=FlaggedMeanLossTrainer),
     "E": Variant("label smoothing", arguments={"label_smoothing_factor": 0.1}),
     "liger": Variant("Liger's kernels (use_liger_kernel)", arguments={"use_liger_kernel": True}),

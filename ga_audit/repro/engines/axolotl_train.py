@@ -4,6 +4,37 @@ A standalone script: standard library, torch, transformers, axolotl. Writes OUT/
 what the helper `_stack` says; `axolotl train OUT/config.yaml` runs the same again.
 """
 
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["torch", "axolotl", "transformers", "peft", "trl", "datasets"]
+#
+# [tool.ga-audit]
+# name = "axolotl"
+# # modules that a first training step would import: seconds for each cell otherwise
+# preload = [
+#   "torch", "torch._dynamo", "transformers.models.llama.modeling_llama", "axolotl.cli.train",
+#   "axolotl.train", "axolotl.core.builders", "axolotl.core.trainer_builder",
+#   "axolotl.common.datasets",
+# ]
+# options = [
+#   "benchmark", "device", "effective-batch-size", "ga", "lengths", "lr", "max-grad-norm",
+#   "measure-every", "optimizer", "out", "seed", "steps", "world-size",
+# ]
+#
+# [tool.ga-audit.choices]
+# device = ["auto", "cpu", "cuda", "mps"]
+# lengths = ["fixed", "variable"]
+#
+# # the first is the default
+# [tool.ga-audit.variants]
+# full = "plain text, all parameters"
+# lora = "plain text, adapters"
+# qwen2 = "plain text, Qwen2, which axolotl does not patch as it does Llama"
+# ignoring-count = "a model of its own code that ignores num_items_in_batch"
+# dpo = "preferences (DPO)"
+# kto = "judged completions (KTO)"
+# ///
+
 from __future__ import annotations
 
 import os
@@ -21,14 +52,6 @@ import _task
 import _tokenizer
 from _stack import Variant
 
-ENGINE = "axolotl"
-NEEDS = ("torch", "axolotl", "transformers", "peft", "trl", "datasets")
-VARIANT_NEEDS = {}  # peft is among those of all
-PRELOAD = (
-    "torch", "torch._dynamo", "transformers.models.llama.modeling_llama", "axolotl.cli.train", "axolotl.train",
-    "axolotl.core.builders", "axolotl.core.trainer_builder", "axolotl.common.datasets",
-)  # fmt: skip
-
 
 def _texts(sequences: Sequence[Sequence[int]]) -> list[dict]:
     return [{"text": _tokenizer.words(s)} for s in sequences]
@@ -40,12 +63,12 @@ _LORA = {
 VARIANTS = {
     "full": Variant("plain text, all parameters", _texts, {}),
     "lora": Variant("plain text, adapters", _texts, _LORA),
-    "qwen2": Variant("plain text, a family that axolotl does not patch as it does Llama", _texts, {}, model="Qwen2"),
+    "qwen2": Variant("plain text, Qwen2, which axolotl does not patch as it does Llama", _texts, {}, model="Qwen2"),
     "ignoring-count": Variant(
         "a model of its own code that ignores num_items_in_batch", _texts, {"trust_remote_code": True}, ignoring_count=True
     ),
-    "dpo": Variant("preferences", _tokenizer.pairs, {"rl": "dpo"}, own_loss=True),
-    "kto": Variant("judged completions", _tokenizer.judged, {"rl": "kto", "remove_unused_columns": False}, own_loss=True),
+    "dpo": Variant("preferences (DPO)", _tokenizer.pairs, {"rl": "dpo"}, own_loss=True),
+    "kto": Variant("judged completions (KTO)", _tokenizer.judged, {"rl": "kto", "remove_unused_columns": False}, own_loss=True),
 }  # fmt: skip
 _TYPES = {
     "dpo": {"field_prompt": "prompt", "field_chosen": "chosen", "field_rejected": "rejected"},

@@ -5,6 +5,73 @@ A standalone script: standard library, torch, transformers.
 `truth.json` and `parameters.f32` into DIR; under torchrun, rank 0 does.
 """
 
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["torch", "transformers", "accelerate"]
+#
+# [tool.ga-audit]
+# name = "transformers"
+# # modules that a first training step would import: seconds for each cell otherwise
+# preload = [
+#   "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join",
+#   "transformers.trainer", "transformers.models.llama.modeling_llama",
+# ]
+# options = [
+#   "average-tokens", "benchmark", "data-parallel", "device", "dtype", "effective-batch-size",
+#   "eval-steps", "ga", "lengths", "logging-steps", "lr", "max-grad-norm", "measure-every",
+#   "name", "optimizer", "out", "packing", "progress", "report-to", "seed", "steps", "world-size",
+# ]
+#
+# [tool.ga-audit.choices]
+# average-tokens = ["default", "on", "off"]
+# device = ["auto", "cpu", "cuda", "mps"]
+# dtype = ["auto", "float32", "bfloat16"]
+# lengths = ["fixed", "variable"]
+#
+# # the first is the default
+# [tool.ga-audit.variants]
+# A = "the model takes loss arguments and uses them"
+# A-deepspeed = "A under DeepSpeed with ZeRO-2"
+# A-deepspeed-zero1 = "A under DeepSpeed with ZeRO-1"
+# B = "the model's forward has no **kwargs"
+# B-deepspeed = "B under DeepSpeed with ZeRO-2"
+# B2 = "the forward has **kwargs and ignores num_items_in_batch"
+# B2-flagged = "B2 with accepts_loss_kwargs = False on the model"
+# B3 = "the batch has no labels"
+# C = "compute_loss_func divides by the count"
+# C2 = "compute_loss_func returns a mean"
+# C3 = "compute_loss_func returns a mean, forward has no **kwargs"
+# D = "a subclass's compute_loss returns a mean"
+# D-deepspeed = "D under DeepSpeed with ZeRO-2"
+# D2 = "a subclass's compute_loss returns a mean, forward has no **kwargs"
+# D-flagged = "D with model_accepts_loss_kwargs = False"
+# E = "label smoothing"
+# liger = "Liger's kernels (use_liger_kernel)"
+# lora = "adapters (peft) on a model that takes loss arguments"
+#
+# # packages that a variant needs besides
+# [tool.ga-audit.variant-needs]
+# lora = "peft"
+# liger = "liger-kernel"
+# A-deepspeed = "deepspeed"
+# A-deepspeed-zero1 = "deepspeed"
+# B-deepspeed = "deepspeed"
+# D-deepspeed = "deepspeed"
+#
+# [tool.ga-audit.models]
+# llama-causal-lm = "LlamaForCausalLM"
+# qwen2-causal-lm = "Qwen2ForCausalLM"
+# gpt2-causal-lm = "GPT2LMHeadModel"
+# bert-sequence-classification = "BertForSequenceClassification"
+# llama-sequence-classification = "LlamaForSequenceClassification"
+# bert-token-classification = "BertForTokenClassification"
+# llama-token-classification = "LlamaForTokenClassification"
+# bert-masked-lm = "BertForMaskedLM"
+# t5-seq2seq = "T5ForConditionalGeneration"
+# bart-seq2seq = "BartForConditionalGeneration"
+# vit-image-classification = "ViTForImageClassification"
+# ///
+
 from __future__ import annotations
 
 import argparse
@@ -28,13 +95,6 @@ import accelerate
 import torch
 import transformers
 from transformers import TrainingArguments
-
-ENGINE = "transformers"
-NEEDS = ("torch", "transformers", "accelerate")
-PRELOAD = (  # all that a first training step would import: seconds for each cell otherwise
-    "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
-    "transformers.models.llama.modeling_llama",
-)  # fmt: skip
 
 
 def main() -> None:

@@ -4,6 +4,38 @@ A standalone script: standard library, torch, transformers, llamafactory. Writes
 and what the helper `_stack` says; `llamafactory-cli train OUT/config.yaml` runs the same again.
 """
 
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["torch", "llamafactory", "transformers", "peft", "trl", "datasets"]
+#
+# [tool.ga-audit]
+# name = "llamafactory"
+# # modules that a first training step would import: seconds for each cell otherwise
+# preload = [
+#   "torch", "torch._dynamo", "transformers.models.llama.modeling_llama",
+#   "llamafactory.train.tuner",
+# ]
+# options = [
+#   "benchmark", "device", "effective-batch-size", "ga", "lengths", "lr", "max-grad-norm",
+#   "measure-every", "optimizer", "out", "seed", "steps", "world-size",
+# ]
+#
+# [tool.ga-audit.choices]
+# device = ["auto", "cpu", "cuda", "mps"]
+# lengths = ["fixed", "variable"]
+#
+# # the first is the default
+# [tool.ga-audit.variants]
+# sft = "supervised, all parameters"
+# lora = "supervised, adapters"
+# ignoring-count = "supervised, a model of its own code that ignores num_items_in_batch"
+# pt = "pre-training on plain text"
+# pt-ignoring-count = "pre-training of a model of its own code that ignores num_items_in_batch"
+# dpo = "preferences (DPO)"
+# kto = "judged completions (KTO)"
+# rm = "a reward model"
+# ///
+
 from __future__ import annotations
 
 import dataclasses
@@ -22,11 +54,6 @@ import _stack
 import _task
 import _tokenizer
 from _stack import Variant
-
-ENGINE = "llamafactory"
-NEEDS = ("torch", "llamafactory", "transformers", "peft", "trl", "datasets")
-VARIANT_NEEDS = {}  # peft is among those of all
-PRELOAD = ("torch", "torch._dynamo", "transformers.models.llama.modeling_llama", "llamafactory.train.tuner")
 
 
 def _instructions(sequences: Sequence[Sequence[int]]) -> list[dict]:
@@ -53,11 +80,11 @@ VARIANTS = {
     ),
     "pt": Variant("pre-training on plain text", _texts, {"stage": "pt", "finetuning_type": "full", "packing": False}),
     "pt-ignoring-count": Variant(
-        "pre-training of such a model", _texts,
+        "pre-training of a model of its own code that ignores num_items_in_batch", _texts,
         {"stage": "pt", "finetuning_type": "full", "packing": False, "trust_remote_code": True}, ignoring_count=True,
     ),
-    "dpo": Variant("preferences", _tokenizer.pairs, {"stage": "dpo", "finetuning_type": "full"}, own_loss=True),
-    "kto": Variant("judged completions", _tokenizer.judged, {"stage": "kto", "finetuning_type": "full"}, own_loss=True),
+    "dpo": Variant("preferences (DPO)", _tokenizer.pairs, {"stage": "dpo", "finetuning_type": "full"}, own_loss=True),
+    "kto": Variant("judged completions (KTO)", _tokenizer.judged, {"stage": "kto", "finetuning_type": "full"}, own_loss=True),
     "rm": Variant("a reward model", _tokenizer.pairs, {"stage": "rm", "finetuning_type": "full"}, own_loss=True),
 }  # fmt: skip
 

@@ -4,6 +4,43 @@ A standalone script: standard library and torch (tensorboard and wandb for the s
 Several ranks: `torchrun --nproc_per_node 2 torch_loop.py --world-size 2 ...`; rank 0 writes.
 """
 
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["torch"]
+#
+# [tool.ga-audit]
+# name = "torch"
+# # modules that a first training step would import: seconds for each cell otherwise
+# preload = ["torch", "torch._dynamo"]
+# options = [
+#   "benchmark", "device", "dtype", "effective-batch-size", "ga", "lengths", "lr",
+#   "max-grad-norm", "measure-every", "optimizer", "out", "packing", "seed", "sink", "steps",
+#   "world-size",
+# ]
+#
+# [tool.ga-audit.choices]
+# device = ["auto", "cpu", "cuda", "mps"]
+# dtype = ["auto", "float32", "bfloat16"]
+# lengths = ["fixed", "variable"]
+# optimizer = ["adamw", "adamw_torch", "sgd"]
+# sink = ["json", "tensorboard", "wandb"]
+#
+# [tool.ga-audit.faults]
+# none = "no fault"
+# sum-loss-log = "the logged loss is summed over GA"
+# sum-grad = "loss and gradient are summed over GA"
+# sum-grad-only = "the gradient is summed over GA, the logged loss is right"
+# divide-twice = "loss and gradient are divided by GA a second time"
+# divide-twice-log = "the logged loss is divided by GA a second time"
+# divide-grad-only = "the gradient is divided by GA a second time, the logged loss is right"
+# divide-grad-by-square = "the gradient is divided by GA twice more"
+# world-size = "loss and gradient are summed over the ranks"
+# world-size-log = "the logged loss is summed over the ranks"
+# ga-and-world-size = "loss and gradient are summed over GA and the ranks"
+# mean-of-means = "each micro-batch counts the same, whatever its tokens"
+# partial-last = "the short last group of an epoch is divided by the full GA"
+# ///
+
 from __future__ import annotations
 
 import argparse
@@ -19,9 +56,6 @@ import _throughput
 import torch
 import torch.distributed as dist
 
-ENGINE = "torch"
-NEEDS = ("torch",)
-PRELOAD = ("torch", "torch._dynamo")
 EPOCH = 5  # optimizer steps; with the fault partial-last, the last one of each has half of its micro-batches
 FETCH = 10  # steps whose logged values are fetched from the device together
 

@@ -6,6 +6,39 @@ without a count: what is measured is whether accumulating it in micro-batches gi
 written out in `_grpo`.
 """
 
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["torch", "trl", "datasets"]
+#
+# [tool.ga-audit]
+# name = "trl"
+# # modules that a first training step would import: seconds for each cell otherwise
+# preload = [
+#   "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join",
+#   "transformers.trainer", "transformers.models.llama.modeling_llama",
+# ]
+# options = [
+#   "benchmark", "device", "effective-batch-size", "ga", "lengths", "lr", "max-grad-norm",
+#   "measure-every", "optimizer", "out", "seed", "steps", "world-size",
+# ]
+#
+# [tool.ga-audit.choices]
+# device = ["auto", "cpu", "cuda", "mps"]
+# lengths = ["fixed", "variable"]
+#
+# # the first is the default
+# [tool.ga-audit.variants]
+# sft = "supervised fine-tuning (SFTTrainer)"
+# dpo = "preferences (DPOTrainer)"
+# kto = "judged completions (KTOTrainer)"
+# reward = "a reward model (RewardTrainer)"
+# grpo = "generated completions (GRPOTrainer), the release's own loss_type"
+# grpo-by-sequence = "GRPO with loss_type grpo"
+# grpo-by-length = "GRPO with loss_type dr_grpo"
+# grpo-reused = "GRPO, completions of eight micro-batches generated at once at any GA"
+# grpo-reused-by-length = "grpo-reused with loss_type dr_grpo"
+# ///
+
 from __future__ import annotations
 
 import argparse
@@ -30,13 +63,6 @@ import datasets
 import torch
 import transformers
 import trl
-
-ENGINE = "trl"
-NEEDS = ("torch", "trl", "datasets")
-PRELOAD = (  # all that a first training step would import: seconds for each cell otherwise
-    "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.algorithms.join", "transformers.trainer",
-    "transformers.models.llama.modeling_llama",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -108,20 +134,24 @@ def _tokens(row: dict) -> int:
     return sum(len(text.split()) for text in row.values() if isinstance(text, str))
 
 
+def _texts(sequences):
+    return [{"text": _tokenizer.words(s)} for s in sequences]
+
+
 VARIANTS = {
-    "sft": Variant("supervised", "SFT", lambda sequences: [{"text": _tokenizer.words(s)} for s in sequences]),
-    "dpo": Variant("preferences", "DPO", _tokenizer.pairs),
-    "kto": Variant("judged completions", "KTO", _tokenizer.judged),
-    "reward": Variant("a reward model", "Reward", _tokenizer.pairs),
-    "grpo": Variant("generated completions, the release's own loss_type", "GRPO", _tokenizer.prompts),
-    "grpo-by-sequence": Variant("loss_type grpo", "GRPO", _tokenizer.prompts, {"loss_type": "grpo"}),
-    "grpo-by-length": Variant("loss_type dr_grpo", "GRPO", _tokenizer.prompts, {"loss_type": "dr_grpo"}),
+    "sft": Variant("supervised fine-tuning (SFTTrainer)", "SFT", _texts),
+    "dpo": Variant("preferences (DPOTrainer)", "DPO", _tokenizer.pairs),
+    "kto": Variant("judged completions (KTOTrainer)", "KTO", _tokenizer.judged),
+    "reward": Variant("a reward model (RewardTrainer)", "Reward", _tokenizer.pairs),
+    "grpo": Variant("generated completions (GRPOTrainer), the release's own loss_type", "GRPO", _tokenizer.prompts),
+    "grpo-by-sequence": Variant("GRPO with loss_type grpo", "GRPO", _tokenizer.prompts, {"loss_type": "grpo"}),
+    "grpo-by-length": Variant("GRPO with loss_type dr_grpo", "GRPO", _tokenizer.prompts, {"loss_type": "dr_grpo"}),
     "grpo-reused": Variant(
-        "completions of eight micro-batches generated at once, at any GA", "GRPO", _tokenizer.prompts,
+        "GRPO, completions of eight micro-batches generated at once at any GA", "GRPO", _tokenizer.prompts,
         {"steps_per_generation": 8},
     ),
     "grpo-reused-by-length": Variant(
-        "the same, loss_type dr_grpo", "GRPO", _tokenizer.prompts, {"steps_per_generation": 8, "loss_type": "dr_grpo"},
+        "grpo-reused with loss_type dr_grpo", "GRPO", _tokenizer.prompts, {"steps_per_generation": 8, "loss_type": "dr_grpo"},
     ),
 }  # fmt: skip
 

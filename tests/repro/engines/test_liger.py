@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from ga_audit.releases import bisect
+from ga_audit.releases import tables as release_tables
 from ga_audit.repro import measurement, tables
 from ga_audit.repro import verdict as verdicts
 from ga_audit.repro.engine import SCRIPTS
@@ -95,5 +96,5 @@ def test_a_number_of_the_interpreter_says_so():
     assert "liger: note: by the interpreter" in tables.summary({"liger": found})
     assert any("by the interpreter" in line for line in tables.sentences(found))
     row = bisect.Row("liger-kernel", "0.8.5", "liger", 0.0, 0.0, 0.0, "healthy", note="by the interpreter")
-    assert "liger: by the interpreter" in bisect.table([row])
-    assert bisect.grid([row]).endswith("liger: by the interpreter")
+    assert "liger: by the interpreter" in release_tables.table([row])
+    assert release_tables.grid([row]).endswith("liger: by the interpreter")

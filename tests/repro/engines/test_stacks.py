@@ -27,7 +27,7 @@ for script in sys.argv[3:]:
         sys.argv[1:] = ["--variant", variant, "--ga", "4", "--effective-batch-size", "32", "--steps", "7", "--lr", "0.5",
                         "--max-grad-norm", "2.5", "--seed", "3", "--optimizer", "sgd", "--out", str(out)]
         args = names["_stack"].arguments("", names["VARIANTS"], variant)
-        found[f"{names['ENGINE']} {variant}"] = names["_config"](args, names["VARIANTS"][variant])
+        found[f"{Path(script).stem.partition('_')[0]} {variant}"] = names["_config"](args, names["VARIANTS"][variant])
 sys.argv[1:] = ["--ga", "3", "--effective-batch-size", "16", "--out", str(out)]
 try:
     names["_stack"].arguments("", names["VARIANTS"], variant)

@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ga_audit.errors import AuditError, MissingSetting, UnreadableLog
+from ga_audit.files.cache import cache_dir
 from ga_audit.logs import roles
 from ga_audit.logs.formats._wandb.address import Address
 from ga_audit.logs.formats._wandb.login import errors, sdk_errors, server
@@ -290,13 +291,12 @@ def bounded(start: Callable[[], Iterable[T]], timeout: float) -> Iterator[T]:
 
 def _cache_path(run: Any, last: int, wanted: Sequence[str] | None) -> Path:
     """A file whose name tells the run, its last step and its last sign of life apart; in the user's own cache."""
-    top = Path(os.environ.get("GA_AUDIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser())
     host = str(getattr(run, "url", "")).partition(f"/{run.entity}/")[0] or server()
     alive = getattr(run, "heartbeatAt", None)  # a resume that logs nothing may still change the config
     key = hashlib.sha256(
         json.dumps([1, host, run.entity, run.project, run.id, last, run.state, alive]).encode()
     ).hexdigest()
-    return top / "ga-audit" / "wandb" / f"{key[:32]}.json.gz"
+    return cache_dir("wandb") / f"{key[:32]}.json.gz"
 
 
 def _from_cache(path: Path) -> CloudRun | None:
