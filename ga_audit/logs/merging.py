@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ga_audit.logs import settings
-from ga_audit.run import Note, Role, Run, Source
+from ga_audit.run import Counted, Note, Role, Run, Source
 from ga_audit.stats.arrays import median
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _join_views(runs: list[Run]) -> list[Run]:
 
 def _is_numbered(run: Run) -> bool:
     """Whether the steps are those of lines in order, since the lines hold none."""
-    return any(note.code == "derived-step" for note in run.notes)
+    return any(s.counted is Counted.ORDER for s in run.series) or any(note.code == "derived-step" for note in run.notes)
 
 
 def _placed(one: Run, two: Run) -> Run:
@@ -183,7 +183,10 @@ def _placed(one: Run, two: Run) -> Run:
         return two
     step_of = dict(zip(b.position.tolist(), min(found, key=lambda f: f[0])[1].tolist(), strict=True))
     kept = [s for s in two.series if all(i in step_of for i in s.position.tolist())]
-    series = tuple(replace(s, position=np.array([step_of[i] for i in s.position.tolist()])) for s in kept)
+    series = tuple(
+        replace(s, position=np.array([step_of[i] for i in s.position.tolist()]), counted=a.counted, derived=True)
+        for s in kept
+    )
     return replace(two, series=series, notes=tuple(note for note in two.notes if note.code != "derived-step"))
 
 

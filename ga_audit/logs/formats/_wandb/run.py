@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ga_audit.logs import roles, settings
-from ga_audit.logs.formats import Target, _values
+from ga_audit.logs.formats import Target, _counters, _values
 from ga_audit.logs.formats._points import Rows
 from ga_audit.run import Note, RunSettings, Series, Trust
 
@@ -36,6 +36,8 @@ def series_of(
                 if roles.role_of(name) is None and isinstance(value, str):
                     continue
                 found.add("train/train_loss" if name == "train_loss" and "train_runtime" in row else name, step, value)
+    if axis is None:
+        found.counted = _counters.calls_or_steps(_values.step(row.get("_step")) for row in held)
     series, left = found.series(target)
     notes = []
     if without:
