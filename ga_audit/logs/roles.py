@@ -78,7 +78,8 @@ CONFIG_KEYS: Mapping[str, tuple[str, ...]] = {
     "max_grad_norm": ("max_grad_norm", "gradient_clip_val", "clip_grad_norm", "grad_clip", "gradient_clipping", "clip_grad",
                       "max_norm"),
     "optimizer": ("optim", "optimizer", "optimizer_name", "optimizer_type"),
-    "model": ("model_name_or_path", "_name_or_path", "base_model", "model_name", "model", "model_id", "checkpoint_dir"),
+    "model": ("model_name_or_path", "_name_or_path", "base_model", "model_name", "model", "model_id", "checkpoint_dir",
+              "base_model_name_or_path"),
     "dataset": ("dataset", "dataset_name", "train_dataset", "datasets", "data_path", "dataset_id", "data"),
     "engine": ("engine", "distributed_type", "strategy", "distributed_backend"),
 }  # fmt: skip

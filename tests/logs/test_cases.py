@@ -62,3 +62,35 @@ def test_a_part_of_the_loss_is_held_against_its_own_evaluation():
     names = {role: [s.name for s in run.views(role)] for role in (Role.LOSS, Role.EVAL_LOSS)}
     assert names == {Role.LOSS: ["train/seg_loss"], Role.EVAL_LOSS: ["val/seg_loss"]}
     assert run.get(Role.LOSS).counted is Counted.EPOCH
+
+
+def test_two_trainings_of_one_tensorboard_folder_are_two_runs():
+    case = CASES / "two-trainings-one-tensorboard-folder"
+    (diagnosis,) = audit(case).diagnoses
+    runs = diagnosis.runs
+    assert [(r.name, r.settings.ga, len(r.get(Role.LOSS))) for r in runs] == [
+        (f"{case.name} (run 1)", 1, 40),
+        (f"{case.name} (run 2)", 8, 40),
+    ]
+    assert diagnosis.verdict is Verdict.SCALED
+
+
+def test_train_and_valid_folders_are_one_run():
+    case = CASES / "train-and-valid-folders"
+    (diagnosis,) = audit(case, ga={"ga1*": 1, "ga8*": 8}).diagnoses
+    assert [r.name for r in diagnosis.runs] == ["ga1", "ga8"]
+    for run in diagnosis.runs:
+        assert [len(s) for s in run.series] == [100, 10]
+        assert run.get(Role.EVAL_LOSS).source.endswith("valid")
+    assert diagnosis.verdict is Verdict.SCALED
+
+
+def test_columns_of_equal_length_are_rows():
+    run = run_of("keras-history", "history.json", ga=2)
+    loss, held_out = run.get(Role.LOSS), run.get(Role.EVAL_LOSS)
+    assert (loss.position.tolist(), loss.counted) == ([1, 2, 3, 4, 5], Counted.ORDER)
+    assert (loss.value[0], held_out.value[-1]) == (0.6911, 0.6661)
+
+
+def test_an_accuracy_in_a_name_is_no_ga():
+    assert run_of("accuracy-in-the-name", "best_acc_91.csv").settings.ga is None

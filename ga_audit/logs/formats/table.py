@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ga_audit.logs import roles
-from ga_audit.logs.formats import Claim, Rewrite, Target, _counters
-from ga_audit.logs.formats._tables import csv_rows, json_rows
+from ga_audit.logs.formats import Claim, Rewrite, Target, _counters, _values
+from ga_audit.logs.formats._tables import columns, csv_rows, json_rows, runs
 from ga_audit.run import Role, Run, Source
 
 SINK = "table"
@@ -23,14 +24,26 @@ def claim(target: Target) -> Claim:
     suffix = target.file.suffix.lower()
     if head[:1] == b"{" and b'"log_history"' not in head:
         line = head.partition(b"\n")[0].strip()
-        if suffix in {".jsonl", ".ndjson"} or (_is_object(line) and _has_known_name(line)):
+        if columns.begins(head) or (_is_object(line) and _has_known_name(line, target)):
             return Claim.YES
-        return Claim.NO
+        if suffix not in {".jsonl", ".ndjson"}:
+            return Claim.NO
+        return Claim.YES if not _is_object(line) and _SERIES_WORD.search(line) else Claim.MAYBE
     if head[:1] == b"[" and suffix == ".json":
         return Claim.YES if b"loss" in head or b"grad" in head else Claim.MAYBE
-    if suffix in {".csv", ".tsv"}:
-        return Claim.YES
+    if suffix in {".csv", ".tsv"}:  # a data set is no log that failed
+        return Claim.YES if _names_a_series(head, target) else Claim.MAYBE
     return Claim.MAYBE if _looks_like_csv(head) else Claim.NO
+
+
+_SERIES_WORD = re.compile(rb"loss|grad|ppl|perplexity|Wall time,Step,Value", re.IGNORECASE)
+
+
+def _names_a_series(head: bytes, target: Target) -> bool:
+    """Whether a header names something that trainers log, or what the user asks for."""
+    line = head.partition(b"\n")[0]
+    keys = (target.loss_key, target.grad_norm_key)
+    return bool(_SERIES_WORD.search(line)) or any(key is not None and key.encode() in line for key in keys)
 
 
 def _is_object(line: bytes) -> bool:
@@ -40,9 +53,12 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _has_known_name(line: bytes) -> bool:
+def _has_known_name(line: bytes, target: Target) -> bool:
+    """Whether a row names something that trainers log, or a step beside numbers."""
     row = json.loads(line)
-    return any(_counters.kind_of(name) is not None or roles.role_of(name) is not None for name in row)
+    known = any(roles.role_of(name) is not None for name in row) or {target.loss_key, target.grad_norm_key} & set(row)
+    numbers = sum(_values.number(value) is not None for value in row.values())
+    return bool(known) or (numbers > 1 and any(_counters.is_position(name) for name in row))
 
 
 def _looks_like_csv(head: bytes) -> bool:
@@ -63,6 +79,9 @@ def read(target: Target) -> Iterator[Run]:
     head = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head[:1] in (b"{", b"["):
         rows, notes = json_rows.rows_of(data, target)
+        if runs.is_table_of_runs(rows):
+            yield from runs.runs(rows, target)
+            return
         yield json_rows.run_of_rows(target, rows, notes)
     else:
         yield from csv_rows.runs(data, target)

@@ -12,6 +12,7 @@ from ga_audit.logs import roles, settings
 from ga_audit.logs.formats import Rewrite, Target, _counters, _values
 from ga_audit.logs.formats._counters import Placement
 from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs.formats._tables import runs as table_of_runs
 from ga_audit.logs.formats._text import csv_cells, json_places
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.csv_cells import CellRow
@@ -72,6 +73,10 @@ def runs(data: bytes, target: Target) -> Iterator[Run]:
         return
     columns = {name: i for i, name in reversed(list(enumerate(header)))}
     charts = _chart_columns(header)
+    dicts = _dicts(rows, columns)
+    if not charts and PROVENANCE not in columns and table_of_runs.is_table_of_runs(dicts):
+        yield from table_of_runs.runs(dicts, target)
+        return
     if charts:
         for name, keys in charts.items():
             run = _run_of_columns(target, name, {key: columns[c] for key, c in keys.items()}, columns, rows, notes)
@@ -97,9 +102,14 @@ def _chart_columns(header: Sequence[str]) -> dict[str, dict[str, str]]:
     return runs
 
 
+def _dicts(rows: Sequence[Sequence[str]], columns: Mapping[str, int]) -> list[dict[str, str]]:
+    """Rows by name, without blank cells."""
+    return [{name: row[i] for name, i in columns.items() if i < len(row) and row[i] not in _BLANK} for row in rows]
+
+
 def _placed(rows: Sequence[Sequence[str]], columns: Mapping[str, int], where: str) -> tuple[Placement, list[bool]]:
     """Where the rows of a table lie, and which of them are evaluations."""
-    dicts = [{name: row[i] for name, i in columns.items() if i < len(row) and row[i] not in _BLANK} for row in rows]
+    dicts = _dicts(rows, columns)
     return _counters.place(dicts, where), [_counters.is_evaluation(row) for row in dicts]
 
 

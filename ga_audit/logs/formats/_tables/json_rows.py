@@ -8,8 +8,9 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Rewrite, Target, _counters
+from ga_audit.logs.formats import HEAD_BYTES, Rewrite, Target, _counters
 from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs.formats._tables import columns
 from ga_audit.logs.formats._text import json_places, json_text
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.json_places import JsonObject
@@ -21,6 +22,13 @@ PROVENANCE = "ga_audit"
 
 
 def rows_of(data: bytes, target: Target) -> tuple[list[dict[str, Any]], list[Note]]:
+    """The rows of JSON Lines, of a list, or of an object of columns; notes on what was lost."""
+    if columns.begins(data[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")) and (whole := columns.load(data)) is not None:
+        found = columns.rows(whole)
+        if found is not None:
+            short = columns.names_left_out(whole, found)
+            message = f"shorter than the other columns and left out: {', '.join(short)}"
+            return found, [Note("short-columns", message, target.path, len(short))] if short else []
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
         content = json_text.load(data, target.path)
         return [row for row in content if isinstance(row, dict)], []

@@ -58,9 +58,13 @@ def settings_of(config: Mapping[str, Any], requirements: str, metadata: Mapping[
     found = settings.from_mapping(own, source=f"{where}: config", trust=Trust.RECORDED)
     packages = settings.from_requirements(requirements, source="requirements.txt", trust=Trust.RECORDED)
     gpus = _values.count(metadata.get("gpu_count"))
+    internal = config.get("_wandb")
+    internal = _values.mapping(internal.get("value", internal) if isinstance(internal, Mapping) else None)
+    release = {"transformers_version": internal.get("huggingface_version")}
+    own_release = settings.from_mapping(release, source=f"{where}: config, _wandb", trust=Trust.RECORDED)
     hint = {"n_gpu": gpus} if gpus else {}
     other = settings.from_mapping(hint, source="wandb-metadata.json: gpu_count", trust=Trust.SIBLING)
-    return settings.merge(found, packages, other)
+    return settings.merge(found, packages, own_release, other)
 
 
 def provenance(config: Mapping[str, Any]) -> str | None:
