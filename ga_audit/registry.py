@@ -11,9 +11,11 @@ from types import ModuleType
 
 @cache
 def names(package: str) -> tuple[str, ...]:
-    """Sorted names of the leaves of `package`; modules that begin with `_` are helpers, not leaves."""
+    """Sorted names of the leaves of `package`: its modules, without packages and names that begin with `_`."""
     path = importlib.import_module(package).__path__
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")))
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name[0] != "_")
+    )
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from ga_audit.logs.formats import _values
-from ga_audit.run import Counted, Note, RunSettings, Schedule, Setting, Trust
+from ga_audit.run import Counted, Note, NoteCode, RunSettings, Schedule, Setting, Trust
 
 Positions = list[int | None]
 
@@ -138,11 +138,10 @@ def place(
     notes: tuple[Note, ...] = ()
     if unrolled is not None:
         positions = unrolled
-        notes = (Note("counter-restarts", f"{chosen!r} restarts with each epoch: made cumulative", where),)
+        notes = (Note(NoteCode.COUNTER_RESTARTS, where=where, facts={"counter": chosen}),)
     filled, lost = _filled(positions, holds)
     if lost:
-        message = f"{lost} rows have no {chosen} and are left out"
-        notes = (*notes, Note("no-step", message, where, lost))
+        notes = (*notes, Note(NoteCode.NO_STEP, "", where, lost, {"counter": chosen}))
     ga = _accumulation(table, where)
     return Placement(filled, counted, unrolled is not None, chosen, notes, ga)
 

@@ -23,7 +23,7 @@ from ga_audit.logs.formats._wandb import publish as wandb_publish
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import local_runs
 from ga_audit.logs.formats._wandb.write import Logged, write_offline
-from ga_audit.run import Note, Run, RunSettings, Source, Trust
+from ga_audit.run import Note, NoteCode, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
 OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
@@ -93,7 +93,7 @@ def read(target: Target) -> Iterator[Run]:
     private = [*content.private, *(str(metadata.get(key) or "") for key in ("host", "username", "email"))]
     run_id = content.run.get("id") or file.stem.removeprefix("run-")
     if not content.finished:
-        content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
+        content.notes.append(Note(NoteCode.UNFINISHED, where=str(file), facts={"missing": "no exit record"}))
     found = wandb_run.settings_of(config, requirements, metadata, ".wandb")
     yield Run(
         str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
@@ -156,7 +156,7 @@ def _content(file: Path) -> _Content:
         try:
             _record(payload, content)
         except ValueError as error:
-            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", str(file)))
+            content.notes.append(Note(NoteCode.BROKEN_RECORD, where=str(file), facts={"error": str(error)}))
     return content
 
 
@@ -170,12 +170,12 @@ def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
             at += left
             continue
         if at + _CHUNK.size > len(data):
-            notes.append(Note("truncated", f"ends inside a record (byte {at})", where))
+            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at}))
             return
         crc, length, kind = _CHUNK.unpack_from(data, at)
         body = at + _CHUNK.size
         if body + length > len(data) and body + length <= at + left:
-            notes.append(Note("truncated", f"ends inside a record: read up to byte {at} of {len(data)}", where))
+            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at, "size": len(data)}))
             return
         chunk = data[body : body + length]
         if not _FULL <= kind <= _LAST or length > left - _CHUNK.size or zlib.crc32(data[at + 6 : body + length]) != crc:
@@ -195,10 +195,10 @@ def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
                 yield b"".join(parts)
                 parts = []
     if parts:
-        notes.append(Note("truncated", "the last record is not whole", where))
+        notes.append(Note(NoteCode.TRUNCATED, where=where))
     if bad:
-        message = f"{bad} blocks hold a record with a wrong checksum; the rest of each is left out"
-        notes.append(Note("wrong-checksum", message, f"{where}, byte {first_bad}", bad))
+        place = f"{where}, byte {first_bad}"
+        notes.append(Note(NoteCode.WRONG_CHECKSUM, where=place, count=bad, facts={"unit": "block"}))
 
 
 def _record(payload: bytes, content: _Content) -> None:

@@ -72,7 +72,7 @@ def test_truncated_tail_is_read_up_to_there_and_said(tmp_path):
     data = SAMPLE.read_bytes()
     path.write_bytes(data[:-20])
     run = read(path)
-    assert any(n.code == "truncated" and "byte" in n.message for n in run.notes)
+    assert any(n.code == "truncated" and "byte" in n.facts for n in run.notes)
 
 
 def test_a_flipped_bit_in_a_payload_loses_one_record(tmp_path):

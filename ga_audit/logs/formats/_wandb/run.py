@@ -9,7 +9,7 @@ from typing import Any
 from ga_audit.logs import roles, settings
 from ga_audit.logs.formats import Target, _counters, _values
 from ga_audit.logs.formats._points import Rows
-from ga_audit.run import Note, RunSettings, Series, Trust
+from ga_audit.run import Note, NoteCode, RunSettings, Series, Trust
 
 X_AXIS = ("train/global_step", "trainer/global_step", "global_step", "iter", "iteration")
 _INTERNAL = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
@@ -41,7 +41,7 @@ def series_of(
     series, left = found.series(target)
     notes = []
     if without:
-        notes.append(Note("no-step", f"{without} rows have no {axis or '_step'} and are left out", count=without))
+        notes.append(Note(NoteCode.NO_STEP, count=without, facts={"counter": axis or "_step"}))
     return series, left, tuple(notes)
 
 
