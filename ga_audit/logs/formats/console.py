@@ -14,14 +14,13 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import Rows, need_series
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.console_lines import FAMILIES, Line, parse_dict, parse_header
 from ga_audit.run import Counted, Note, NoteCode, Run, RunSettings, Source, Trust
 
 SINK = "console"
-SEVERAL_RUNS = True
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DICT = re.compile(r"\{[^{}]*\}")
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
@@ -309,3 +308,6 @@ def _values(text: str) -> list[value_places.Place]:
         for line, step in zip(part.lines, _steps(part, _config(part, ""))[0], strict=True)
         for name, value, span in _named(line)
     ]
+
+
+FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

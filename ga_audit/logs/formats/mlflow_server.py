@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import roles, settings
-from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats import Claim, Format, Target
 from ga_audit.logs.formats._points import Rows, need_series
 from ga_audit.run import Note, NoteCode, Run, Source, Trust
 
@@ -115,3 +115,6 @@ def read(target: Target) -> Iterator[Run]:
         target.path, str(info.get("run_name") or place.run), f"mlflow:{place.run}", found, series,
         (Source(SINK, target.path),), notes=notes, left_out=left, private=(urlsplit(place.base).hostname or "",),
     )  # fmt: skip
+
+
+FORMAT = Format(claim=claim, read=read, expand=expand)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import failures, settings
-from ga_audit.logs.formats import Claim, Rewrite, Target
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import Points, Rows, need_series
 from ga_audit.logs.formats._protobuf import fields, signed
 from ga_audit.logs.formats._tensorboard import trainings
@@ -28,7 +28,6 @@ from ga_audit.logs.formats._tensorboard.tfrecord import Damage, mapped, records
 from ga_audit.run import Counted, Fact, Note, NoteCode, ReadFailure, Role, Run, RunSettings, Series, Source, Trust
 
 SINK = "tensorboard"
-SEVERAL_RUNS = True
 _FILE = "events.out.tfevents."
 HELD_OUT_FOLDERS = frozenset({"valid", "val", "validation", "eval", "dev", "test"})
 TRAINING_FOLDERS = ("train", "training")
@@ -339,3 +338,6 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
         rescales = [replace(r, part="") for r in rewrite.rescales if r.part == str(number + 1)]
         written += rewritten(own, replace(rewrite, rescales=rescales), destination)
     return written
+
+
+FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

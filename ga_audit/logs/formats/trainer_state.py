@@ -10,7 +10,7 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import Rows, need_series, step_of
 from ga_audit.logs.formats._text import json_places, json_text
 from ga_audit.logs.formats._text import places as value_places
@@ -166,3 +166,6 @@ def _places_of(text: str) -> tuple[list[value_places.Place], json_places.JsonObj
             name = _SUMMARY if key == "train_loss" and "train_runtime" in row.values else key
             found.append(value_places.Place("", name, step, number, row.number_span(text, key), key))
     return found, state
+
+
+FORMAT = Format(claim=claim, read=read, write=write)

@@ -14,10 +14,9 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats import Claim, Format, Target
 from ga_audit.run import Run, RunSettings, Setting, Source, Trust
 
-SETTINGS_ONLY = True
 _NAME = "training_args.bin"
 _MAX_BYTES = 16 << 20  # arguments are kilobytes; more is something else
 _UNKNOWN = object()
@@ -174,3 +173,6 @@ _LITERALS: dict[str, Any] = {
     "NEWTRUE": lambda _: True,
     "NEWFALSE": lambda _: False,
 }
+
+
+FORMAT = Format(claim=claim, read=read, settings_only=True)

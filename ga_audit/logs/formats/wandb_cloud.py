@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.logs import missing_path
-from ga_audit.logs.formats import Claim, Rewrite, Target
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._wandb import (
     address as wandb_address,
@@ -192,3 +192,6 @@ def annotate(source: Source, facts: Mapping[str, Any], note: str, timeout: int) 
     address = wandb_address.parse(source.path)
     assert address is not None
     wandb_publish.annotate(address, facts, note, timeout=timeout)
+
+
+FORMAT = Format(claim=claim, read=read, write=write, expand=expand, upload=upload, annotate=annotate)

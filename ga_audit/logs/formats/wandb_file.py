@@ -16,7 +16,7 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
 from ga_audit.logs.formats._wandb import publish as wandb_publish
@@ -26,7 +26,6 @@ from ga_audit.logs.formats._wandb.write import Logged, write_offline
 from ga_audit.run import Note, NoteCode, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
-OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
 _HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
@@ -283,3 +282,7 @@ def _logged(source: Source) -> Logged:
 def upload(source: Source, folder: Path, timeout: int) -> None:
     """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
     wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)
+
+
+# `files/output.log` in the directory is the console of the same run
+FORMAT = Format(claim=claim, read=read, write=write, upload=upload, owns_directory=True)
