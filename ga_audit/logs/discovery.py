@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
-from ga_audit.logs import failures, formats, merging, missing_path, object_store
+from ga_audit.logs import failures, formats, git_lfs, merging, missing_path, object_store
 from ga_audit.logs.formats import Claim, Target
 from ga_audit.run import ReadFailure, Run
 
@@ -172,6 +172,7 @@ def _named(path: Path, text: str, keys: dict[str, Any]) -> Iterator[Claimed | Re
     if path.stat().st_size == 0:
         raise UnreadableLog("the file is empty", where=text, remedy="Give the log of a run that has logged a line.")
     target = Target(text, **keys)
+    git_lfs.refuse_pointer(target.head, text)
     yield target, _best(target, must=True), True
     for sibling in _files(path.parent):
         if isinstance(sibling, ReadFailure):
@@ -305,12 +306,10 @@ def _best(target: Target, *, must: bool) -> str:
 
 
 def _unknown(target: Target) -> AuditError:
-    if target.head.startswith(b"version https://git-lfs"):
-        return UnreadableLog(
-            "is a git-lfs pointer, not the log itself",
-            where=target.path,
-            remedy=f"Fetch the content with `git lfs pull --include {target.name}`.",
-        )
+    try:
+        git_lfs.refuse_pointer(target.head, target.path)
+    except UnreadableLog as error:
+        return error
     return UnknownFormat(
         "no log format recognises the content",
         where=target.path,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ga_audit.logs import trainers
 from ga_audit.logs.roles import (
     CONFIG_KEYS,
     OTHER_KEYS,
@@ -19,12 +20,6 @@ from ga_audit.logs.roles import (
     flatten,
 )
 from ga_audit.run import RunSettings, Schedule, Setting, Trust
-
-TRAINERS = frozenset({
-    "transformers", "trl", "accelerate", "peft", "torch", "deepspeed", "axolotl", "llamafactory", "ms-swift", "unsloth",
-    "liger-kernel", "lightning", "pytorch-lightning", "torchtune", "litgpt", "mlx-lm", "composer", "verl", "wandb",
-    "open-instruct", "unsloth-zoo", "megatron-core", "nemo-rl", "torchtitan", "bitsandbytes", "datasets",
-})  # fmt: skip
 
 _GA_IN_NAME = re.compile(
     r"(?:^|[^a-z0-9])(?:[a-z]*(?:bs|bsz|b|batch|mbs)[-_=]?\d+[-_x]?)?"
@@ -260,9 +255,8 @@ def from_requirements(text: str, *, source: str, trust: Trust) -> RunSettings:
     for line in text.splitlines():
         match = re.match(r"\s*-?\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:==|:|\s)\s*v?(\d+[\w.+!-]*)\s*$", line)
         if match:
-            name = re.sub(r"[-_.]+", "-", match[1]).lower()
-            name = {"pytorch": "torch"}.get(name, name)
-            if name in TRAINERS:
+            name = trainers.canonical_name(match[1])
+            if name in trainers.PACKAGES:
                 packages[name] = Setting(match[2], f"{source}: {line.strip()[:80]}", trust)
     return RunSettings(packages=packages)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import failures, settings
+from ga_audit.logs import failures, git_lfs, settings
 from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import Points, Rows, need_series
 from ga_audit.logs.formats._protobuf import fields, signed
@@ -191,7 +191,7 @@ def _session(data: bytes | mmap, where: str, content: _Content) -> None:
 
 
 def _read_file(data: bytes | mmap, where: str, content: _Content) -> None:
-    if data[:23] == b"version https://git-lfs":
+    if git_lfs.is_pointer(data[:64]):
         content.notes.append(Note(NoteCode.GIT_LFS_POINTER, where=where))
         return
     damage = Damage()

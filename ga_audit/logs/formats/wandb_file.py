@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import settings
+from ga_audit.logs import git_lfs, settings
 from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
@@ -144,8 +144,7 @@ def _content(file: Path) -> _Content:
             f"is empty ({len(data)} bytes): the run ended before it wrote anything", where=str(file),
             remedy="Give another run directory.",
         )  # fmt: skip
-    if data.startswith(b"version https://git-lfs"):
-        raise UnreadableLog("is a git-lfs pointer", where=str(file), remedy="Fetch the content with `git lfs pull`.")
+    git_lfs.refuse_pointer(data, str(file))
     if not data.startswith(b":W&B"):
         raise UnreadableLog(
             "is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory."
