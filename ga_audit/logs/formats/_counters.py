@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from ga_audit.logs.formats import _values
@@ -63,6 +64,7 @@ _COUNTED = {
 _SPLITS = frozenset({"mode", "split", "phase", "stage", "subset"})
 _EVALUATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "test"})
 _FORWARD_LOGS = frozenset({"data_time", "iter"})  # OpenMMLab: `iter` counts forward passes
+_MOST = int(_values.MOST_STEPS)
 _ENOUGH = 0.5  # share of the rows that a counter is in
 _FEWEST = 0.1  # the same, where no counter reaches `_ENOUGH`
 
@@ -74,6 +76,7 @@ def kind_of(name: str) -> Counter | None:
     return None if found is None else found[0]
 
 
+@lru_cache(maxsize=1 << 14)
 def is_position(name: str) -> bool:
     """Whether a name is a counter of steps, and so no series."""
     return kind_of(name) in _NO_SERIES
@@ -122,24 +125,27 @@ def place(
     is_value : whether a value belongs to a series; default: it is a number and its name no counter.
     """
     is_value = is_value or is_number
-    holds = [frozenset(name for name, value in row.items() if is_value(name, value)) for row in rows]
-    table = _counters(rows)
-    count = sum(map(bool, holds))
-    chosen = _chosen(table, holds, count)
+    names = dict.fromkeys(chain.from_iterable(rows))
+    table = _counters(rows, names)
+    chosen = _in_all_rows(table)
+    holds: list[frozenset[str]] | None = None
     if chosen is None:
-        return _numbered(holds)
+        holds = [frozenset(name for name, value in row.items() if is_value(name, value)) for row in rows]
+        chosen = _chosen(table, holds, sum(map(bool, holds)))
+        if chosen is None:
+            return _numbered(holds)
     kind = kind_of(chosen)
     assert kind is not None
     positions = _together(table, chosen, kind)
     epochs = next((table[n] for n in table if kind_of(n) is Counter.EPOCH and n != chosen), None)
-    evaluations = [is_evaluation(row) for row in rows]
+    evaluations = [is_evaluation(row) for row in rows] if _SPLITS & names.keys() else [False] * len(rows)
     unrolled = None if epochs is None or kind is Counter.EPOCH else _unrolled(positions, epochs, evaluations)
     counted = _counted(kind, positions, rows)
     notes: tuple[Note, ...] = ()
     if unrolled is not None:
         positions = unrolled
         notes = (Note(NoteCode.COUNTER_RESTARTS, where=where, facts={"counter": chosen}),)
-    filled, lost = _filled(positions, holds)
+    filled, lost = (positions, 0) if holds is None else _filled(positions, holds)
     if lost:
         notes = (*notes, Note(NoteCode.NO_STEP, "", where, lost, {"counter": chosen}))
     ga = _accumulation(table, where)
@@ -151,14 +157,22 @@ def is_number(name: str, value: Any) -> bool:
     return not is_position(name) and _values.number(value) is not None
 
 
-def _counters(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+def _counters(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[float | None]]:
     """Values of each counter by row."""
-    names = dict.fromkeys(name for row in rows for name in row if kind_of(name) is not None)
-    return {name: [_reading(row.get(name)) for row in rows] for name in names}
+    return {name: [_reading(row.get(name)) for row in rows] for name in names if kind_of(name) is not None}
+
+
+def _in_all_rows(table: Mapping[str, Sequence[float | None]]) -> str | None:
+    """The best counter of steps where every row holds it: then nothing is to be filled in."""
+    steps = [name for name in table if kind_of(name) in (Counter.UPDATE, Counter.STEP)]
+    best = min(steps, key=lambda name: _ranked(name) or (Counter.EPOCH, 0), default=None)
+    return best if best is not None and None not in table[best] else None
 
 
 def _reading(value: Any) -> float | None:
     """A count; of `1/2046` the first."""
+    if type(value) is int:
+        return value if -_MOST < value < _MOST else None
     if isinstance(value, str):
         value = value.partition("/")[0].replace(",", "")
     found = _values.finite(value)

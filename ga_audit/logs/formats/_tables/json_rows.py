@@ -71,8 +71,11 @@ def run_of_rows(target: Target, found: Sequence[Mapping[str, Any]], notes: Seque
     made = ""
     for row, step in zip(found, placed.positions, strict=True):
         evaluation = _counters.is_evaluation(row)
+        closing = "train_runtime" in row
         for name, value in row.items():
-            if name == PROVENANCE:
+            if type(value) is float and not (evaluation or closing or step is None or _counters.is_position(name)):
+                rows.add(name, step, value)  # nine values of ten
+            elif name == PROVENANCE:
                 made = str(value.get("version", "ga-audit")) if isinstance(value, dict) else "ga-audit"
             elif step is not None and (own := _series_of(name, row, evaluation)) and _is_scalar(value):
                 rows.add(own, step, value)
