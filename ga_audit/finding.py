@@ -256,6 +256,8 @@ class Reason(StrEnum):
     TOO_FEW_POINTS = "too-few-points"
     TOO_NOISY = "too-noisy"
     LATE_START = "late-start"
+    STEPS_UNKNOWN = "steps-unknown"
+    MIXED_COUNTERS = "mixed-counters"
     # nothing differs
     TOO_FEW_RUNS = "too-few-runs"
     NO_COMMON_RANGE = "no-common-range"

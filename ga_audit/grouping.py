@@ -12,15 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ga_audit.finding import Axis, AxisReason, NotApplicable, Reason, Relatedness
-from ga_audit.run import FloatArray, IntArray, Role, Run
+from ga_audit.logs.trainers import LOSS_PACKAGES, canonical_name
+from ga_audit.run import Counted, FloatArray, IntArray, Role, Run, Series
 from ga_audit.stats import alignment
-
-TRAINER_PACKAGES = frozenset({
-    "transformers", "trl", "accelerate", "deepspeed", "axolotl", "llamafactory", "ms-swift", "swift", "unsloth",
-    "unsloth-zoo", "liger-kernel", "lightning", "pytorch-lightning", "torchtune", "litgpt", "mosaicml", "composer",
-    "megatron-core", "nemo-rl", "verl", "open-instruct", "mlx-lm", "open-clip-torch", "allennlp", "distillkitplus",
-})  # fmt: skip
-"""Packages whose release decides how a loss is scaled; a different torch or numpy does not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -165,7 +159,7 @@ def _points(role: Role, run: Run) -> _Points | None:
     assert series is not None
     end = _first_change(run)
     upto = series.position.size if end is None else int(np.searchsorted(series.position, end))
-    good = alignment.clean(series.position[:upto].astype(np.float64), series.value[:upto])
+    good = alignment.clean(_steps_of(run, series)[:upto], series.value[:upto])
     if not good.value.size:
         return None
     value, moved = alignment.winsorise(good.value)
@@ -185,6 +179,8 @@ def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | NotApplicable:
 
     if len(runs) < 2:
         return not_applicable(Reason.TOO_FEW_RUNS)
+    if len(_counters(role, runs)) > 1:
+        return not_applicable(Reason.MIXED_COUNTERS)
     points: list[_Points] = []
     for run in runs:
         found = _points(role, run)
@@ -225,6 +221,23 @@ def _axis_reason(runs: Sequence[Run], axes: Collection[Axis]) -> AxisReason:
     if len(axes) == 2:
         return AxisReason.LESS_DRIFT
     return AxisReason.SAME_BATCH if _same_batch(runs) else AxisReason.BATCH_UNKNOWN
+
+
+def _steps_of(run: Run, series: Series) -> FloatArray:
+    """Positions (n,) in optimizer steps where they can be had, otherwise as they were counted."""
+    steps = series.optimizer_steps(run.settings.ga)
+    return series.position.astype(np.float64) if steps is None else steps
+
+
+def _counters(role: Role, runs: Sequence[Run]) -> frozenset[Counted]:
+    """What the positions of the runs count; optimizer steps where they can be had."""
+    found = set()
+    for run in runs:
+        series = run.get(role)
+        assert series is not None
+        steps = series.optimizer_steps(run.settings.ga)
+        found.add(Counted.OPTIMIZER_STEP if steps is not None else series.counted)
+    return frozenset(found)
 
 
 def _binned(
@@ -282,7 +295,7 @@ def _same_versions(runs: Sequence[Run]) -> bool | None:
 
 
 def _trainer_packages(runs: Sequence[Run]) -> list[str]:
-    return sorted({p for r in runs for p in r.settings.packages if p.lower().replace("_", "-") in TRAINER_PACKAGES})
+    return sorted({p for r in runs for p in r.settings.packages if canonical_name(p) in LOSS_PACKAGES})
 
 
 def _release(run: Run, package: str) -> str | None:

@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ga_audit import _columns
+from ga_audit._notes import Fact as Fact
+from ga_audit._notes import Note as Note
+from ga_audit._notes import NoteCode as NoteCode
 from ga_audit._settings import IntArray as IntArray
 from ga_audit._settings import PlainSettings as PlainSettings
 from ga_audit._settings import Schedule as Schedule
@@ -57,9 +60,10 @@ class Trust(IntEnum):
     """How far a setting is to be believed; the higher wins."""
 
     GUESSED = 0  # from the run's name
-    SIBLING = 1  # a file beside the log
-    RECORDED = 2  # the log itself
-    GIVEN = 3  # the user
+    DERIVED = 1  # computed from counters of the log
+    SIBLING = 2  # a file beside the log
+    RECORDED = 3  # the log itself
+    GIVEN = 4  # the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Setting(Generic[T]):
     value: T
     source: str  # "config: gradient_accumulation_steps", "derived: 524288 / (32 x 2048 x 1)"
     trust: Trust
+    per_process: bool = False  # of a process, which may split it over several devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +152,6 @@ def _given(name: str, value: T | None) -> Setting[T] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """A warning, as data, on the thing that it concerns."""
-
-    code: str  # kebab-case
-    message: str
-    where: str | None = None  # file:line, record, byte, the name of a series
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """One log of a training: which format read it, and where it lies."""
 
@@ -189,6 +184,15 @@ class Series:
         span = f"{self.counted.value} {self.position[0]} to {self.position[-1]}"
         ends = f"{span}, {self.value[0]:.4g} to {self.value[-1]:.4g}"
         return f"<Series {self.role.value} {self.name!r}: {_columns.count(len(self), 'point')}, {ends} ({self.format})>"
+
+    def optimizer_steps(self, gradient_accumulation_steps: int | None) -> FloatArray | None:
+        """Positions (n,) in optimizer steps; None where the log does not say which steps they are."""
+        if self.counted is Counted.OPTIMIZER_STEP:
+            return self.position.astype(np.float64)
+        if self.counted is Counted.MICRO_BATCH and gradient_accumulation_steps is not None:
+            steps: FloatArray = self.position / float(gradient_accumulation_steps)
+            return steps
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,8 +350,9 @@ class Run:
         return frozenset((*(series.name for series in self.series), *unused))
 
     def views(self, role: Role) -> tuple[Series, ...]:
-        """Every sink's series of a role, longest first."""
-        return tuple(sorted((s for s in self.series if s.role == role), key=lambda s: -len(s)))
+        """Every sink's series of a role: recorded positions before those that we numbered, then the longest first."""
+        found = (s for s in self.series if s.role == role)
+        return tuple(sorted(found, key=lambda s: (s.counted is Counted.ORDER, -len(s))))
 
     def get(self, role: Role) -> Series | None:
         """The series of a role from the best sink (most points), or None."""

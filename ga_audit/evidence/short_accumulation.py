@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from ga_audit.evidence import _single
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, NotApplicable, Reason
 from ga_audit.grouping import Group
-from ga_audit.run import Note, Role, Run
+from ga_audit.run import Counted, Note, Role, Run
 from ga_audit.stats.epochs import Epochs, dip, fit
 
 KIND = "short_accumulation"
@@ -45,6 +45,8 @@ def _evaluate(run: Run) -> Evidence | NotApplicable:
     assert ga is not None
     if loss is None or epoch is None or not ga.value.is_constant:
         return _single.not_applicable(KIND, run, Reason.NO_EPOCHS)
+    if Counted.OPTIMIZER_STEP not in (loss.counted, epoch.counted) or loss.counted is not epoch.counted:
+        return _single.not_applicable(KIND, run, Reason.STEPS_UNKNOWN)
     epochs = fit(epoch.position, epoch.value, ga.value.first)
     found = None if epochs is None else dip(loss.position, loss.value, epochs, loss.window)
     if epochs is None or found is None:

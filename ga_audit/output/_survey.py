@@ -17,6 +17,7 @@ from ga_audit.output.wording import survey as rows
 from ga_audit.output.wording._numbers import counted
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, in_backticks, unmarked
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.output.wording.verdict import headline, set_aside, statement
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool =
         blocks.append(_more(len(cells), limit, "runs"))
     if survey.audit.set_aside:
         blocks.append(_set_aside(survey))
-    blocks += [f"note: {plain(note.message)}" for note in survey.audit.notes[:limit]]
+    blocks += [f"note: {plain(note_text(note))}" for note in survey.audit.notes[:limit]]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -126,7 +127,7 @@ def json_text(survey: Survey) -> str:
         ],
         "set_aside": [{"run": item.run.name, "why": set_aside(item)} for item in survey.audit.set_aside],
         "set_aside_remedy": "" if (ask := survey.audit.ask) is None else in_backticks(advice.ask(ask)),
-        "notes": [note.message for note in survey.audit.notes],
+        "notes": [note_text(note) for note in survey.audit.notes],
     }  # fmt: skip
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

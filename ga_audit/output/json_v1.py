@@ -19,6 +19,7 @@ from ga_audit.finding import BugMatch, Estimate, Evidence, Hypothesis, NotApplic
 from ga_audit.output.wording import advice, bugs, verdict
 from ga_audit.output.wording import evidence as wording
 from ga_audit.output.wording._sentence import in_backticks
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import Note, Role, Run, Setting
 
 SCHEMA = "ga-audit/1"
@@ -177,7 +178,8 @@ def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
         "packages": {name: release.value for name, release in sorted(s.packages.items())},
         "series": [
             {"role": x.role.value, "name": x.name, "format": x.format, "points": len(x),
-             "first_step": int(x.position[0]) if len(x) else None, "last_step": int(x.position[-1]) if len(x) else None}
+             "first_step": int(x.position[0]) if len(x) else None, "last_step": int(x.position[-1]) if len(x) else None,
+             "counted": x.counted.value, "derived": x.derived}
             for x in run.series
         ],
         "factor": {
@@ -230,7 +232,7 @@ def _setting(setting: Setting[Any] | None) -> dict[str, Any] | None:
 
 
 def _note(note: Note) -> dict[str, Any]:
-    return {"code": note.code, "message": note.message, "where": note.where, "count": note.count}
+    return {"code": note.code, "message": note_text(note), "where": note.where, "count": note.count}
 
 
 def _number(value: float) -> float | None:

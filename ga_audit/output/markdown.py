@@ -14,6 +14,7 @@ from ga_audit.output.wording import verdict
 from ga_audit.output.wording._numbers import exponent
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, Sentence
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import Role, Run
 
 _MAX_ROWS = 60
@@ -25,7 +26,7 @@ def render(audit: Audit, **_: object) -> str:
     if audit.set_aside:
         parts.append("\n".join(_set_aside(audit)))
     parts += [f"Could not read {cell(str(f.error))}" for f in audit.failures]
-    parts += [f"Note: {cell(n.message)}" for n in audit.notes]
+    parts += [f"Note: {cell(note_text(n))}" for n in audit.notes]
     return "\n\n".join(parts) + "\n"
 
 

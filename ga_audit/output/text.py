@@ -18,6 +18,7 @@ from ga_audit.output.wording import advice, verdict
 from ga_audit.output.wording._numbers import exponent
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, Sentence, unmarked
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import ReadFailure, Role, Run
 
 WIDTH = 100
@@ -50,7 +51,7 @@ def render(
     ]
     if audit.set_aside:
         blocks.append("\n".join(_set_aside(audit, width)))
-    tail = [f"note: {plain(note.message)}" for note in audit.notes]
+    tail = [f"note: {plain(note_text(note))}" for note in audit.notes]
     for failure in audit.failures:
         tail += _failure(failure, color=color)
     if not audit.diagnoses and not audit.failures and not audit.notes:
@@ -90,8 +91,8 @@ def _diagnosis(
     if diagnosis.verdict is Verdict.SCALED:
         yield from _section("Do I have to retrain?", [advice.retrain(diagnosis.retrain)], width)
     yield from _section("Next", advice.next_steps(diagnosis, hidden), width)
-    notes = [note.message for note in diagnosis.notes]
-    notes += [f"{run.name}: {note.message}" for run in diagnosis.runs for note in run.notes][:8]
+    notes = [note_text(note) for note in diagnosis.notes]
+    notes += [f"{run.name}: {note_text(note)}" for run in diagnosis.runs for note in run.notes][:8]
     if differing := diagnosis.group.settings_that_differ:
         notes.insert(0, f"the runs differ in: {', '.join(differing)}")
     yield from _section("Notes", list(dict.fromkeys(notes)), width)

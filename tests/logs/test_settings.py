@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from ga_audit.logs.settings import (
     DATA_PARALLEL,
-    PER_PROCESS,
     from_columns,
     from_mapping,
     from_requirements,
@@ -88,16 +87,16 @@ def test_odd_values_are_no_settings(value):
 
 
 def test_the_micro_batch_of_a_process_is_no_conflict_once_its_devices_are_known():
-    def micro(value, source, trust=Trust.RECORDED):
-        return RunSettings(micro_batch_size=Setting(value, source, trust))
+    def micro(value, per_process):
+        return RunSettings(micro_batch_size=Setting(value, "test", Trust.RECORDED, per_process))
 
-    logs = merge(micro(4, PER_PROCESS), micro(2, "events: per_device_train_batch_size"))
+    logs = merge(micro(4, True), micro(2, False))
     assert logs.conflicts
     devices = RunSettings(other={DATA_PARALLEL: Setting(2, "training_args.bin", Trust.SIBLING)})
     whole = merge(logs, devices)
     assert not whole.conflicts
     assert whole.micro_batch_size.value == 2
-    odd = merge(micro(5, PER_PROCESS), devices)
+    odd = merge(micro(5, True), devices)
     assert odd.micro_batch_size.value == 5  # what two devices cannot share was not split
 
 
@@ -115,6 +114,7 @@ def test_requirements():
         ("ga8", 8, None), ("run-bs1ga8", 8, 1), ("bsz4-grad_acc8", 8, 4), ("gas16", 16, None), ("grad_accum-4", 4, None),
         ("bs16-ga1-lr3", 1, 16), ("mega8", None, None), ("gamma2", None, None), ("yoga4", None, None), ("a100-8", None, None),
         ("lr1e-4", None, None), ("ga1-vs-ga8", None, None), ("llama-3.1-8b", None, None),
+        ("best_acc_91", None, None), ("acc8", None, None), ("bs4_acc8", None, 4), ("accum8", 8, None),
     ],
 )  # fmt: skip
 def test_names_are_guesses_and_only_clear_ones(name, ga, batch):
@@ -172,3 +172,7 @@ def test_a_column_that_is_no_count_is_no_setting():
         column = np.array(values)
         found = from_columns({"gradient_accumulation_steps": (np.arange(len(column)), column)}, source="table")
         assert found.gradient_accumulation_steps is None
+
+
+def test_the_base_of_an_adapter_is_the_model():
+    assert read({"base_model_name_or_path": "gpt2"}).model.value == "gpt2"

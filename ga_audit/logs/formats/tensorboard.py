@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import failures, roles, settings
-from ga_audit.logs.formats import Claim, Rewrite, Target
-from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs import failures, git_lfs, role_choice, settings
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
+from ga_audit.logs.formats._points import Points, Rows, need_series
+from ga_audit.logs.formats._tensorboard import trainings
 from ga_audit.logs.formats._tensorboard.event import PROVENANCE_TAG
 from ga_audit.logs.formats._tensorboard.reader import EventReader
 from ga_audit.logs.formats._tensorboard.rewrite import rewritten
-from ga_audit.run import Note, ReadFailure, Role, Run, RunSettings, Source, Trust
+from ga_audit.run import Counted, Fact, Note, NoteCode, ReadFailure, Role, Run, RunSettings, Series, Source, Trust
 
 SINK = "tensorboard"
 _FILE = "events.out.tfevents."
+HELD_OUT_FOLDERS = frozenset({"valid", "val", "validation", "eval", "dev", "test"})
+TRAINING_FOLDERS = ("train", "training")
 _VERSION = b"brain.Event:"
 _HPARAMS = "_hparams_/session_start_info"
 _TEXT_SETTINGS = ("args/text_summary", "model_config/text_summary")
@@ -49,20 +53,35 @@ class _Content:
     made: str | None = None
     notes: list[Note] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # points by tag, those that are not kept too
+    walls: dict[str, array[float]] = field(default_factory=dict)  # wall times of the kept points
+
+    @property
+    def points(self) -> Mapping[str, Points]:
+        """Points by tag."""
+        return self.rows.points
+
+    @property
+    def settings(self) -> RunSettings:
+        """What the file says of the training."""
+        return settings.in_order(self.sessions)
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Wall times of the first and the last kept point."""
+        times = [time for wall in self.walls.values() if len(wall) for time in (wall[0], wall[-1])]
+        return (min(times), max(times)) if times else None
 
     def wanted(self, tag: str) -> bool:
         """Whether the points of a tag are kept."""
-        return self._role(tag) is not None
-
-    def _role(self, tag: str) -> Role | None:
-        return roles.role_of(tag, loss_key=self.target.loss_key, grad_norm_key=self.target.grad_norm_key)
+        return role_choice.may_be(tag, loss_key=self.target.loss_key, grad_norm_key=self.target.grad_norm_key)
 
     def no_roles(self) -> tuple[Note, ...]:
         """A note on each tag whose points are not kept."""
         return tuple(
-            Note("no-role", f"{tag!r} ({count} points) has no role here", tag)
-            for tag, count in self.counts.items() if not self.wanted(tag)
-        )  # fmt: skip
+            Note(NoteCode.NO_ROLE, where=tag, facts={"name": tag, "points": count})
+            for tag, count in self.counts.items()
+            if not self.wanted(tag)
+        )
 
 
 def _says_settings(tag: str) -> bool:
@@ -70,7 +89,9 @@ def _says_settings(tag: str) -> bool:
 
 
 def read(target: Target) -> Iterator[Run | ReadFailure]:
-    """The run of the event files, joined in the order in which they were opened; one that cannot be read is a failure.
+    """A run for each training that the event files hold, in the order in which they were opened.
+
+    A file that cannot be read is a failure.
 
     Raises
     ------
@@ -78,27 +99,61 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
         no event in any file, or no series of ours.
     """
     files, unread = _files(target), 0
-    content = _Content(target, Rows(SINK, target.path))
+    read_files: list[_Content] = []
     for file in files:
+        content = _Content(target, Rows(SINK, target.path))
         if target.text is not None:
             _session(io.BytesIO(target.text), str(file), content)
+            read_files.append(content)
             continue
         try:
             with file.open("rb", buffering=0) as data:
                 _session(data, str(file), content)
+            read_files.append(content)
         except OSError as error:
             if not target.is_dir:
                 raise
             yield failures.of_error(str(file), error, reader=SINK)
             unread += 1
-    found = settings.in_order(content.sessions)
+    parts = _trainings(read_files)
+    if not any(content.counts for content in read_files) and unread and unread == len(files):
+        return  # each has said why
+    for number, contents in enumerate(parts, 1):
+        yield _run(target, _together(contents, target), number if len(parts) > 1 else 0)
+
+
+def _trainings(files: Sequence[_Content]) -> list[list[_Content]]:
+    """What was read of each training."""
+    found: dict[int, list[_Content]] = {0: []}
+    for number, content in zip(trainings.numbers(files), files, strict=True):
+        found.setdefault(number, []).append(content)
+    return list(found.values())
+
+
+def _together(contents: Sequence[_Content], target: Target) -> _Content:
+    """The sessions of one training as one."""
+    whole = _Content(target, Rows(SINK, target.path))
+    for content in contents:
+        for tag, points in content.rows.points.items():
+            whole.rows.points[tag].step.extend(points.step)
+            whole.rows.points[tag].value.extend(points.value)
+        whole.rows.unread.update(content.rows.unread)
+        whole.hparams = content.hparams or whole.hparams
+        whole.sessions += content.sessions
+        whole.made = content.made or whole.made
+        whole.notes += content.notes
+        for tag, count in content.counts.items():
+            whole.counts[tag] = whole.counts.get(tag, 0) + count
+    return whole
+
+
+def _run(target: Target, content: _Content, number: int) -> Run:
+    """The run of one training; `number` from 1 where there are several."""
+    found = content.settings
     folder = target.file if target.is_dir else target.file.parent
     if content.hparams and all(count < 2 for count in content.counts.values()):
         # SummaryWriter.add_hparams writes into a folder of its own, below that of the log
-        yield Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
-        return
-    if not content.counts and unread and unread == len(files):
-        return  # each has said why
+        return Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
     if not content.counts:
         raise UnreadableLog(
             "holds no scalar", where=target.path,
@@ -106,11 +161,34 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
         )  # fmt: skip
     series, left = content.rows.series(target)
     left = content.no_roles() + left
+    series = tuple(_by_folder(s, folder) for s in series)
     need_series(series, target.path, left)
-    yield Run(
-        target.path, folder.name, str(folder), found, series, (Source(SINK, target.path),),
-        notes=tuple(content.notes), left_out=left, corrected_by=content.made,
+    name, part = (f"{folder.name} (run {number})", str(number)) if number else (folder.name, "")
+    if number:
+        facts: dict[str, Fact] = {"what": "folder", "number": number}
+        content.notes.append(Note(NoteCode.SEVERAL_RUNS, where=target.path, facts=facts))
+    return Run(
+        f"{target.path}#{part}" if part else target.path, name, f"{folder}#{part}" if part else str(folder), found,
+        series, (Source(SINK, target.path, part),), notes=tuple(content.notes), left_out=left,
+        corrected_by=content.made,
     )  # fmt: skip
+
+
+def _by_folder(series: Series, folder: Path) -> Series:
+    """A series with what its folder says: Keras, fairseq and others write `train/` and `valid/` beside each other."""
+    if series.name.startswith("epoch_"):
+        series = replace(series, counted=Counted.EPOCH, window=None)
+    if series.role is Role.LOSS and folder.name.lower() in HELD_OUT_FOLDERS and _has_training_folder(folder):
+        return replace(series, role=Role.EVAL_LOSS, window=None)
+    return series
+
+
+def _has_training_folder(folder: Path) -> bool:
+    try:
+        return any(bool(_files(Target(str(folder.parent / name)))) for name in TRAINING_FOLDERS
+                   if (folder.parent / name).is_dir())  # fmt: skip
+    except OSError:
+        return False
 
 
 def _files(target: Target) -> list[Path]:
@@ -129,27 +207,30 @@ def _session(data: BinaryIO, where: str, content: _Content) -> None:
 
 
 def _read_file(data: BinaryIO, where: str, content: _Content) -> None:
-    if data.read(23) == b"version https://git-lfs":
-        content.notes.append(Note("git-lfs-pointer", "is a git-lfs pointer, not the events; `git lfs pull`", where))
+    if git_lfs.is_pointer(data.read(64)):
+        content.notes.append(Note(NoteCode.GIT_LFS_POINTER, where=where))
         return
-    reader = EventReader(content.wanted, _says_settings, content.rows.points, counts=content.counts)
+    reader = EventReader(
+        content.wanted, _says_settings, content.rows.points, counts=content.counts, walls=content.walls
+    )
     reader.read(data)
     content.texts = reader.texts
     for tag, value in reader.values:
         if tag == _HPARAMS:
             _hparams(value, content)
-    content.notes += [Note("broken-record", f"a record cannot be read: {why}", f"{where}, byte {at}")
-                      for at, why in reader.broken]  # fmt: skip
+    content.notes += [
+        Note(NoteCode.BROKEN_RECORD, where=f"{where}, byte {at}", facts={"error": why}) for at, why in reader.broken
+    ]
     damage = reader.damage
     if damage.truncated_at is not None:
-        message = f"ends inside a record: read up to byte {damage.truncated_at} of {reader.chunks.size}"
-        content.notes.append(Note("truncated", message, where))
+        facts = {"byte": damage.truncated_at, "size": reader.chunks.size}
+        content.notes.append(Note(NoteCode.TRUNCATED, where=where, facts=facts))
     if damage.wrong_payloads:
-        message = f"{damage.wrong_payloads} records fail their checksum and are left out"
-        content.notes.append(Note("wrong-checksum", message, f"{where}, byte {damage.first}", damage.wrong_payloads))
+        place = f"{where}, byte {damage.first}"
+        content.notes.append(Note(NoteCode.WRONG_CHECKSUM, where=place, count=damage.wrong_payloads))
     if damage.skipped_bytes:
-        message = f"{damage.skipped_bytes} bytes without a valid record are skipped"
-        content.notes.append(Note("skipped", message, f"{where}, byte {damage.first}"))
+        place = f"{where}, byte {damage.first}"
+        content.notes.append(Note(NoteCode.SKIPPED, where=place, facts={"bytes": damage.skipped_bytes}))
 
 
 def _settings(content: _Content) -> RunSettings:
@@ -197,4 +278,22 @@ def _json_in(text: str) -> dict[str, Any] | None:
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     """Corrected copies of the event files: records that hold no rescaled tag are copied byte for byte."""
-    return rewritten(_files(Target(source.path)), rewrite, destination)
+    target = Target(source.path)
+    files = _files(target)
+    if not source.part:
+        return rewritten(files, rewrite, destination)
+    read_files: list[_Content] = []
+    for file in files:
+        content = _Content(target, Rows(SINK, source.path))
+        with file.open("rb", buffering=0) as data:
+            _session(data, str(file), content)
+        read_files.append(content)
+    written: list[Path] = []
+    for number in dict.fromkeys(found := trainings.numbers(read_files)):
+        own = [file for file, of in zip(files, found, strict=True) if of == number]
+        rescales = [replace(r, part="") for r in rewrite.rescales if r.part == str(number + 1)]
+        written += rewritten(own, replace(rewrite, rescales=rescales), destination)
+    return written
+
+
+FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

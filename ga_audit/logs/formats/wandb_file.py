@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs import git_lfs, settings
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
 from ga_audit.logs.formats._wandb import publish as wandb_publish
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import local_runs
 from ga_audit.logs.formats._wandb.write import Logged, write_offline
-from ga_audit.run import Note, Run, RunSettings, Source, Trust
+from ga_audit.run import Note, NoteCode, Run, RunSettings, Source, Trust
 
 SINK = "wandb_file"
-OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
 _HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
@@ -93,7 +92,7 @@ def read(target: Target) -> Iterator[Run]:
     private = [*content.private, *(str(metadata.get(key) or "") for key in ("host", "username", "email"))]
     run_id = content.run.get("id") or file.stem.removeprefix("run-")
     if not content.finished:
-        content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
+        content.notes.append(Note(NoteCode.UNFINISHED, where=str(file), facts={"missing": "no exit record"}))
     found = wandb_run.settings_of(config, requirements, metadata, ".wandb")
     yield Run(
         str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
@@ -145,8 +144,7 @@ def _content(file: Path) -> _Content:
             f"is empty ({len(data)} bytes): the run ended before it wrote anything", where=str(file),
             remedy="Give another run directory.",
         )  # fmt: skip
-    if data.startswith(b"version https://git-lfs"):
-        raise UnreadableLog("is a git-lfs pointer", where=str(file), remedy="Fetch the content with `git lfs pull`.")
+    git_lfs.refuse_pointer(data, str(file))
     if not data.startswith(b":W&B"):
         raise UnreadableLog(
             "is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory."
@@ -156,7 +154,7 @@ def _content(file: Path) -> _Content:
         try:
             _record(payload, content)
         except ValueError as error:
-            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", str(file)))
+            content.notes.append(Note(NoteCode.BROKEN_RECORD, where=str(file), facts={"error": str(error)}))
     return content
 
 
@@ -170,12 +168,12 @@ def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
             at += left
             continue
         if at + _CHUNK.size > len(data):
-            notes.append(Note("truncated", f"ends inside a record (byte {at})", where))
+            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at}))
             return
         crc, length, kind = _CHUNK.unpack_from(data, at)
         body = at + _CHUNK.size
         if body + length > len(data) and body + length <= at + left:
-            notes.append(Note("truncated", f"ends inside a record: read up to byte {at} of {len(data)}", where))
+            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at, "size": len(data)}))
             return
         chunk = data[body : body + length]
         if not _FULL <= kind <= _LAST or length > left - _CHUNK.size or zlib.crc32(data[at + 6 : body + length]) != crc:
@@ -195,10 +193,10 @@ def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
                 yield b"".join(parts)
                 parts = []
     if parts:
-        notes.append(Note("truncated", "the last record is not whole", where))
+        notes.append(Note(NoteCode.TRUNCATED, where=where))
     if bad:
-        message = f"{bad} blocks hold a record with a wrong checksum; the rest of each is left out"
-        notes.append(Note("wrong-checksum", message, f"{where}, byte {first_bad}", bad))
+        place = f"{where}, byte {first_bad}"
+        notes.append(Note(NoteCode.WRONG_CHECKSUM, where=place, count=bad, facts={"unit": "block"}))
 
 
 def _record(payload: bytes, content: _Content) -> None:
@@ -283,3 +281,7 @@ def _logged(source: Source) -> Logged:
 def upload(source: Source, folder: Path, timeout: int) -> None:
     """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
     wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)
+
+
+# `files/output.log` in the directory is the console of the same run
+FORMAT = Format(claim=claim, read=read, write=write, upload=upload, owns_directory=True)

@@ -14,11 +14,10 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats import Claim, Format, Target
 from ga_audit.logs.roles import CONFIG_KEYS
 from ga_audit.run import Run, RunSettings, Source, Trust
 
-SETTINGS_ONLY = True
 _KEYS = [key.encode() for field in ("gradient_accumulation_steps", "micro_batch_size") for key in CONFIG_KEYS[field]]
 _NAMES = frozenset(
     {"config.json", "args.json", "adapter_config.json", "ds_config.json", "hparams.yaml", "train_args.json"}
@@ -32,7 +31,7 @@ def claim(target: Target) -> Claim:
     if target.is_dir or target.path == "-":
         return Claim.NO
     suffix = target.file.suffix.lower()
-    head = target.head
+    head = _content(target)
     if target.name == "README.md":
         return Claim.YES if b"raining hyperparameters" in head or b"gradient_accumulation_steps" in head else Claim.NO
     if suffix in {".yaml", ".yml"}:
@@ -42,6 +41,16 @@ def claim(target: Target) -> Claim:
             return Claim.YES
         return Claim.YES if b"gradient_accumulation_steps" in head and b'"step"' not in head else Claim.NO
     return Claim.NO
+
+
+def _content(target: Target) -> bytes:
+    """The whole text of a file of a configuration's name and size, else its head: settings may stand far down."""
+    if target.text is not None or target.file.suffix.lower() not in {".yaml", ".yml", ".json", ".md"}:
+        return target.head
+    try:
+        return target.read_bytes() if target.file.stat().st_size <= _MAX_BYTES else target.head
+    except OSError:
+        return target.head
 
 
 def read(target: Target) -> Iterator[Run]:
@@ -106,3 +115,6 @@ def _card(text: str, name: str) -> RunSettings:
     own = settings.from_mapping(values, source=f"{name}, hyperparameters", trust=Trust.SIBLING)
     packages = settings.from_requirements(text, source=f"{name}, framework versions", trust=Trust.SIBLING)
     return settings.merge(own, packages)
+
+
+FORMAT = Format(claim=claim, read=read, settings_only=True)

@@ -115,6 +115,14 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
         "Log the norm before clipping (what clip_grad_norm_ returns), or measure with ga-audit repro.",
     ),
     Reason.LOGS_AGREE: ("{first} and {second} of {run} agree: both are right, or both are wrong", ""),
+    Reason.MIXED_COUNTERS: (
+        "the positions of {role} count different things in these runs",
+        "Log the optimizer step in every run.",
+    ),
+    Reason.STEPS_UNKNOWN: (
+        "the log of {run} does not say at which optimizer steps its losses are",
+        "Log the optimizer step with the loss.",
+    ),
     Reason.NOT_A_LANGUAGE_MODEL: ("the loss of {run} is not a language model's ({sign})", ""),
     Reason.NOT_LOGGED: ("no run logs {role}", "Log {role} in at least two runs."),
     Reason.NOT_POSITIVE: (

@@ -47,7 +47,7 @@ def test_a_step_that_comes_twice_keeps_its_last_value_and_a_note(tmp_path):
     assert series.position.tolist() == [1, 2, 3]
     assert series.value.tolist() == [1.0, 20.0, 30.0]
     assert series.notes[0].count == 2
-    assert "resume" in series.notes[0].message
+    assert (series.notes[0].code, series.notes[0].facts["backwards"]) == ("repeated-steps", 1)
 
 
 @pytest.mark.parametrize(
