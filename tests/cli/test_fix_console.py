@@ -95,9 +95,9 @@ FORMS = {
     "own-loop": (
         "step 10 | loss 2.31 | grad_norm 0.8\n"
         "step 20 | loss 2.31 | grad_norm 0.8\n"
-        "step 10 | Train Loss: [[18.48|2.310]], grad norm [[6.4|0.8000]] | loss 18.48\n"
+        "step 10 | Train Loss: 18.48, grad norm [[6.4|0.8000]] | loss [[18.48|2.310]]\n"
         "step 10 | val loss 2.31\n"
-        "step=20 loss=[[-16.0|-2.000]], gnorm=[[+8.0|+1.000]]\n"
+        "step=20 loss=[[-16.0|-2.000]], grad norm=[[+8.0|+1.000]]\n"
     ),
 }  # fmt: skip
 

@@ -1,0 +1,320 @@
+"""The pieces of a text -> blocks of rows, in one pass and in memory that does not grow with the text.
+
+Progress bars are dropped first, by their shape: they are nine tenths of a log. The last one is kept, since it says at which
+step the row below it was printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ga_audit.logs.formats._text import banner, dicts, tables, trainers
+from ga_audit.logs.formats._text.blocks import SUMMARY, Block, Splitter, is_training
+from ga_audit.logs.formats._text.names import Kind
+from ga_audit.logs.formats._text.pairs import NO_KEYS, Keys, record_of
+from ga_audit.logs.formats._text.pieces import Clean, clean, pieces
+from ga_audit.logs.formats._text.record import Record
+
+_BAR = re.compile(rb"(?<!\d)(\d{1,12})/(\d{1,12}) \[[^\]\r\n]{0,200}(?:it/s|s/it)")
+_BAR_END = re.compile(rb"(?:it/s|s/it)[^\]\r\n]{0,300}\]")
+_LONGEST_DICT = 1 << 20  # bytes of a dict over several lines
+_MOST_LINES = 400
+_SECTION = re.compile(r"\s{0,4}\*{3,8} {0,4}(\w+) metrics \*{3,8}")
+_EVALUATES = re.compile(r"Running (?:Evaluation|evaluation|Prediction|prediction)")
+_TRAINS = re.compile(r"Running training", re.IGNORECASE)
+_COUNTS = (b"step", b"epoch", b"iter", b"batch", b"update")
+_DATA = (b"loss", b"norm")
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads a text piece by piece."""
+
+    keys: Keys = NO_KEYS
+    places: bool = False
+    splitter: Splitter = field(default_factory=Splitter)
+    in_bars: Splitter = field(default_factory=Splitter)  # rows that only progress bars show
+    found: Counter[str] = field(default_factory=Counter)  # of lines: "rows", "lost"
+    context: dict[Kind, float] = field(
+        default_factory=dict
+    )  # counters of a line that has no values, for those below it
+    context_totals: dict[Kind, float] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)  # names that took their place from the context
+    bar: bytes = b""
+    after: Block | None = None  # whose last row waits for the bar that is drawn after it
+    open: list[tuple[bytes, int]] = field(default_factory=list)  # a dict that goes on
+    broken: bool = False  # something stands inside it
+    table: tables.Table | None = None
+    held: Clean | None = None  # a line that may be the header of a table
+    evaluates: bool = False
+    section: str = ""
+
+    def read(self, chunks: Iterable[bytes]) -> list[Block]:
+        """Read a text to its end; the blocks that hold rows."""
+        self.splitter.places = self.places
+        extra = tuple(key.encode() for key in self.keys.all)
+        in_bars = (*_DATA, b"Loss", b"{", *extra)
+        for raw, at in pieces(chunks):
+            if b"%|" in raw and not any(word in raw for word in in_bars):
+                self.bar = raw
+                self.broken = True
+                if self.after is not None:
+                    self._note_bar_after(raw)
+            else:
+                self._piece(raw, at, extra)
+        self._end_of_dict()
+        self._end_of_table()
+        blocks = [block for block in self.splitter.blocks if block.values]
+        if not any(block.last for block in blocks):  # else the bars repeat what the rows say
+            drawn = [block for block in self.in_bars.blocks if block.last]
+            for block in drawn:
+                block.banner.update(self.splitter.blocks[0].banner)
+                block.banner.update(self.splitter.pending)
+            blocks = drawn or blocks
+        return blocks
+
+    def _note_bar_after(self, raw: bytes) -> None:
+        match = _BAR.search(raw)
+        if match is not None and self.after is not None:
+            before = self.after.bar_before[-1]
+            if before != before or int(match[1]) >= before:
+                self.after.bar_after[-1] = float(match[1])
+            self.after = None
+
+    def _piece(self, raw: bytes, at: int, extra: tuple[bytes, ...]) -> None:
+        """A piece that is no mere progress bar."""
+        if b"%|" in raw and (_BAR.search(raw) is not None or b"{" not in raw):
+            self._bar_with_text(raw, at)
+            return
+        if self.open:
+            if not self._goes_on(raw, at):
+                return
+        elif b"{" in raw and raw.rfind(b"{") > raw.rfind(b"}"):
+            self._begin_dict(raw, at)
+            return
+        low = raw.lower()
+        has_data = any(word in low for word in _DATA) or any(word in raw for word in extra)
+        self.splitter.label_age += 1
+        if has_data or b"|" in raw or b"\t" in raw or self.table is not None:
+            self._line(clean(raw, at), has_data=has_data)
+        elif (
+            b" train " in raw
+            or b" val " in raw
+            or any(word in low for word in _COUNTS)
+            or banner.WORTH.search(low)
+            or b"*****" in raw
+        ):
+            self._line(clean(raw, at), has_data=False)
+        elif raw.rstrip()[-1:] in (b":", b"`", b"*") or raw[:1] in b"#*`-=":
+            self._label(clean(raw, at), banner.Banner())
+        else:
+            self.after = None if raw.strip() else self.after
+            self._noise(raw)
+
+    # --- progress bars -----------------------------------------------------------------------------------------------
+
+    def _bar_with_text(self, raw: bytes, at: int) -> None:
+        """A bar with values in it, or with text behind it."""
+        self.bar = raw
+        bar = _BAR.search(raw)
+        end = _BAR_END.search(raw, bar.start()) if bar is not None else None
+        start, cut = bar.start() if bar is not None else 0, end.end() if end is not None else len(raw)
+        inside, behind = raw[start:cut], raw[cut:]
+        if any(word in inside.lower() for word in _DATA):
+            line = clean(inside, at + start)
+            drawn = record_of(replace(line, text=line.text.replace("[", " ", 1)), self.keys)
+            if drawn is not None and drawn.values:
+                if bar is not None:
+                    drawn.counters = {k: v for k, v in drawn.counters.items() if k is Kind.EPOCH}
+                    drawn.counters[Kind.STEP] = float(bar[1])
+                    drawn.totals = {Kind.STEP: float(bar[2])}
+                self.in_bars.places = self.places
+                self.in_bars.add(self._finished(drawn))
+        if behind.strip():
+            self._piece(behind, at + cut, ())
+
+    # --- dicts over several lines --------------------------------------------------------------------------------------
+
+    def _begin_dict(self, raw: bytes, at: int) -> None:
+        start = raw.rfind(b"{")
+        before = raw[start + 1 :].lstrip()
+        if before and before[:1] not in b"'\"" and not before.startswith((b"\xe2", b"&")):
+            self._line(clean(raw, at), has_data=True)
+            return
+        self._end_of_table()
+        self.open, self.broken = [(raw, at)], False
+
+    def _goes_on(self, raw: bytes, at: int) -> bool:
+        """Whether the piece is to be read by itself; else it was taken into the open dict."""
+        starts_anew = raw.lstrip()[:1] == b"{" or (raw.lstrip()[:1] not in b"'\"-}0123456789" and b"}" not in raw
+                                                   and b":" not in raw and b"," not in raw)  # fmt: skip
+        size = at - self.open[0][1] + len(raw)
+        if starts_anew or size > _LONGEST_DICT or len(self.open) >= _MOST_LINES:
+            self._end_of_dict()
+            if b"{" in raw and raw.rfind(b"{") > raw.rfind(b"}"):
+                self._begin_dict(raw, at)
+                return False
+            return True
+        self.open.append((raw, at))
+        if b"}" in raw:
+            self._end_of_dict()
+        return False
+
+    def _end_of_dict(self) -> None:
+        """Read the dict that goes over several lines."""
+        if not self.open:
+            return
+        lines, self.open = self.open, []
+        start = lines[0][1]
+        raw = b""
+        for piece, at in lines:
+            gap = at - start - len(raw)
+            raw += (b" " * gap if gap < 200 else b" ") + piece
+        line = clean(raw, start)
+        records = list(dicts.records_of(line, self.keys))
+        if records:
+            for record in records:
+                record.spans = {} if self.broken else record.spans
+                self._add(record)
+            return
+        for piece, at in lines:
+            self._line(clean(piece, at), has_data=b"loss" in piece.lower())
+
+    # --- lines -----------------------------------------------------------------------------------------------------------
+
+    def _line(self, line: Clean, *, has_data: bool) -> None:
+        text = line.text
+        if self._in_table(line):
+            return
+        if has_data and "{" in text:
+            records = list(dicts.records_of(line, self.keys))
+            for row in records:
+                self._add(row)
+            if records:
+                return
+        record = record_of(line, self.keys)
+        if record is not None and record.values:
+            trainer = trainers.of_line(text)
+            block = self._add(record)
+            if trainer is not None and block is not None:
+                block.trainer, block.iterations, block.at_multiples = (
+                    trainer.name,
+                    trainer.iterations,
+                    trainer.at_multiples,
+                )
+            return
+        if tables.may_be_header(text):
+            self.held = line
+        else:
+            self._words(line, record)
+
+    def _words(self, line: Clean, record: Record | None) -> None:
+        """A line without values: settings, a label, counters for the lines below it, or nothing."""
+        text = line.text
+        if _EVALUATES.search(text):
+            self.evaluates = True
+        elif _TRAINS.search(text):
+            self.evaluates, self.splitter.starts = False, True
+        section = _SECTION.match(text)
+        if section is not None:
+            self.section = section[1].lower()
+        stated = banner.of_line(text)
+        if self._label(line, stated):
+            return
+        if stated:
+            if self.evaluates:
+                for name in ("num_examples", "per_device_train_batch_size", "total_steps"):
+                    stated.values.pop(name, None)
+            self.splitter.note_banner(stated)
+        if record is not None and record.counters:
+            self.context, self.context_totals, self.used = record.counters, record.totals, set()
+        self.after = None
+
+    def _label(self, line: Clean, stated: banner.Banner) -> bool:
+        raw = line.raw.decode("utf-8", "replace")
+        if not banner.is_label(line.text, raw):
+            return False
+        self.splitter.note_label(banner.label_text(line.text), stated)
+        self.context, self.used = {}, set()
+        return True
+
+    def _noise(self, raw: bytes) -> None:
+        if b"esum" in raw:
+            self.splitter.resumes = True
+        if self.section and raw[:1] not in b" \t":
+            self.section = ""
+
+    # --- tables ------------------------------------------------------------------------------------------------------------
+
+    def _in_table(self, line: Clean) -> bool:
+        """Whether a line belongs to the table above it, or begins one with the line above it."""
+        if self.table is not None:
+            if self.table.take(line):
+                return True
+            self._end_of_table()
+        if self.held is not None:
+            held, self.held = self.held, None
+            self.table = tables.begin(held, line)
+            if self.table is not None:
+                return True
+            self._words(held, record_of(held, self.keys))
+        return False
+
+    def _end_of_table(self) -> None:
+        if self.held is not None:
+            held, self.held = self.held, None
+            self._words(held, record_of(held, self.keys))
+        if self.table is None:
+            return
+        table, self.table = self.table, None
+        for part in tables.parts_of(table, self.keys):
+            if part.starts:
+                self.splitter.begin(part.label, part.banner)
+            for row in part.records:
+                self._add(row)
+
+    # --- rows --------------------------------------------------------------------------------------------------------------
+
+    def _finished(self, record: Record) -> Record:
+        record.is_training = is_training(record, self.keys.loss, self.keys.grad_norm)
+        if self.section == "train" or record.closing:
+            record.closing = True
+            record.is_training = False
+            for own in ("train_loss", "loss"):
+                if own in record.values:
+                    record.values[SUMMARY] = record.values.pop(own)
+                    if own in record.spans:
+                        record.spans[SUMMARY] = record.spans.pop(own)
+        return record
+
+    def _add(self, record: Record) -> Block | None:
+        record = self._finished(record)
+        self.found["rows"] += 1
+        if self.section and not record.closing:
+            self.section = self.section if self.section != "train" else ""
+        if not any(kind in record.counters for kind in (Kind.STEP, Kind.ITER, Kind.MICRO, Kind.INDEX)):
+            self._take_context(record)
+            match = _BAR.search(self.bar) if self.bar else None
+            if match is not None:
+                record.bar = (int(match[1]), int(match[2]))
+        block = self.splitter.add(record)
+        self.after = block if record.is_training and self.bar else None
+        if record.is_training:
+            self.evaluates = False
+        return block
+
+    def _take_context(self, record: Record) -> None:
+        """The counters of the line above, unless a value of this name has taken them already."""
+        if not self.context:
+            return
+        if self.used & set(record.values):
+            self.context, self.used = {}, set()
+            return
+        self.used |= set(record.values)
+        for kind, value in self.context.items():
+            record.counters.setdefault(kind, value)
+        for kind, value in self.context_totals.items():
+            record.totals.setdefault(kind, value)
