@@ -339,9 +339,11 @@ def _is_settings_file(file: Path) -> bool:
 
 
 def _settings_only(target: Target) -> Iterator[Claimed]:
-    module, claim = _highest(target)
-    if module is not None and claim is Claim.YES and getattr(module, "SETTINGS_ONLY", False):
-        yield target, module, False
+    for module in registry.load_all(FORMATS).values():
+        # a card with a table of results is a log too, but here it stands for the settings of the log beside it
+        if getattr(module, "SETTINGS_ONLY", False) and module.claim(target) is Claim.YES:
+            yield target, module, False
+            return
 
 
 def _other_logs(log: Path) -> list[Path]:

@@ -28,6 +28,7 @@ from ga_audit.run import Counted, Note, Role, Run, RunSettings, Series, Source
 FORMAT = "console"
 SEVERAL_RUNS = True
 _WORDS = (b"loss", b"Loss", b"LOSS", b"grad_norm", b"gnorm")
+_SUFFIXES = frozenset({".log", ".txt", ".out", ".err", ".md"})
 _PROVENANCE = b"# corrected by "
 
 
@@ -42,9 +43,11 @@ def claim(target: Target) -> Claim:
         return Claim.MAYBE
     if head.count(b"\x00") > len(head) // 10 or head[:4] in (b"\x89PNG", b"PK\x03\x04"):
         return Claim.NO
+    if target.name == "README.md":  # of a project, not a log
+        return Claim.NO
     if any(word in head for word in _WORDS):
         return Claim.MAYBE
-    return Claim.MAYBE if target.file.suffix.lower() in {".log", ".txt", ".out", ".err"} else Claim.NO
+    return Claim.MAYBE if target.file.suffix.lower() in _SUFFIXES else Claim.NO
 
 
 def _is_csv(head: bytes) -> bool:

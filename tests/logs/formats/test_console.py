@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga_audit.errors import AuditError
@@ -181,6 +181,7 @@ def series_of(runs):
     return {(run.sources[0].part, s.name): s for run in runs for s in run.series}
 
 
+@settings(deadline=None)
 @given(texts(), st.data())
 def test_a_corrected_copy_differs_in_the_chosen_series_only(content, data):
     with tempfile.TemporaryDirectory() as folder:

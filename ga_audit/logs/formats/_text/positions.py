@@ -55,7 +55,11 @@ def of_block(block: Block, *, ga: int | None, logging_steps: int | None) -> Posi
     bar = _of_bars(block, training)
     if bar is not None:
         return _filled(
-            bar, training, Counted.OPTIMIZER_STEP, derived=True, how="the step of the progress bar around the row"
+            bar,
+            training,
+            Counted.OPTIMIZER_STEP,
+            derived=True,
+            how="the lines hold no step: each takes that of its progress bar",
         )
     for kind in (Kind.SAMPLES, Kind.TOKENS):
         if _share(columns[kind], training) >= _ENOUGH and _rises(columns[kind][training]):

@@ -22,7 +22,7 @@ _BAR = re.compile(rb"(?<!\d)(\d{1,12})/(\d{1,12}) \[[^\]\r\n]{0,200}(?:it/s|s/it
 _BAR_END = re.compile(rb"(?:it/s|s/it)[^\]\r\n]{0,300}\]")
 _LONGEST_DICT = 1 << 20  # bytes of a dict over several lines
 _MOST_LINES = 400
-_SECTION = re.compile(r"\s{0,4}\*{3,8} {0,4}(\w+) metrics \*{3,8}")
+_SECTION = re.compile(rb"\*{3,8} {0,4}(\w{1,20}) metrics \*{3,8}")
 _EVALUATES = re.compile(r"Running (?:Evaluation|evaluation|Prediction|prediction)")
 _TRAINS = re.compile(r"Running training", re.IGNORECASE)
 _COUNTS = (b"step", b"epoch", b"iter", b"batch", b"update")
@@ -98,6 +98,8 @@ class Reader:
         low = raw.lower()
         has_data = any(word in low for word in _DATA) or any(word in raw for word in extra)
         self.splitter.label_age += 1
+        if self.section and raw[:1] not in b" \t":
+            self.section = ""
         if has_data or b"|" in raw or b"\t" in raw or self.table is not None:
             self._line(clean(raw, at), has_data=has_data)
         elif (
@@ -218,9 +220,9 @@ class Reader:
             self.evaluates = True
         elif _TRAINS.search(text):
             self.evaluates, self.splitter.starts = False, True
-        section = _SECTION.match(text)
+        section = _SECTION.search(line.raw)
         if section is not None:
-            self.section = section[1].lower()
+            self.section = section[1].decode().lower()
         stated = banner.of_line(text)
         if self._label(line, stated):
             return
@@ -244,8 +246,6 @@ class Reader:
     def _noise(self, raw: bytes) -> None:
         if b"esum" in raw:
             self.splitter.resumes = True
-        if self.section and raw[:1] not in b" \t":
-            self.section = ""
 
     # --- tables ------------------------------------------------------------------------------------------------------------
 
