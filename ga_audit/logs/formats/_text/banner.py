@@ -49,10 +49,9 @@ _PACKAGE = re.compile(
     r"(?: ?version)?(?:==|: ?|=| |@)v?(\d{1,4}\.\d{1,6}[\w.]{0,30})",
     re.IGNORECASE,
 )
-WORTH = re.compile(
-    rb"accum|batch|ga[=: s]|gas?\b|world|parallel|num |total |logging|max_grad|transformers|trl|axolotl|unsloth|accelerate"
-    rb"|deepspeed|torch|peft|swift|liger|--|llamafactory",
-    re.IGNORECASE,
+_STATES = re.compile(
+    rb"accum|batch|(?<![a-z0-9])gas?[=: \d]|grad_?acc|world|parallel|num[ _]|total |logging|max_grad|--|transformers|trl|axolotl"
+    rb"|unsloth|accelerate|deepspeed|torch|peft|swift|liger|llamafactory"
 )
 _LOGGED = re.compile(r"\s{0,4}(?:\[?[A-Z]{3,8}\b[:|\]]|\[[^\]]{1,60}\]|\d{4}[-/]\d\d[-/]\d\d|\d\d[:/]\d\d)")
 _HEADING = re.compile(r"\s{0,3}(?:#{1,6}\s|\*\*|==+|--+\s|`[^`]+`\s{0,4}$)")
@@ -81,9 +80,16 @@ class Banner:
         )
 
 
+def is_worth(low: bytes) -> bool:
+    """Whether a line, in small letters, may state a setting or a release."""
+    return _STATES.search(low) is not None
+
+
 def of_line(text: str) -> Banner:
     """The settings of a line."""
     found = Banner()
+    if not is_worth(text.lower().encode("utf-8", "replace")):
+        return found
     for match in _NAMED.finditer(text):
         value = _VALUE.match(text, match.end())
         if value is not None:

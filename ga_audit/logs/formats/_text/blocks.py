@@ -188,7 +188,8 @@ class Splitter:
             return True
         last = block.last
         assert last is not None
-        between = bool(self.label) or (bool(self.pending_label) and self.pending.contradicts(block.banner))
+        differs = self.pending.contradicts(block.banner)
+        between = bool(self.label) or differs
         for kind in _PLACES:
             new, old = record.counters.get(kind), last.counters.get(kind)
             if new is not None and old is not None:
@@ -201,7 +202,7 @@ class Splitter:
                 return bool(self.pending_label) and self.pending.contradicts(block.banner)
             assert block.first is not None
             # a line of noise may look like a label: it divides only where the block above it began with this epoch
-            again = bool(self.pending_label) or block.first.counters.get(Kind.EPOCH) == new
+            again = differs or bool(self.pending_label) or block.first.counters.get(Kind.EPOCH) == new
             return (between and again) or _bar_goes_back(last, record)
         return between or _bar_goes_back(last, record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ga_audit.logs import roles
 from ga_audit.logs.formats import _values
@@ -52,6 +53,7 @@ class Keys:
 NO_KEYS = Keys()
 
 
+@lru_cache(maxsize=4096)
 def is_metric(name: str, keys: Keys) -> bool:
     """Whether a value makes a line a row of a log: a loss or a norm, by role or by name."""
     if name in keys.all or roles.role_of(name) in _METRICS:
@@ -59,6 +61,7 @@ def is_metric(name: str, keys: Keys) -> bool:
     return _LOSS_LIKE.search(name) is not None and _NO_LOSS.search(name) is None
 
 
+@lru_cache(maxsize=4096)
 def _is_kept(name: str, keys: Keys) -> bool:
     return is_metric(name, keys) or roles.role_of(name) is not None or name in _KEPT
 
@@ -77,6 +80,7 @@ class _Reading:
     name: str = ""  # of the value that the number before was
     unusable: bool = False  # a counter that counts nothing: no number, or one beyond any step
     nameless: tuple[float, float | None] | None = None  # a number without a name, and its total
+    needs_total: bool = False  # it has a name of no use: a counter only with a total
 
     def counter(self, kind: Kind, value: float, total: float | None = None) -> None:
         """Note a counter; the first of a kind counts."""
@@ -152,15 +156,17 @@ def _take(reading: _Reading, number: Number, gap: Gap, raw: str, keys: Keys) -> 
     elif suffix is not None:
         reading.counter(suffix, number.value)
         reading.nameless = None
-    elif gap.name in names._SPLIT and raw.rstrip()[-1:] in "[(":
+    elif gap.name and raw.rstrip()[-1:] in ("[", "(") and (gap.name in names._SPLIT or not _is_kept(gap.name, keys)):
         _end_of_nameless(reading)
         reading.nameless, reading.last, reading.name = (number.value, None), None, ""
+        reading.needs_total = gap.name not in names._SPLIT
     elif gap.name:
         _end_of_nameless(reading)
         _take_value(reading, number, gap, keys)
     else:
         _end_of_nameless(reading)
         reading.nameless, reading.last, reading.name = (number.value, None), None, ""
+        reading.needs_total = False
 
 
 def _take_joined(reading: _Reading, number: Number, gap: Gap) -> None:
@@ -178,6 +184,7 @@ def _take_joined(reading: _Reading, number: Number, gap: Gap) -> None:
         if reading.nameless is not None:
             reading.counter(Kind.EPOCH, *reading.nameless)
         reading.nameless, reading.last, reading.name = (number.value, None), None, ""
+        reading.needs_total = False
     elif gap.join == "range" and suffix is not None:
         reading.nameless = None
         reading.counter(suffix, number.value)
@@ -189,7 +196,7 @@ def _end_of_nameless(reading: _Reading) -> None:
         return
     value, total = reading.nameless
     reading.nameless = None
-    if total is not None or Kind.EPOCH in reading.counters:
+    if total is not None or (Kind.EPOCH in reading.counters and not reading.needs_total):
         reading.counter(Kind.INDEX, value, total)
 
 

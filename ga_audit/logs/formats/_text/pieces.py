@@ -62,22 +62,39 @@ def chunks_of(path: Path) -> Iterator[bytes]:
 
 def pieces(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     """The pieces of a text that are not empty, each with the byte at which it begins."""
+    for raw, at, _, _ in between_bars(chunks, ()):
+        yield raw, at
+
+
+def between_bars(chunks: Iterable[bytes], words: Sequence[bytes]) -> Iterator[tuple[bytes, int, bytes, bytes]]:
+    """The pieces that are not empty and no mere progress bar, each with the first and the last bar drawn before it.
+
+    Parameters
+    ----------
+    chunks : the text.
+    words : a bar that holds one of these is a piece like any other; without words no bar is left out.
+    """
     rest, at = b"", 0
+    first = last = b""
     for chunk in chunks:
         data = rest + chunk if rest else chunk
         found = data.replace(b"\r", b"\n").split(b"\n")
-        last = found.pop()
+        rest = found.pop()
         for piece in found:
             if piece:
-                yield piece, at
+                if b"%|" in piece and words and not any(map(piece.__contains__, words)):
+                    last = piece
+                    first = first or piece
+                else:
+                    yield piece, at, first, last
+                    first = last = b""
             at += len(piece) + 1
-        rest = last
         if len(rest) > LONGEST:
-            yield rest, at
+            yield rest, at, first, last
             at += len(rest)
             rest = b""
-    if rest:
-        yield rest, at
+    if rest or first:
+        yield rest, at, first, last
 
 
 def clean(raw: bytes, at: int) -> Clean:

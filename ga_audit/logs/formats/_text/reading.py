@@ -15,7 +15,7 @@ from ga_audit.logs.formats._text import banner, dicts, tables, trainers
 from ga_audit.logs.formats._text.blocks import SUMMARY, Block, Splitter, is_training
 from ga_audit.logs.formats._text.names import Kind
 from ga_audit.logs.formats._text.pairs import NO_KEYS, Keys, record_of
-from ga_audit.logs.formats._text.pieces import Clean, clean, pieces
+from ga_audit.logs.formats._text.pieces import Clean, between_bars, clean
 from ga_audit.logs.formats._text.record import Record
 
 _BAR = re.compile(rb"(?<!\d)(\d{1,12})/(\d{1,12}) \[[^\]\r\n]{0,200}(?:it/s|s/it)")
@@ -25,7 +25,7 @@ _MOST_LINES = 400
 _SECTION = re.compile(rb"\*{3,8} {0,4}(\w{1,20}) metrics \*{3,8}")
 _EVALUATES = re.compile(r"Running (?:Evaluation|evaluation|Prediction|prediction)")
 _TRAINS = re.compile(r"Running training", re.IGNORECASE)
-_COUNTS = (b"step", b"epoch", b"iter", b"batch", b"update")
+_COUNTERS = re.compile(rb"step|epoch|iter|batch|update| train | val ")
 _DATA = (b"loss", b"norm")
 
 
@@ -56,14 +56,13 @@ class Reader:
         """Read a text to its end; the blocks that hold rows."""
         self.splitter.places = self.places
         extra = tuple(key.encode() for key in self.keys.all)
-        in_bars = (*_DATA, b"Loss", b"{", *extra)
-        for raw, at in pieces(chunks):
-            if b"%|" in raw and not any(word in raw for word in in_bars):
-                self.bar = raw
+        for raw, at, first, last in between_bars(chunks, (b"loss", b"{", b"norm", b"Loss", *extra)):
+            if last:
+                self.bar = last
                 self.broken = True
                 if self.after is not None:
-                    self._note_bar_after(raw)
-            else:
+                    self._note_bar_after(first)
+            if raw:
                 self._piece(raw, at, extra)
         self._end_of_dict()
         self._end_of_table()
@@ -96,25 +95,25 @@ class Reader:
             self._begin_dict(raw, at)
             return
         low = raw.lower()
-        has_data = any(word in low for word in _DATA) or any(word in raw for word in extra)
-        self.splitter.label_age += 1
-        if self.section and raw[:1] not in b" \t":
-            self.section = ""
-        if has_data or b"|" in raw or b"\t" in raw or self.table is not None:
+        has_data = b"loss" in low or b"norm" in low or b"cost" in low or (extra != () and any(k in raw for k in extra))
+        if has_data or self.table is not None or self.held is not None or _may_be_table(raw):
             self._line(clean(raw, at), has_data=has_data)
-        elif (
-            b" train " in raw
-            or b" val " in raw
-            or any(word in low for word in _COUNTS)
-            or banner.WORTH.search(low)
-            or b"*****" in raw
-        ):
-            self._line(clean(raw, at), has_data=False)
+        elif _COUNTERS.search(low) is not None or banner.is_worth(low) or b"*****" in raw:
+            self._words_of(raw, at)
         elif raw.rstrip()[-1:] in (b":", b"`", b"*") or raw[:1] in b"#*`-=":
             self._label(clean(raw, at), banner.Banner())
         else:
             self.after = None if raw.strip() else self.after
             self._noise(raw)
+
+    def _words_of(self, raw: bytes, at: int) -> None:
+        """A line without a loss: columns without names, counters for the lines below, settings, a label."""
+        line = clean(raw, at)
+        record = record_of(line, self.keys)
+        if record is not None and record.values:
+            self._add(record)
+        else:
+            self._words(line, record)
 
     # --- progress bars -----------------------------------------------------------------------------------------------
 
@@ -318,3 +317,10 @@ class Reader:
             record.counters.setdefault(kind, value)
         for kind, value in self.context_totals.items():
             record.totals.setdefault(kind, value)
+
+
+def _may_be_table(raw: bytes) -> bool:
+    """Whether a line may be the header of a table; log lines of the form `[INFO|file.py:12]` are none."""
+    if b"\t" in raw:
+        return True
+    return b"|" in raw and (b" | " in raw or b"--" in raw or raw.lstrip()[:1] == b"|")
