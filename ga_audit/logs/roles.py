@@ -25,7 +25,7 @@ _names(Role.LOSS, "loss train/loss train.loss training_loss training/loss train/
        "train/epoch_loss batch_loss train/batch_loss loss_step metrics/train/loss train_loss reduced_train_loss "
        "train/samples/train_loss lm-loss learning/loss loss/train/total train/crossentropyloss train/cross_entropy_loss "
        "metrics/train/crossentropyloss main/loss train/main/loss epoch_loss cross_entropy_loss ce_loss train/ce_loss xent_loss "
-       "nll_loss mlm_loss lmloss tr_loss trn_loss minibatch_loss iter_loss cost train_cost "
+       "nll_loss mlm_loss lmloss tr_loss trn_loss minibatch_loss iter_loss step_loss cost train_cost xent "
        "languagecrossentropy metrics/train/languagecrossentropy train_languagecrossentropy tot_loss "
        # means of several steps: they lag behind, so any other is taken before them
        "avg_loss avr_loss average_loss mean_loss running_loss loss_avg loss_mean smoothed_loss ema_loss avg_train_loss "

@@ -138,15 +138,15 @@ class Splitter:
             block.add(record, places=self.places)
             block.closed = True
             return block
+        if _is_of_another_rank(block, record):
+            block.other_ranks += 1
+            return block
         if record.is_training:
             if self.label_age > _NEAR_LABEL and not self.pending_label:
                 self.label = ""
             if block.last is not None and self._begins(block, record):
                 block = self._new(block)
             self._settle(block)
-            if _is_of_another_rank(block, record):
-                block.other_ranks += 1
-                return block
         block.add(record, places=self.places)
         return block
 
@@ -162,8 +162,10 @@ class Splitter:
         return block
 
     def _new(self, before: Block) -> Block:
-        block = Block(banner=_copy(before.banner), iterations=before.iterations, at_multiples=before.at_multiples,
-                      trainer=before.trainer)  # fmt: skip
+        block = Block(
+            banner=_copy(before.banner), first_rank=before.first_rank, iterations=before.iterations,
+            at_multiples=before.at_multiples, trainer=before.trainer,
+        )  # fmt: skip
         if self.label or self.starts:  # a label says what differs: what the one before said is not taken over
             for name in before.labelled.values:
                 block.banner.values.pop(name, None)
@@ -229,11 +231,9 @@ def _bar_goes_back(last: Record, record: Record) -> bool:
 
 
 def _is_of_another_rank(block: Block, record: Record) -> bool:
-    """Whether another rank has printed this row already: rows of equal place from several ranks are one."""
+    """Whether a rank other than the first printed a row: rows of equal place from several ranks are one."""
     if record.rank is None:
         return False
     if block.first_rank is None:
         block.first_rank = record.rank
-        return False
-    last = block.last
-    return record.rank != block.first_rank and last is not None and record.counters == last.counters
+    return record.rank != block.first_rank

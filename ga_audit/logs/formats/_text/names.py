@@ -35,7 +35,9 @@ class Gap(NamedTuple):
     scope: str = ""  # "train" or "eval", where the words before the name say so; holds for what follows in the line
     own: str = ""  # scope of this number alone
     group: str | None = None  # `tot_loss[loss=`; "" closes
-    join: str = ""  # "total" after a slash, "mean" in parentheses, "bracket" in a further bracket, "range" after a dash
+    join: str = (
+        ""  # "total" after a slash, "mean" in parentheses, "bracket" in a further, "inner" in a first one, "range"
+    )
 
 
 _COUNTERS: dict[str, Kind] = {
@@ -51,7 +53,7 @@ _COUNTERS: dict[str, Kind] = {
 }  # fmt: skip
 _TRAIN = frozenset({"train", "training", "trn", "train_inner"})
 _EVAL = frozenset(
-    {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "testing", "evaluate", "validate"}
+    {"val", "valid", "validation", "eval", "evaluation", "dev", "test", "testing", "evaluate", "validate", "cv"}
 )
 _SPLIT = _TRAIN | _EVAL
 _LEVELS = frozenset({"info", "debug", "warning", "notice", "stdout", "stderr", "root", "log", "rank", "main"})
@@ -79,8 +81,10 @@ def of_gap(gap: str) -> Gap:
     bare = gap.strip()
     if bare == "/" or bare.lower() in ("of", "out of"):
         return Gap(join="total")
-    if bare in ("][", "] [", ")(", "](", ") (", "] ("):
+    if bare in ("][", "] [", ")(", "](", ") (", "] (", ") [", ")["):
         return Gap(join="bracket")
+    if bare == "[":
+        return Gap(join="inner")
     if bare == "(":
         return Gap(join="mean")
     if bare in ("-", "–", "~", ".."):
@@ -152,6 +156,8 @@ def value_name(words: list[str]) -> str:
         words.pop()
     low = [word.lower() for word in words]
     full = "_".join(low[-6:])
+    if len(words) == 2 and low[0] in _SPLIT and "/" in low[1]:  # `Train loss/train/total`
+        return words[1]
     for first in range(len(low)):
         name = "_".join(low[first:])
         if roles.role_of(name) is not None or (len(low) - first == 2 and _split_last(low[first:])):

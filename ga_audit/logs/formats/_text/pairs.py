@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +21,8 @@ _TIMES = re.compile(
     r"|\d\d?[-/]\d\d?(?:[-/]\d\d(?:\d\d)?)? (?=\d\d?:\d\d:\d\d)|\d{1,4}:\d\d:\d\d(?:[.,]\d{1,9})?|\d{1,3}:\d\d(?=[<,\] ]))"
 )
 _RANK = re.compile(r"\[?\b(?:rank|RANK|Rank)[ =:_-]{0,2}(\d{1,6})\b")
+_RANK_LAST = re.compile(r"\brank[ =:](\d{1,6})\s{0,8}$")
+_LEADS = re.compile(r"\s{0,12}(\d{1,15})(?= \||: )")
 _SUFFIXES = {"epoch": Kind.EPOCH, "ep": Kind.EPOCH, "batch": Kind.MICRO, "steps": Kind.STEP, "step": Kind.STEP}
 _METRICS = frozenset({Role.LOSS, Role.GRAD_NORM, Role.EVAL_LOSS, Role.SUMMARY_LOSS})
 _LOSS_LIKE = re.compile(r"(?:^|[_/. -])(?:loss|norm|gnorm)(?:es)?(?:$|[_/. -])", re.IGNORECASE)
@@ -103,10 +106,10 @@ def record_of(clean: Clean, keys: Keys = NO_KEYS) -> Record | None:
     text = clean.text
     if (bare := trainers.WITHOUT_NAMES.fullmatch(text)) is not None:
         return _without_names(clean, bare)
-    rank = _RANK.search(text, 0, 80)
+    rank = _RANK.search(text, 0, 80) or _RANK_LAST.search(text, max(0, len(text) - 24))
     shown = _blanked(text, rank.span() if rank else None)
     comma = has_decimal_comma(shown)
-    reading = _Reading()
+    reading = _Reading(scope="eval" if trainers.is_evaluation(text) else "")
     end = 0
     for match in NUMBER.finditer(shown):
         number = parse(match, decimal_comma=comma)
@@ -116,13 +119,19 @@ def record_of(clean: Clean, keys: Keys = NO_KEYS) -> Record | None:
     _end_of_nameless(reading)
     if reading.unusable:
         return None
+    if (pair := trainers.epoch_and_batch(text)) is not None:
+        reading.counters |= {Kind.EPOCH: pair[0], Kind.MICRO: pair[1]}
+        reading.totals.clear()
+    elif not reading.counters and (leads := _LEADS.match(text)) is not None:
+        reading.counters[Kind.ITER] = float(leads[1])
     if trainers.only_evaluation(text):
         reading.values = {k: v for k, v in reading.values.items() if roles.role_of(k) is not Role.LOSS}
     found = Record(reading.values, reading.spans, reading.counters, reading.totals, clean=clean,
-                   rank=int(rank[1]) if rank else None)  # fmt: skip
+                   rank=int(rank[1]) if rank else None, scope=reading.scope)  # fmt: skip
     if not any(is_metric(name, keys) for name in found.values):
-        return Record({}, {}, found.counters, found.totals, clean=clean) if found.counters else None
-    return found if found.counters or _is_row(shown, found) else None
+        found.values, found.spans = {}, {}
+        return found if found.counters else None
+    return found if found.counters or found.scope == "eval" or _is_row(shown, found) else None
 
 
 def _blanked(text: str, rank: Span | None) -> str:
@@ -156,6 +165,10 @@ def _take(reading: _Reading, number: Number, gap: Gap, raw: str, keys: Keys) -> 
     elif suffix is not None:
         reading.counter(suffix, number.value)
         reading.nameless = None
+    elif gap.name in names._SPLIT and "loss" not in reading.name.lower() and number.value == int_of(number.value):
+        _end_of_nameless(reading)
+        reading.nameless, reading.last, reading.name = (number.value, None), None, ""
+        reading.needs_total = False
     elif gap.name and raw.rstrip()[-1:] in ("[", "(") and (gap.name in names._SPLIT or not _is_kept(gap.name, keys)):
         _end_of_nameless(reading)
         reading.nameless, reading.last, reading.name = (number.value, None), None, ""
@@ -180,7 +193,9 @@ def _take_joined(reading: _Reading, number: Number, gap: Gap) -> None:
                 reading.nameless = None
         elif reading.last is not None:
             reading.totals.setdefault(reading.last, number.value)
-    elif gap.join == "bracket":
+    elif gap.join == "inner" and reading.nameless is None:
+        reading.nameless, reading.needs_total = (number.value, None), True
+    elif gap.join in ("bracket", "inner"):
         if reading.nameless is not None:
             reading.counter(Kind.EPOCH, *reading.nameless)
         reading.nameless, reading.last, reading.name = (number.value, None), None, ""
@@ -217,6 +232,11 @@ def _take_value(reading: _Reading, number: Number, gap: Gap, keys: Keys) -> None
         name = names.as_eval(name)
     if _is_kept(name, keys) or scope == "eval":
         reading.value(name, number)
+
+
+def int_of(value: float) -> float:
+    """The whole part of a number; of one that is not finite, nothing equal to it."""
+    return float(int(value)) if abs(value) < _values.MOST_STEPS else math.nan
 
 
 def _says_train(name: str) -> bool:

@@ -18,7 +18,7 @@ from ga_audit.stats.arrays import median
 
 Floats = NDArray[np.float64]
 _MOST = 1 << 53
-_ENOUGH = 0.9  # share of the rows of training that must hold a counter; the others are left out and counted
+_ENOUGH = 0.5  # share of the rows of training that must hold a counter; the others are left out and counted
 _COUNTS = {Kind.STEP: Counted.OPTIMIZER_STEP, Kind.MICRO: Counted.MICRO_BATCH, Kind.INDEX: Counted.MICRO_BATCH,
            Kind.ITER: Counted.OPTIMIZER_STEP, Kind.SAMPLES: Counted.SAMPLES, Kind.TOKENS: Counted.TOKENS}  # fmt: skip
 
@@ -90,10 +90,17 @@ def _by_counter(
     if kind in (Kind.ITER, Kind.INDEX, Kind.MICRO) and block.iterations is not None:
         counted = block.iterations
     position, cumulative = _cumulative(block, kind, columns, training)
+    if cumulative and kind is Kind.ITER and block.iterations is None:
+        counted = Counted.MICRO_BATCH  # the place in the loader of an epoch
     ratio = _iterations_per_step(columns, training) if kind is Kind.STEP else None
     if ratio is not None:
         alone = np.isnan(position) & np.isfinite(columns[Kind.ITER])
         position[alone] = columns[Kind.ITER][alone] // ratio
+    if kind in (Kind.INDEX, Kind.MICRO):
+        position[~training] = np.nan  # these rows count the batches of the evaluation
+    steps = columns[Kind.STEP]
+    if kind is Kind.ITER and counted is Counted.OPTIMIZER_STEP and not np.isfinite(steps[training]).any():
+        position = np.where(np.isnan(position), steps, position)
     how = "the counter restarts with each epoch: epochs are added up" if cumulative else ""
     if counted is Counted.MICRO_BATCH and block.at_multiples and ga:
         return _filled(np.maximum(position // ga, 1), training, Counted.OPTIMIZER_STEP, derived=True,
@@ -125,7 +132,7 @@ def _cumulative(
     restarts = bool(np.any(back & up))
     one_epoch = not up.any()
     # a part of a log within one epoch: its place is known where the length of an epoch is and the counter is bracketed
-    if not restarts and not (kind is Kind.INDEX and length and (one_epoch or epoch[rows][0] > 1)):
+    if not restarts and not (kind is Kind.INDEX and length and (not one_epoch or epoch[rows][0] > 1)):
         return own.copy(), False
     whole = np.floor(epoch)
     if not length:
@@ -157,7 +164,7 @@ def _iterations_per_step(columns: dict[Kind, Floats], training: NDArray[np.bool_
         return None
     iterations, steps = columns[Kind.ITER][rows], columns[Kind.STEP][rows]
     ratio = round(median(iterations / steps))
-    if ratio < 1 or np.ptp(steps) == 0:
+    if ratio < 2 or np.ptp(steps) == 0:
         return None
     # iterations count from 0 or from 1, and a row may stand in the middle of a step
     return ratio if bool(np.all(np.abs(iterations - ratio * steps) <= ratio)) else None

@@ -95,7 +95,13 @@ class Reader:
             self._begin_dict(raw, at)
             return
         low = raw.lower()
-        has_data = b"loss" in low or b"norm" in low or b"cost" in low or (extra != () and any(k in raw for k in extra))
+        has_data = (
+            b"loss" in low
+            or b"norm" in low
+            or b"cost" in low
+            or b"xent" in low
+            or (extra != () and any(k in raw for k in extra))
+        )
         if has_data or self.table is not None or self.held is not None or _may_be_table(raw):
             self._line(clean(raw, at), has_data=has_data)
         elif _COUNTERS.search(low) is not None or banner.is_worth(low) or b"*****" in raw:
@@ -230,7 +236,9 @@ class Reader:
                 for name in ("num_examples", "per_device_train_batch_size", "total_steps"):
                     stated.values.pop(name, None)
             self.splitter.note_banner(stated)
-        if record is not None and record.counters:
+        if record is not None and record.scope == "eval":
+            self.context = {}  # it counts the batches of the evaluation
+        elif record is not None and record.counters:
             self.context, self.context_totals, self.used = record.counters, record.totals, set()
         self.after = None
 

@@ -21,6 +21,7 @@ class Record:
     texts: dict[str, str] = field(default_factory=dict)  # what stands there as text
     clean: Clean | None = None
     rank: int | None = None
+    scope: str = ""  # "train" or "eval", where the line says so
     closing: bool = False  # a trainer's summary at its end
     bar: tuple[int, int] | None = None  # done and total of the progress bar before it
     is_training: bool = False

@@ -29,15 +29,23 @@ TRAINERS = (
     Trainer("nanoGPT", re.compile(r"iter \d+: loss [\d.]+, time [\d.]+ms"), ", time ", Counted.OPTIMIZER_STEP),
     Trainer("detectron2", re.compile(r"iter: \d+"), "d2.utils.events", Counted.OPTIMIZER_STEP),
     Trainer("mlx-lm", re.compile(r"Iter \d+: (?:Train|Val) loss"), "Iter ", Counted.MICRO_BATCH, at_multiples=True),
+    Trainer("Composer", re.compile(r"Train (?:loss|metrics)/train/"), "/train/", Counted.OPTIMIZER_STEP),
+    Trainer("llama2.c", re.compile(r"^\d+ \| loss [\d.]+ \| lr "), " | lr ", Counted.OPTIMIZER_STEP),
     Trainer("MMEngine", re.compile(r"Iter\(train\)|Epoch\(train\)"), "(train)", Counted.MICRO_BATCH),
     Trainer("MMCV", re.compile(r"(?:Epoch|Iter) \[\d+"), " - mm", Counted.MICRO_BATCH),
 )
 
 # Lines that look like rows of the training curve and are none: means over evaluation batches, summaries of an epoch.
 NO_CURVE = (
-    ("train loss", re.compile(r"\s{0,8}step \d+: train loss [\d.a-z]+, val loss [\d.a-z]+\s{0,8}")),  # nanoGPT
+    ("train loss", re.compile(r"\s{0,8}step \d+: train loss [\d.a-z]+, val loss [\d.a-z]+")),  # nanoGPT
     ("| train |", re.compile(r".{0,60}\| train \| epoch \d+ \|.*")),  # fairseq
 )
+
+# Lines of an evaluation that do not say so.
+EVALUATIONS = (("Saving dict", re.compile(r".{0,60}Saving dict for global step \d+:")),)  # TensorFlow's Estimator
+
+# `TRAIN Batch 4/203700` is batch 203700 of epoch 4.
+EPOCH_AND_BATCH = ((" Batch ", re.compile(r"(?:TRAIN|CV) Batch (\d{1,12})/(\d{1,12}) ")),)  # WeNet
 
 # Columns without names.
 WITHOUT_NAMES = re.compile(r"\s{0,20}(\d{1,18}) (train|val) (\S{1,40})\s{0,20}")  # build-nanogpt: `250 train 3.123`
@@ -48,6 +56,19 @@ def of_line(text: str) -> Trainer | None:
     for trainer in TRAINERS:
         if trainer.needs in text and trainer.line.search(text) is not None:
             return trainer
+    return None
+
+
+def is_evaluation(text: str) -> bool:
+    """Whether a line is one of an evaluation although its words do not say so."""
+    return any(needs in text and line.match(text) is not None for needs, line in EVALUATIONS)
+
+
+def epoch_and_batch(text: str) -> tuple[float, float] | None:
+    """Epoch and batch of a line that writes them as a fraction."""
+    for needs, line in EPOCH_AND_BATCH:
+        if needs in text and (match := line.search(text)) is not None:
+            return float(match[1]), float(match[2])
     return None
 
 
