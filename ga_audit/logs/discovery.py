@@ -20,6 +20,7 @@ from ga_audit import registry
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
 from ga_audit.logs import failures, merging, missing_path, object_store
 from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats._text import pattern
 from ga_audit.run import ReadFailure, Run
 
 FORMATS = "ga_audit.logs.formats"
@@ -86,6 +87,8 @@ def find_logs(
 ) -> Iterator[Log | ReadFailure]:
     """The logs of the targets and who reads each, and targets that hold none; see `find_runs`."""
     keys = {"loss_key": loss_key, "grad_norm_key": grad_norm_key, "options": options or {}}
+    if options and "line" in options:
+        pattern.compiled(options["line"])  # refused before a log is read
     for text in [targets] if isinstance(targets, str) else targets:  # its characters are no targets
         found = False
         try:

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Rewrite, Target
-from ga_audit.logs.formats._points import Rows, need_series
-from ga_audit.logs.formats._text import banner, near, positions
+from ga_audit.logs.formats._points import Rows, make_series, need_series
+from ga_audit.logs.formats._text import banner, near, pattern, positions
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.blocks import Block
 from ga_audit.logs.formats._text.pairs import Keys
@@ -97,13 +99,20 @@ def _chunks(target: Target) -> Iterator[bytes]:
 
 def _blocks(target: Target, *, places: bool = False) -> list[Block]:
     """The blocks of a text, numbered where there are several that train."""
-    reader = Reader(Keys(loss=target.loss_key, grad_norm=target.grad_norm_key), places=places)
+    given = target.options.get("line")
+    reader = Reader(_keys(target), pattern=pattern.compiled(given) if given else None, places=places)
     blocks = [block for block in reader.read(_chunks(target)) if block.last is not None or _holds_values(block)]
     training = [block for block in blocks if block.last is not None]
     blocks = training or blocks[:1]
     for number, block in enumerate(blocks, 1):
         block.number = number if len(blocks) > 1 else 0
     return blocks
+
+
+def _keys(target: Target) -> Keys:
+    """The names that the user gave."""
+    names = {name: target.options.get(f"{name}_key") for name in ("eval_loss", "step", "ga")}
+    return Keys(loss=target.loss_key, grad_norm=target.grad_norm_key, **names)
 
 
 def _holds_values(block: Block) -> bool:
@@ -129,9 +138,14 @@ def _run(target: Target, block: Block, made: str | None) -> Run:
         for row, value in zip(values.row, values.value, strict=True):
             if at[row] is not None:
                 rows.add(name, at[row], value)
+    keys = _keys(target)
     series, left = rows.series(target)
+    if keys.eval_loss is not None and keys.eval_loss in rows.points:
+        series = tuple(one for one in series if one.role is not Role.EVAL_LOSS and one.name != keys.eval_loss)
+        points = rows.points[keys.eval_loss]
+        series = (*series, make_series(Role.EVAL_LOSS, keys.eval_loss, FORMAT, target.path, points))
     need_series(series, target.path, left)
-    config = settings.merge(config, rows.settings())
+    config = settings.merge(config, _given_ga(rows, keys), rows.settings())
     name = "standard input" if target.path == "-" else target.file.stem
     if number:
         name = block.label or f"{name} (run {number})"
@@ -140,6 +154,15 @@ def _run(target: Target, block: Block, made: str | None) -> Run:
         tuple(_counted(one, places) for one in series), (Source(FORMAT, target.path, block.part),),
         notes=_notes(target, block, places), left_out=left, corrected_by=made,
     )  # fmt: skip
+
+
+def _given_ga(rows: Rows, keys: Keys) -> RunSettings:
+    """GA that stands in the rows under the user's own name of it."""
+    points = rows.points.get(keys.ga or "")
+    if points is None:
+        return RunSettings()
+    column = (np.array(points.step, np.int64), np.array(points.value, np.float64))
+    return settings.from_columns({"gradient_accumulation_steps": column}, source=f"{FORMAT}, {keys.ga}")
 
 
 def _counted(series: Series, places: Positions) -> Series:

@@ -85,9 +85,13 @@ def is_worth(low: bytes) -> bool:
     return _STATES.search(low) is not None
 
 
-def of_line(text: str) -> Banner:
-    """The settings of a line."""
+def of_line(text: str, ga_key: str | None = None) -> Banner:
+    """The settings of a line; GA also under the user's own name of it."""
     found = Banner()
+    if ga_key is not None and (at := text.find(ga_key)) >= 0:
+        value = _VALUE.match(text, at + len(ga_key))
+        if value is not None and (number := _number(value[1])) is not None:
+            found.values["gradient_accumulation_steps"] = number
     if not is_worth(text.lower().encode("utf-8", "replace")):
         return found
     for match in _NAMED.finditer(text):

@@ -26,13 +26,32 @@ def unread(path: str, chunks: Iterable[bytes]) -> UnreadableLog:
             remedy="Paste lines such as {'loss': 2.7, 'grad_norm': 0.9, 'epoch': 0.1}, or give a CSV or JSON Lines file.",
         )  # fmt: skip
     lines = "; ".join(repr(line) for line, _ in found)
-    name = next((name for _, name in found if name), "")
-    key = f"--loss-key {_quoted(name)}" if name else "--loss-key NAME"
+    line, name = next(((line, name) for line, name in found if name), ("", "NAME"))
+    form = _form(line, name)
     return UnreadableLog(
         f"no line holds a training loss or a gradient norm; the nearest lines are {lines}",
         where=path,
-        remedy=f"Name the series, e.g. `{key}`, or `--grad-norm-key NAME`.",
+        remedy=f"Name the series, e.g. `--loss-key {_quoted(name)}`, or give the form of the lines, e.g. `--line {form!r}`.",
     )
+
+
+def _form(line: str, name: str) -> str:
+    """The form of a line up to the value of a name: its first number as the step, that value as the loss."""
+    numbers = []
+    end = 0
+    for match in NUMBER.finditer(line):
+        gap = names.of_gap(line[max(end, match.start() - names.LONGEST_GAP) : match.start()])
+        end = match.end()
+        numbers.append(match)
+        if gap.name == name:
+            break
+    if not numbers:
+        return "step {step} loss {loss}"
+    first, last = numbers[0], numbers[-1]
+    if first is last:
+        return f"{line[: last.start()]}{{loss}}"
+    between = NUMBER.sub("{_}", line[first.end() : last.start()])
+    return f"{line[: first.start()]}{{step}}{between}{{loss}}"
 
 
 def _quoted(name: str) -> str:

@@ -131,7 +131,8 @@ def record_of(clean: Clean, keys: Keys = NO_KEYS) -> Record | None:
     if not any(is_metric(name, keys) for name in found.values):
         found.values, found.spans = {}, {}
         return found if found.counters else None
-    return found if found.counters or found.scope == "eval" or _is_row(shown, found) else None
+    named = found.scope == "eval" or any(name in keys.all for name in found.values)
+    return found if found.counters or named or _is_row(shown, found) else None
 
 
 def _blanked(text: str, rank: Span | None) -> str:

@@ -15,6 +15,7 @@ from ga_audit.logs.formats._text import banner, dicts, tables, trainers
 from ga_audit.logs.formats._text.blocks import SUMMARY, Block, Splitter, is_training
 from ga_audit.logs.formats._text.names import Kind
 from ga_audit.logs.formats._text.pairs import NO_KEYS, Keys, record_of
+from ga_audit.logs.formats._text.pattern import Pattern
 from ga_audit.logs.formats._text.pieces import Clean, between_bars, clean
 from ga_audit.logs.formats._text.record import Record
 
@@ -34,6 +35,7 @@ class Reader:
     """Reads a text piece by piece."""
 
     keys: Keys = NO_KEYS
+    pattern: Pattern | None = None  # the form of the lines, where the user gave it: no other line is a row
     places: bool = False
     splitter: Splitter = field(default_factory=Splitter)
     in_bars: Splitter = field(default_factory=Splitter)  # rows that only progress bars show
@@ -85,6 +87,9 @@ class Reader:
 
     def _piece(self, raw: bytes, at: int, extra: tuple[bytes, ...]) -> None:
         """A piece that is no mere progress bar."""
+        if self.pattern is not None:
+            self._with_pattern(clean(raw, at), self.pattern)
+            return
         if b"%|" in raw and (_BAR.search(raw) is not None or b"{" not in raw):
             self._bar_with_text(raw, at)
             return
@@ -111,6 +116,13 @@ class Reader:
         else:
             self.after = None if raw.strip() else self.after
             self._noise(raw)
+
+    def _with_pattern(self, line: Clean, pattern: Pattern) -> None:
+        record = pattern.record_of(line)
+        if record is not None:
+            self._add(record)
+        else:
+            self._words(line, None)
 
     def _words_of(self, raw: bytes, at: int) -> None:
         """A line without a loss: columns without names, counters for the lines below, settings, a label."""
@@ -228,7 +240,7 @@ class Reader:
         section = _SECTION.search(line.raw)
         if section is not None:
             self.section = section[1].decode().lower()
-        stated = banner.of_line(text)
+        stated = banner.of_line(text, self.keys.ga)
         if self._label(line, stated):
             return
         if stated:

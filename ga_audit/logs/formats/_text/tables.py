@@ -142,6 +142,8 @@ def _name(cell: str) -> str:
 def parts_of(table: Table, keys: Keys = NO_KEYS) -> Iterator[Part]:
     """The runs of a table: one, or one for each column or row where the header says so."""
     kinds = {i: kind for i, name in enumerate(table.header) if (kind := _kind(name)) is not None}
+    if keys.step in table.header:
+        kinds[table.header.index(keys.step)] = Kind.STEP
     stated = {i: banner.of_line(f"{name} = 1") for i, name in enumerate(table.header) if i not in kinds}
     settings = {
         i: next(iter(b.values)) for i, b in stated.items() if len(b.values) == 1 and _is_setting(table.header[i], b)
