@@ -7,7 +7,9 @@ Each case lies in `tests/golden/cases`. What a case expects of the verdict, and 
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ga_audit.cli.inspect import command
 from ga_audit.logs import discovery
 from ga_audit.run import Counted, Role, Run
 
@@ -76,6 +78,7 @@ LOSSES = {
     "log-history-printed/paste.txt": (STEP, [10, 20, 30], [2.7, 2.5, 2.3]),
     "notebook-table/paste.txt": (STEP, [10, 20, 30], [11.4616, 11.1023, 10.9771]),
     "model-card/README.md": (STEP, [5, 10, 15, 20], [12.5521, 11.8009, 11.2009, 10.9009]),
+    "keras-history/history.json": (EPOCH, [1, 2, 3, 4, 5], [0.6911, 0.6898, 0.6876, 0.69, 0.6883]),
     "wrapped-dict/paste.txt": (ORDER, [1], [0.6933]),
     "numpy-values/paste.txt": (ORDER, [1], [2.7]),
     "pretty-printed/paste.txt": (ORDER, [1], [2.7]),
@@ -102,6 +105,7 @@ EVAL_LOSSES = {
     "notebook-table/paste.txt": (STEP, [10, 20, 30], [1.4512, 1.4312, 1.401]),
     "model-card/README.md": (STEP, [5, 10, 15, 20], [1.5048, 1.4559, 1.4259, 1.4059]),
     "iter-and-step-validation/paste.txt": (STEP, [600], [1.7258]),
+    "keras-history/history.json": (EPOCH, [1, 2, 3, 4, 5], [0.6785, 0.6689, 0.6712, 0.6936, 0.6661]),
     "hand-written-loops/host.log": None,
     "other-trainers/minimind.log": None,
 }
@@ -197,3 +201,17 @@ def test_a_loss_is_read_under_the_name_that_the_user_gives():
 
 def test_data_parallel_ranks_are_not_the_world():
     assert one("tensor-parallel/train.log").settings.world_size.value == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step,loss,val_loss\n10,2.5,2.75\n20,2.25,2.5\n",
+        "Step\tTraining Loss\tValidation Loss\n10\t2.5\t2.75\n20\t2.25\t2.5\n",
+    ],
+)
+def test_a_table_on_standard_input(text):
+    done = CliRunner().invoke(command, ["-", "--show-series"], input=text)
+    assert done.exit_code == 0, done.output
+    lines = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  series")]
+    assert sorted(lines) == ["eval_loss", "loss"]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs.formats import Claim, Target
-from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._text import card, positions
+from ga_audit.logs.formats._text.column_runs import series_of
 from ga_audit.logs.formats._text.reading import Reader
 from ga_audit.run import Run, Source
 
@@ -51,11 +51,7 @@ def read(target: Target) -> Iterator[Run]:
         )
     text = data.decode("utf-8", "replace")
     at = positions.of_block(block, ga=None, logging_steps=None)
-    rows = Rows(FORMAT, target.path)
-    for name, values in block.values.items():
-        for row, value in zip(values.row, values.value, strict=True):
-            rows.add(name, int(at.of_row[row]), value)
-    series, left = rows.series(target)
+    series, left = series_of(block, at, FORMAT, target)
     need_series(series, target.path, left)
     folder = Path(target.path).parent
     yield Run(
@@ -63,7 +59,7 @@ def read(target: Target) -> Iterator[Run]:
         name=_title(text) or folder.name or target.name,
         training=str(folder),
         settings=card.settings_of(text, target.name),
-        series=tuple(replace(one, counted=at.counted, derived=at.derived) for one in series),
+        series=series,
         sources=(Source(FORMAT, target.path),),
         left_out=left,
     )
