@@ -106,6 +106,8 @@ def _blocks(target: Target, *, places: bool = False) -> list[Block]:
     blocks = training or blocks[:1]
     for number, block in enumerate(blocks, 1):
         block.number = number if len(blocks) > 1 else 0
+    if blocks:
+        blocks[0].unread_lines = reader.found["lost"]
     return blocks
 
 
@@ -195,6 +197,9 @@ def _notes(target: Target, block: Block, places: Positions) -> tuple[Note, ...]:
             f"{block.other_ranks} rows of other ranks at the same place: those of rank {block.first_rank} are used"
         )
         notes.append(Note("other-ranks", message, target.path, block.other_ranks))
+    if block.unread_lines:
+        message = f"{block.unread_lines} lines name a loss or a norm with a number and were not read as rows"
+        notes.append(Note("unread-lines", message, target.path, block.unread_lines))
     if block.number:
         message = f"the text holds several runs; this is number {block.number}"
         notes.append(Note("several-runs", message, target.path))

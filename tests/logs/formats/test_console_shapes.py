@@ -253,3 +253,52 @@ def test_no_recorded_step_that_is_not_in_the_text(text):
         for one in run.series:
             if one.counted is not Counted.ORDER and not one.derived:
                 assert {float(p) for p in one.position} <= {float(int(n)) for n in numbers}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["GA 2: loss 2.715", "GA 8: loss 10.848"], ["ga=2 loss=2.715", "ga=8 loss=10.848"],
+     ["gradient_accumulation_steps=2 -> loss 2.715", "gradient_accumulation_steps=8 -> loss 10.848"],
+     ["with gradient accumulation 2 the loss is 2.715", "with gradient accumulation 8 the loss is 10.848"]],
+)  # fmt: skip
+def test_a_run_in_a_line(lines):
+    runs = read("\n".join(lines) + "\n")
+    assert [(run.settings.ga, run.get(Role.LOSS).value.tolist()) for run in runs] == [(2, [2.715]), (8, [10.848])]
+    assert {run.get(Role.LOSS).counted for run in runs} == {Counted.ORDER}
+
+
+def test_ga_in_every_row_is_one_run():
+    (run,) = read("loss: 2.5 ga: 8\nloss: 2.25 ga: 8\n")
+    assert run.settings.ga == 8
+    assert run.get(Role.LOSS).value.tolist() == [2.5, 2.25]
+
+
+def test_a_sentence_is_no_row_and_is_counted():
+    (run,) = read(
+        "the loss was 8.0 when I began\nGA=8 gives a loss of 10.8 and GA=1 gives a loss of 1.3\nstep 1 loss 2.5\n"
+    )
+    assert run.get(Role.LOSS).value.tolist() == [2.5]
+    assert [(note.code, note.count) for note in run.notes] == [("unread-lines", 2)]
+
+
+QUOTED = {
+    "block quote": "> {'loss': 2.5, 'step': 10}\n> {'loss': 2.25, 'step': 20}\n",
+    "no closing brace": "{'loss': 2.5, 'step': 10\n{'loss': 2.25, 'step': 20\n",
+    "several in a line": "{'loss': 2.5, 'step': 10} {'loss': 2.25, 'step': 20}\n",
+    "wrapped": "{'loss': 2.5,\n 'step': 10}\n{'loss':\n 2.25, 'step':\n20}\n",
+    "nested": "{'train': {'loss': 2.5, 'step': 10}}\n{'train': {'loss': 2.25, 'step': 20}}\n",
+    "dump above": "{\n  'batch_size': 4,\n  'learning_rate': 1e-4\n}\n{'loss': 2.5, 'step': 10}\n{'loss': 2.25, 'step': 20}\n",
+    "other values": "{'loss': 2.5, 'step': 10, 'x': None, 'y': [1, 2], 'z': tensor([0.1]), 'w': 'a, b'}\n"
+    "{'loss': 2.25, 'step': 20}\n",
+}
+
+
+@pytest.mark.parametrize("form", QUOTED)
+def test_dicts_of_any_form(form):
+    (run,) = read(QUOTED[form])
+    loss = run.get(Role.LOSS)
+    assert (loss.counted, loss.position.tolist(), loss.value.tolist()) == (
+        Counted.OPTIMIZER_STEP,
+        [10, 20],
+        [2.5, 2.25],
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 from ga_audit.logs import settings
 from ga_audit.logs.formats import _values
+from ga_audit.logs.roles import CONFIG_KEYS
 from ga_audit.run import RunSettings, Setting, Trust
 
 _BETWEEN = r"""["'`*]{0,4}\s{0,8}(?:\.{2,200}\s?|[:=]{1,2}|\bis\b|\bof\b|\bto\b|\bconstant\b)?\s{0,8}(?:constant\s)?["'`*]{0,4}"""
@@ -56,6 +57,7 @@ _STATES = re.compile(
 _LOGGED = re.compile(r"\s{0,4}(?:\[?[A-Z]{3,8}\b[:|\]]|\[[^\]]{1,60}\]|\d{4}[-/]\d\d[-/]\d\d|\d\d[:/]\d\d)")
 _HEADING = re.compile(r"\s{0,3}(?:#{1,6}\s|\*\*|==+|--+\s|`[^`]+`\s{0,4}$)")
 LONGEST_LABEL = 160
+GA_NAMES = frozenset(CONFIG_KEYS["gradient_accumulation_steps"])
 
 
 @dataclass(slots=True)
@@ -110,6 +112,13 @@ def of_line(text: str, ga_key: str | None = None) -> Banner:
     if "pytorch" in found.packages:
         found.packages.setdefault("torch", found.packages.pop("pytorch"))
     return found
+
+
+def ga_of(text: str) -> list[str]:
+    """Every mention of GA with its value."""
+    named = (m for m in _NAMED.finditer(text) if m.lastgroup == "k0")
+    found = [value[1] for m in named if (value := _VALUE.match(text, m.end())) is not None]
+    return found + [match[1] for match in _GA.finditer(text)]
 
 
 def _number(text: str) -> int | float | None:

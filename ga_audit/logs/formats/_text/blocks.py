@@ -60,6 +60,7 @@ class Block:
     last: Record | None = None
     first_rank: int | None = None
     other_ranks: int = 0
+    unread_lines: int = 0  # of the text, in its first block: they look like rows and are none
 
     def __len__(self) -> int:
         return len(self.training)

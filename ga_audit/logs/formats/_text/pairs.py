@@ -101,8 +101,11 @@ class _Reading:
         self.spans[name] = (number.start, number.end)
 
 
-def record_of(clean: Clean, keys: Keys = NO_KEYS) -> Record | None:
-    """The record of a line; one without values holds the counters of the lines below it. None for any other text."""
+def record_of(clean: Clean, keys: Keys = NO_KEYS, *, prose: bool = False) -> Record | None:
+    """The record of a line; one without values holds the counters of the lines below it. None for any other text.
+
+    With `prose` a sentence that names a loss is a record, too.
+    """
     text = clean.text
     if (bare := trainers.WITHOUT_NAMES.fullmatch(text)) is not None:
         return _without_names(clean, bare)
@@ -131,7 +134,7 @@ def record_of(clean: Clean, keys: Keys = NO_KEYS) -> Record | None:
     if not any(is_metric(name, keys) for name in found.values):
         found.values, found.spans = {}, {}
         return found if found.counters else None
-    named = found.scope == "eval" or any(name in keys.all for name in found.values)
+    named = prose or found.scope == "eval" or any(name in keys.all for name in found.values)
     return found if found.counters or named or _is_row(shown, found) else None
 
 

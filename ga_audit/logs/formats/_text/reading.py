@@ -216,6 +216,8 @@ class Reader:
                 return
         record = record_of(line, self.keys)
         if record is not None and record.values:
+            if not record.counters:
+                self._states_ga(line, record)
             trainer = trainers.of_line(text)
             block = self._add(record)
             if trainer is not None and block is not None:
@@ -227,8 +229,32 @@ class Reader:
             return
         if tables.may_be_header(text):
             self.held = line
-        else:
+        elif not (has_data and record is None and self._sentence(line)):
             self._words(line, record)
+
+    def _sentence(self, line: Clean) -> bool:
+        """Take `GA 8: loss 10.848`, a run in a line; a sentence that names a loss otherwise is counted as not read."""
+        record = record_of(line, self.keys, prose=True)
+        if record is None or not record.values:
+            return False
+        if len(line.text) > banner.LONGEST_LABEL or not self._states_ga(line, record):
+            self.found["lost"] += 1
+            return False
+        self._add(record)
+        return True
+
+    def _states_ga(self, line: Clean, record: Record) -> bool:
+        """Whether a line without a counter states the one GA of its values; where it changes, a run begins."""
+        named = set(banner.ga_of(line.text)) if record.values else set()
+        if len(named) != 1:
+            return False
+        stated = banner.of_line(line.text, self.keys.ga)
+        ga = stated.values.get("gradient_accumulation_steps")
+        for name in banner.GA_NAMES & record.values.keys():
+            del record.values[name]
+        if self.splitter.blocks[-1].banner.values.get("gradient_accumulation_steps") != ga:
+            self.splitter.note_label(f"GA {ga}", stated)
+        return True
 
     def _words(self, line: Clean, record: Record | None) -> None:
         """A line without values: settings, a label, counters for the lines below it, or nothing."""
