@@ -42,7 +42,7 @@ class Gap(NamedTuple):
 
 _COUNTERS: dict[str, Kind] = {
     **dict.fromkeys(("step", "steps", "update", "updates", "num_updates", "global_step", "optimizer_step", "opt_step",
-                     "current_steps", "globalstep", "optim_step", "gstep", "train_step", "training_step"), Kind.STEP),
+                     "current_steps", "globalstep", "optim_step", "gstep", "train_step", "training_step", "up"), Kind.STEP),
     **dict.fromkeys(("iter", "iters", "iteration", "iterations", "it", "itr", "training_iteration", "iter_num"), Kind.ITER),
     **dict.fromkeys(("batch", "batches", "minibatch", "mini-batch", "micro_step", "microstep", "micro-step", "micro_batch",
                      "micro-batch", "microbatch", "batch_idx", "batch_index", "microbatches"), Kind.MICRO),

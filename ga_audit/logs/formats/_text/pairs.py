@@ -134,6 +134,11 @@ def record_of(clean: Clean, keys: Keys = NO_KEYS, *, prose: bool = False) -> Rec
     if not any(is_metric(name, keys) for name in found.values):
         found.values, found.spans = {}, {}
         return found if found.counters else None
+    found_roles = {roles.role_of(name) for name in found.values}
+    if Role.EVAL_LOSS in found_roles and not found_roles & {Role.LOSS, Role.GRAD_NORM}:
+        for name in [name for name in found.values if roles.role_of(name) is Role.PERPLEXITY]:
+            found.values[names.as_eval(name)] = found.values.pop(name)  # it is that of the evaluation
+            found.spans[names.as_eval(name)] = found.spans.pop(name)
     named = prose or found.scope == "eval" or any(name in keys.all for name in found.values)
     return found if found.counters or named or _is_row(shown, found) else None
 

@@ -21,6 +21,7 @@ from ga_audit.logs.formats._text.record import Record
 
 _BAR = re.compile(rb"(?<!\d)(\d{1,12})/(\d{1,12}) \[[^\]\r\n]{0,200}(?:it/s|s/it)")
 _BAR_END = re.compile(rb"(?:it/s|s/it)[^\]\r\n]{0,300}\]")
+_BAR_EPOCH = re.compile(rb"[Ee]poch:? {0,3}\[?(\d{1,9})")
 _LONGEST_DICT = 1 << 20  # bytes of a dict over several lines
 _MOST_LINES = 400
 _SECTION = re.compile(rb"\*{3,8} {0,4}(\w{1,20}) metrics \*{3,8}")
@@ -148,8 +149,12 @@ class Reader:
             if drawn is not None and drawn.values:
                 if bar is not None:
                     drawn.counters = {k: v for k, v in drawn.counters.items() if k is Kind.EPOCH}
-                    drawn.counters[Kind.STEP] = float(bar[1])
-                    drawn.totals = {Kind.STEP: float(bar[2])}
+                    epoch = _BAR_EPOCH.search(raw, 0, start)
+                    kind = Kind.STEP if epoch is None else Kind.INDEX
+                    if epoch is not None:
+                        drawn.counters[Kind.EPOCH] = float(epoch[1])
+                    drawn.counters[kind] = float(bar[1])
+                    drawn.totals = {kind: float(bar[2])}
                 self.in_bars.places = self.places
                 self.in_bars.add(self._finished(drawn))
         if behind.strip():
@@ -345,6 +350,8 @@ class Reader:
             match = _BAR.search(self.bar) if self.bar else None
             if match is not None:
                 record.bar = (int(match[1]), int(match[2]))
+        elif Kind.EPOCH in self.context and Kind.STEP not in record.counters:
+            record.counters.setdefault(Kind.EPOCH, self.context[Kind.EPOCH])
         block = self.splitter.add(record)
         self.after = block if record.is_training and self.bar else None
         if record.is_training:

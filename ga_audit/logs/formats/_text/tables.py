@@ -98,8 +98,15 @@ def may_be_header(text: str) -> bool:
 def _by_spaces(text: str) -> list[str] | None:
     """The columns of a header without bars or tabs: `Step Training Loss Validation Loss`."""
     bare = text.strip()
-    if "Loss" not in bare or len(bare) > 200 or not bare[:1].isalpha() or any(c.isdigit() or c in ":=,." for c in bare):
+    if (
+        "loss" not in bare.lower()
+        or len(bare) > 200
+        or not bare[:1].isalpha()
+        or any(c.isdigit() or c in ":=,." for c in bare)
+    ):
         return None
+    if len(columns := re.split(r" {2,}", bare)) > 1 and all(" " not in column for column in columns):
+        return columns
     found = [match[0] for match in _HEADER_NAMES.finditer(bare)]
     return found if len(found) > 1 and " ".join(found) == " ".join(bare.split()) else None
 
@@ -115,7 +122,7 @@ def begin(header: Clean, line: Clean) -> Table | None:
         table = Table(found, tabs=False, spaces=True)
         words = line.text.split()
         numbers = [value_at(word, 0) is not None for word in words]
-        return table if len(words) == len(found) and all(numbers) and table.take(line) else None
+        return table if len(words) == len(found) and all(numbers[:2]) and table.take(line) else None
     names_ = [text[slice(*span)] for span in _cells_of(text, tabs=tabs)]
     table = Table(names_, tabs=tabs)
     if not tabs and _RULE.fullmatch(line.text) and "-" in line.text:
