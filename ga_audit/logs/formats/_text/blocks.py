@@ -136,6 +136,8 @@ class Splitter:
         """Put a record where it belongs; the block that took it."""
         block = self.blocks[-1]
         if record.closing:
+            if block.closed and SUMMARY in block.values:  # the trainer repeats its summary as a list
+                return block
             block.add(record, places=self.places)
             block.closed = True
             return block

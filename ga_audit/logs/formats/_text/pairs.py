@@ -61,6 +61,8 @@ def is_metric(name: str, keys: Keys) -> bool:
     """Whether a value makes a line a row of a log: a loss or a norm, by role or by name."""
     if name in keys.all or roles.role_of(name) in _METRICS:
         return True
+    if name.count(".") > 1:  # a module or a file
+        return False
     return _LOSS_LIKE.search(name) is not None and _NO_LOSS.search(name) is None
 
 
