@@ -32,6 +32,16 @@ class Options:
     stack: tuple[str, ...] = ()  # "transformers==4.46.1"
     fetch: Mapping[str, str] = field(default_factory=dict)  # for logs on a server: timeout (s), cache (yes, no)
     micro_batch_size: Mapping[str, int] = field(default_factory=dict)
+    eval_loss_key: str | None = None  # this and the three below: of text logs
+    step_key: str | None = None
+    ga_key: str | None = None
+    line: str | None = None  # the form of the lines: "Epoch {epoch} it {step} | loss {loss}"
+
+    @property
+    def for_formats(self) -> Mapping[str, str]:
+        """What the formats are told beside the names of the loss and the gradient norm."""
+        names = ("eval_loss_key", "step_key", "ga_key", "line")
+        return {**self.fetch, **{name: value for name in names if (value := getattr(self, name)) is not None}}
 
 
 def apply(runs: Sequence[Run], options: Options, failures: Sequence[ReadFailure] = ()) -> tuple[Run, ...]:
@@ -211,7 +221,11 @@ def _nearest(name: str, there: Iterable[str], most: int = _SHOWN) -> str:
 
 def _check_keys(runs: Sequence[Run], failures: Sequence[ReadFailure], options: Options) -> None:
     """Refuse the name of a series that none of the logs holds that could be read."""
-    pairs = ((options.loss_key, Role.LOSS, "--loss-key"), (options.grad_norm_key, Role.GRAD_NORM, "--grad-norm-key"))
+    pairs = (
+        (options.loss_key, Role.LOSS, "--loss-key"),
+        (options.grad_norm_key, Role.GRAD_NORM, "--grad-norm-key"),
+        (options.eval_loss_key, Role.EVAL_LOSS, "--eval-loss-key"),
+    )
     missing = [(key, option) for key, role, option in pairs if key and not any(run.views(role) for run in runs)]
     there = {name for run in runs for name in run.names}
     there |= {name for failure in failures for name in getattr(failure.error, "names", ())}

@@ -68,7 +68,7 @@ def read_runs(
         target_texts(*targets),
         loss_key=options.loss_key,
         grad_norm_key=options.grad_norm_key,
-        options=options.fetch,
+        options=options.for_formats,
         progress=progress,
     )
     for item in found:

@@ -96,7 +96,8 @@ def reading_options(function: F) -> F:
 
         fetch = {"timeout": str(timeout)} if timeout else {}
         fetch |= {"cache": "no"} if no_cache else {}
-        own = {name: given.pop(name) for name in ("ga", "world_size", "loss_key", "grad_norm_key", "stack")}
+        own = {name: given.pop(name) for name in ("ga", "world_size", "loss_key", "grad_norm_key", "eval_loss_key", "step_key",
+                                                 "ga_key", "line", "stack")}  # fmt: skip
         return function(reading=Options(**own, fetch=fetch), **given)
 
     command: Any = reads
@@ -108,6 +109,11 @@ def reading_options(function: F) -> F:
                      help="Data-parallel ranks of the runs that NAME (a glob) fits."),
         click.option("--loss-key", metavar="KEY", help="Name of the training loss in the logs."),
         click.option("--grad-norm-key", metavar="KEY", help="Name of the gradient norm in the logs."),
+        click.option("--eval-loss-key", metavar="KEY", help="Name of the evaluation loss in text logs."),
+        click.option("--step-key", metavar="KEY", help="Name of the optimizer step in text logs."),
+        click.option("--ga-key", metavar="KEY", help="Name of gradient_accumulation_steps in text logs."),
+        click.option("--line", metavar="FORM",
+                     help="Form of the lines of text logs: 'Epoch {epoch} it {step} | loss {loss}'; {_} stands for anything."),
         click.option("--stack", multiple=True, metavar="PACKAGE==RELEASE",
                      help="Release of a package that trained the runs, where the logs do not say."),
         click.option("--timeout", type=click.IntRange(min=1), metavar="SECONDS",

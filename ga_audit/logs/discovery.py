@@ -18,6 +18,7 @@ from typing import Any
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
 from ga_audit.logs import failures, formats, git_lfs, merging, missing_path, object_store
 from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats._text import pattern
 from ga_audit.run import ReadFailure, Run
 
 # Never opened on a walk: weights, media, code, archives. A file that the user names is always tried.
@@ -83,6 +84,8 @@ def find_logs(
 ) -> Iterator[Log | ReadFailure]:
     """The logs of the targets and who reads each, and targets that hold none; see `find_runs`."""
     keys = {"loss_key": loss_key, "grad_norm_key": grad_norm_key, "options": options or {}}
+    if options and "line" in options:
+        pattern.compiled(options["line"])  # refused before a log is read
     for text in [targets] if isinstance(targets, str) else targets:  # its characters are no targets
         found = False
         try:
@@ -331,9 +334,11 @@ def _is_settings_file(file: Path) -> bool:
 
 
 def _settings_only(target: Target) -> Iterator[Claimed]:
-    name, claim = _highest(target)
-    if name is not None and claim is Claim.YES and formats.load(name).settings_only:
-        yield target, name, False
+    for name, found in formats.load_all().items():
+        # a card with a table of results is a log too, but here it stands for the settings of the log beside it
+        if found.settings_only and found.claim(target) is Claim.YES:
+            yield target, name, False
+            return
 
 
 def _other_logs(log: Path) -> list[Path]:

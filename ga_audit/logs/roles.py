@@ -23,17 +23,27 @@ def _names(role: Role, text: str) -> None:
 _names(Role.LOSS, "loss train/loss train.loss training_loss training/loss train/loss_step train_loss_step loss/train loss_train "
        "train/total_loss total_loss lm_loss causal_lm_loss loss_metrics/global_avg_loss train/lm_loss lm-loss-training/lm_loss "
        "train/epoch_loss batch_loss train/batch_loss loss_step metrics/train/loss train_loss reduced_train_loss "
-       "train/samples/train_loss lm-loss")  # fmt: skip
-_names(Role.LOSS, "learning/loss epoch_loss main/loss")
+       "train/samples/train_loss lm-loss learning/loss loss/train/total train/crossentropyloss train/cross_entropy_loss "
+       "metrics/train/crossentropyloss main/loss train/main/loss epoch_loss cross_entropy_loss ce_loss train/ce_loss xent_loss "
+       "nll_loss mlm_loss lmloss tr_loss trn_loss minibatch_loss iter_loss step_loss cost train_cost xent "
+       "languagecrossentropy metrics/train/languagecrossentropy train_languagecrossentropy tot_loss "
+       # means of several steps: they lag behind, so any other is taken before them
+       "avg_loss avr_loss average_loss mean_loss running_loss loss_avg loss_mean smoothed_loss ema_loss avg_train_loss "
+       "train_avg_loss loss/average loss/avr_loss")  # fmt: skip
 _names(Role.EVAL_LOSS, "eval_loss eval/loss eval.loss val_loss val/loss valid_loss valid/loss validation_loss validation/loss "
        "dev_loss dev/loss loss/val loss/valid loss/eval eval/lm_loss validation_metrics/global_avg_loss test_loss test/loss "
-       "val/lm_loss eval_lm_loss lm_loss_validation metrics/eval/loss")  # fmt: skip
-_names(Role.GRAD_NORM, "grad_norm train/grad_norm train.grad_norm gradient_norm train/gradient_norm grad-norm gnorm train/gnorm "
+       "val/lm_loss eval_lm_loss lm_loss_validation metrics/eval/loss val_total_loss val_languagecrossentropy val_train_loss "
+       "metrics/eval/languagecrossentropy validation/main/loss val_ce_loss val_nll_loss dev_score_loss valid_cost val_cost "
+       "eval/crossentropyloss val_avg_loss avg_val_loss val_reduced_train_loss val_mlm_loss val_tot_loss")  # fmt: skip
+_names(Role.GRAD_NORM, "raw_grad_norm learning/raw_grad_norm "
+       "grad_norm train/grad_norm train.grad_norm gradient_norm train/gradient_norm grad-norm gnorm train/gnorm "
        "grad_norm_total total_grad_norm global_grad_norm train/global_grad_norm grad_2.0_norm_total grad_2_norm_total "
        "optim/total_grad_norm optim/grad_norm gradients/norm grad/norm train/grad_norm_step grad_norm_step "
-       "train/total_norm total_norm metrics/train/grad_norm actor/grad_norm")  # fmt: skip
+       "train/total_norm total_norm metrics/train/grad_norm actor/grad_norm "
+       "learning/grad_norm l2_norm/grad/global grad_l2_norm gradient_l2_norm gradnorm grad_2norm |g| norm")  # fmt: skip
 _names(Role.LEARNING_RATE, "learning_rate train/learning_rate train.learning_rate lr train/lr learning-rate lr-adam lr-sgd "
-       "train/learning_rate_step optimizer/lr optim/lr metrics/train/learning_rate actor/lr")  # fmt: skip
+       "train/learning_rate_step optimizer/lr optim/lr metrics/train/learning_rate actor/lr "
+       "learning/current_learning_rate")  # fmt: skip
 _names(Role.EPOCH, "epoch train/epoch train.epoch epochs metrics/train/epoch")
 _names(
     Role.SAMPLES_SEEN,

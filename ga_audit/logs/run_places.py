@@ -13,7 +13,7 @@ _WANDB_RUN = re.compile(r"(offline-)?run-\d{8}_\d{6}-\w+$")
 _LOG_FOLDERS = frozenset({"logs", "log", "tensorboard", "tb", "tb_logs", "files", "logging", "trainer_logs"})
 # names that a trainer gives: only these may be views of one training
 _CANONICAL = re.compile(
-    r"(trainer_state\.json|trainer_log\.jsonl|logging\.jsonl|metrics\.csv|progress\.csv|log_\d+\.txt|all_results\.json|"
+    r"(trainer_state\.json|trainer_log\.jsonl|logging\.jsonl|metrics\.csv|progress\.csv|log_\d+\.txt|all_results\.json|README\.md|"
     r"console\.txt|debug\.log|events\.out\.tfevents.*|run-\w+\.wandb|(offline-)?run-\d{8}_\d{6}-\w+)$"
 )
 TRAINING_FOLDERS = frozenset({"train", "training"})

@@ -184,7 +184,7 @@ def _read(
     targets: Sequence[str], options: pipeline.Options, selection: Selection, executor: Executor, tell: Progress
 ) -> tuple[list[Run], list[ReadFailure]]:
     """The runs that are wanted, with the user's settings, and what could not be read."""
-    fetch = {**options.fetch, **({"filters": json.dumps(wanted)} if (wanted := selection.for_server()) else {})}
+    fetch = {**options.for_formats, **({"filters": json.dumps(wanted)} if (wanted := selection.for_server()) else {})}
     logs: list[Log | ReadFailure] = []
     for log in find_logs(targets, loss_key=options.loss_key, grad_norm_key=options.grad_norm_key, options=fetch):
         logs.append(log)

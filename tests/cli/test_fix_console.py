@@ -95,9 +95,9 @@ FORMS = {
     "own-loop": (
         "step 10 | loss 2.31 | grad_norm 0.8\n"
         "step 20 | loss 2.31 | grad_norm 0.8\n"
-        "step 10 | Train Loss: [[18.48|2.310]], grad norm [[6.4|0.8000]] | loss 18.48\n"
+        "step 10 | Train Loss: 18.48, grad norm [[6.4|0.8000]] | loss [[18.48|2.310]]\n"
         "step 10 | val loss 2.31\n"
-        "step=20 loss=[[-16.0|-2.000]], gnorm=[[+8.0|+1.000]]\n"
+        "step=20 loss=[[-16.0|-2.000]], grad norm=[[+8.0|+1.000]]\n"
     ),
 }  # fmt: skip
 
@@ -168,3 +168,35 @@ def test_standard_input_is_refused(tmp_path):
     assert done.exit_code == 3
     assert "Save it to a file" in done.output
     assert not (tmp_path / "out").exists()
+
+
+ONE_RUN = {
+    "table": "| Step | Training Loss | Validation Loss |\n|---|---|---|\n"
+    "| 10 | [[20.0|2.500]] | 2.5 |\n| 20 | [[18.0|2.250]] | 2.4 |\n",
+    "tabs": "Step\tTraining Loss\tValidation Loss\n10\t[[20.0|2.500]]\t2.5\n20\t[[18.0|2.250]]\t2.4\n",
+    "bars": "Steps:   0%|▏  | 1/9 [00:02<33:18,  2.00s/it, lr=0.1, step_loss=[[8.0|1.000]]]\r"
+    "Steps:   0%|▏  | 2/9 [00:03<33:18,  2.00s/it, lr=0.1, step_loss=[[4.0|0.5000]]]\n",
+    "wrapped": "{'loss': [[16.0|2.000]],\n 'step': 10}\n{'loss':\n [[8.0|1.000]], 'step': 20}\n",
+    "bold and quotes": "{“loss”: **[[16.0|2.000]]**, “step”: 10}\n"
+    "> {&#39;loss&#39;: [[8.0|1.000]], &#39;step&#39;: 20}\n",
+    "mean in parentheses": "Train: [1/9][10/99]\tloss [[8.0000|1.0000]] (9.0000)\n"
+    "Train: [1/9][20/99]\tloss [[4.0000|0.50000]] (9.0000)\n",
+}
+
+
+@pytest.mark.parametrize("form", ONE_RUN)
+def test_numbers_change_where_one_run_was_read(form, tmp_path):
+    before, after = both(ONE_RUN[form])
+    (log := tmp_path / "train.log").write_bytes(before)
+    done = fix(log, "--ga", "8", "--assume", "loss=1")
+    assert done.exit_code == 0, done.output
+    (copy,) = (tmp_path / "train.log-ga-audit").rglob("*.log")
+    assert copy.read_bytes() == FIRST + after
+
+
+def test_a_dict_that_a_bar_interrupts_has_no_place_and_is_refused(tmp_path):
+    text = "{'loss': 16.0,\n 50%|█ | 1/2 [00:01<00:01, 1.00it/s]\n 'step': 10}\n"
+    (log := tmp_path / "train.log").write_text(text)
+    done = fix(log, "--ga", "8", "--assume", "loss=1")
+    assert done.exit_code == 3
+    assert "cannot be written back" in done.output

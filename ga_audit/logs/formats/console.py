@@ -1,77 +1,67 @@
-"""Pasted or saved console output: the lines that trainers print, among progress bars and other noise.
+"""Pasted or saved text: the lines, dicts and tables that trainers print, among progress bars and other noise.
 
-Trainer's dict lines (`{'loss': 7.9071, 'grad_norm': 6.21, ...}`, as numbers or, from 5.0 on, as text) and the lines of the
-families in `_console_lines`. A console dict holds no step, only a rounded epoch: the step is derived, and a note says how.
+No list of trainers is needed: a line is read by its structure (`_text.pairs`), a dict as pairs of name and value, a table by
+its header. What stands above a block of rows says how they were trained. Each row is placed by a counter that stands in it or
+around it; where there is none, rows are numbered in order and the series says so.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Format, Rewrite, Target
-from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs.formats._points import Rows, make_series, need_series
+from ga_audit.logs.formats._text import banner, near, pattern, positions
 from ga_audit.logs.formats._text import places as value_places
-from ga_audit.logs.formats._text.console_lines import FAMILIES, Line, parse_dict, parse_header
-from ga_audit.run import Counted, Note, NoteCode, Run, RunSettings, Source, Trust
+from ga_audit.logs.formats._text.blocks import Block
+from ga_audit.logs.formats._text.pairs import Keys
+from ga_audit.logs.formats._text.pieces import CHUNK, chunks_of
+from ga_audit.logs.formats._text.positions import Positions
+from ga_audit.logs.formats._text.reading import Reader
+from ga_audit.run import Counted, Fact, Note, NoteCode, Role, Run, RunSettings, Series, Source
 
 SINK = "console"
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_DICT = re.compile(r"\{[^{}]*\}")
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
-_LOSS_WORD = re.compile(rb"loss|grad_norm|gnorm", re.IGNORECASE)
-_PROVENANCE = "# corrected by "
+_WORDS = (b"loss", b"Loss", b"LOSS", b"grad_norm", b"gnorm")
+_SUFFIXES = frozenset({".log", ".txt", ".out", ".err", ".md"})
+_PROVENANCE = b"# corrected by "
 
 
 def claim(target: Target) -> Claim:
     """MAYBE for text that mentions a loss: any text may be a log, so other formats go first."""
     if target.is_dir:
         return Claim.NO
+    head = target.head
+    if _is_csv(head):
+        return Claim.NO
     if target.path == "-":
         return Claim.MAYBE
-    head = target.head
     if head.count(b"\x00") > len(head) // 10 or head[:4] in (b"\x89PNG", b"PK\x03\x04"):
         return Claim.NO
-    if _LOSS_WORD.search(head):
+    if target.name == "README.md":  # of a project, not a log
+        return Claim.NO
+    if any(word in head for word in _WORDS):
         return Claim.MAYBE
-    return Claim.MAYBE if target.file.suffix.lower() in {".log", ".txt", ".out", ".err"} else Claim.NO
+    return Claim.MAYBE if target.file.suffix.lower() in _SUFFIXES else Claim.NO
 
 
-@dataclass(slots=True)
-class _Part:
-    """The lines of one run of a console file."""
-
-    number: int = 0  # of the run in the file, from 1; 0 where there is one
-    lines: list[Line] = field(default_factory=list)
-    header: dict[str, Any] = field(default_factory=dict)
-    where: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """The run as `Source.part` names it."""
-        return str(self.number) if self.number else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A line, or a piece of one between bare carriage returns, without colours and NULs."""
-
-    number: int
-    text: str
-    at: int  # of the raw piece in the text of the file
-    kept: Sequence[int] | None  # index in the raw piece of each character of `text`; None = none was left out
-
-    def place(self, start: int, end: int) -> tuple[int, int] | None:
-        """A span of `text` in the text of the file; None where something inside it was left out."""
-        if self.kept is None:
-            return self.at + start, self.at + end
-        first, last = self.kept[start], self.kept[end - 1] + 1
-        return (self.at + first, self.at + last) if last - first == end - start else None
+def _is_csv(head: bytes) -> bool:
+    """Whether a text is a table with commas: a header without numbers, and a row of as many cells below it."""
+    lines = head[:8192].split(b"\n", 2)
+    if len(lines) < 2 or lines[0].count(b",") < 1 or any(c in lines[0] for c in b"{}=:"):
+        return False
+    cells = lines[1].strip().split(b",")
+    try:
+        float(cells[0] or b"0")
+    except ValueError:
+        return False
+    return len(cells) == lines[0].count(b",") + 1
 
 
 def read(target: Target) -> Iterator[Run]:
@@ -80,204 +70,135 @@ def read(target: Target) -> Iterator[Run]:
     Raises
     ------
     UnreadableLog
-        no line that a known trainer prints.
+        no row of a log.
     """
-    text = _decoded(target.read_bytes())
-    if not text.strip("\x00 \t\r\n"):
+    if not target.head.strip(b"\x00 \t\r\n"):
         raise UnreadableLog("the file is empty", where=target.path, remedy="Give the output of a run that has logged.")
-    made = text.partition("\n")[0].removeprefix(_PROVENANCE).strip() if text.startswith(_PROVENANCE) else None
-    parts = _training_parts(text)
-    if not parts:
-        raise UnreadableLog(
-            "no line that a known trainer prints", where=target.path,
-            remedy="Paste lines such as {'loss': 2.7, 'grad_norm': 0.9, 'epoch': 0.1}, or give a CSV or JSON Lines file.",
-        )  # fmt: skip
-    for part in parts:
-        yield _run(target, part, made)
+    blocks = _blocks(target)
+    if not blocks:
+        raise near.unread(target.path, _chunks(target))
+    made = _made_by(target.head)
+    for block in blocks:
+        yield _run(target, block, made)
 
 
-def _decoded(data: bytes) -> str:
-    """Text from which the same bytes can be made again, whatever they are."""
-    return data.decode("utf-8", "surrogateescape")
+def _made_by(head: bytes) -> str | None:
+    if not head.startswith(_PROVENANCE):
+        return None
+    return head.partition(b"\n")[0].removeprefix(_PROVENANCE).strip().decode("utf-8", "replace")
 
 
-def _training_parts(text: str) -> list[_Part]:
-    """The parts that hold a training, numbered where there are several."""
-    parts = [part for part in _split(_lines(text)) if any(_is_training(line) for line in part.lines)]
-    for number, part in enumerate(parts, 1):
-        part.number = number if len(parts) > 1 else 0
-    return parts
+def _chunks(target: Target) -> Iterator[bytes]:
+    if target.text is None:
+        yield from chunks_of(target.file)
+    else:
+        for at in range(0, len(target.text), CHUNK):
+            yield target.text[at : at + CHUNK]
 
 
-def _lines(text: str) -> Iterator[_Row]:
-    """Numbered lines, with progress bars (bare carriage returns) taken as line ends and colours taken out."""
-    at = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        begin = at
-        for piece in line.rstrip("\r").split("\r"):
-            if piece:
-                yield _row(number, piece, begin)
-            begin += len(piece) + 1
-        at += len(line) + 1
+def _blocks(target: Target, *, places: bool = False) -> list[Block]:
+    """The blocks of a text, numbered where there are several that train."""
+    given = target.options.get("line")
+    reader = Reader(_keys(target), pattern=pattern.compiled(given) if given else None, places=places)
+    blocks = [block for block in reader.read(_chunks(target)) if block.last is not None or _holds_values(block)]
+    training = [block for block in blocks if block.last is not None]
+    blocks = training or blocks[:1]
+    for number, block in enumerate(blocks, 1):
+        block.number = number if len(blocks) > 1 else 0
+    if blocks:
+        blocks[0].unread_lines = reader.found["lost"]
+    return blocks
 
 
-def _row(number: int, piece: str, at: int) -> _Row:
-    kept: list[int] | None = None
-    clean = piece
-    if "\x00" in clean:  # first, since UTF-16 has one in every colour code
-        kept = [i for i, c in enumerate(piece) if c != "\x00"]
-        clean = piece.replace("\x00", "")
-    if "\x1b" in clean:
-        before = range(len(clean)) if kept is None else kept
-        kept, end = [], 0
-        for match in _ANSI.finditer(clean):
-            kept += before[end : match.start()]
-            end = match.end()
-        kept += before[end:]
-        clean = _ANSI.sub("", clean)
-    if not clean.isascii():
-        clean = _ESCAPED_BYTE.sub("\ufffd", clean)
-    return _Row(number, clean, at, kept)
+def _keys(target: Target) -> Keys:
+    """The names that the user gave."""
+    names = {name: target.options.get(f"{name}_key") for name in ("eval_loss", "step", "ga")}
+    return Keys(loss=target.loss_key, grad_norm=target.grad_norm_key, **names)
 
 
-def _split(rows: Iterator[_Row]) -> list[_Part]:
-    """Parts of one run each: a new one starts at a new header, or where the epoch or the step goes back."""
-    parts = [_Part()]
-    for row in rows:
-        part = parts[-1]
-        found = parse_header(row.text)
-        if found:
-            if part.lines and any(key in part.header or key in found for key in ("num_examples", "total_steps")):
-                part = _Part()
-                parts.append(part)
-            part.header.update(found)
-            part.where.update(dict.fromkeys(found, str(row.number)))
-            continue
-        line = _parse(row)
-        if line is None:
-            continue
-        if part.lines and _goes_back(part.lines, line):
-            part = _Part(header=dict(part.header), where=dict(part.where))
-            parts.append(part)
-        part.lines.append(line)
-    return parts
+def _holds_values(block: Block) -> bool:
+    return bool(block.values)
 
 
-def _parse(row: _Row) -> Line | None:
-    for line, at in _readings(row.text):
-        line.number = row.number
-        places = {name: row.place(at + start, at + end) for name, (start, end) in line.spans.items()}
-        line.spans = {name: place for name, place in places.items() if place is not None}
-        return line
-    return None
+def _config(block: Block, name: str) -> tuple[RunSettings, Positions]:
+    """What the text states of a run, and where its rows stand."""
+    config = banner.settings_of(block.banner, name)
+    logging_steps = config.logging_steps.value if config.logging_steps else None
+    places = positions.of_block(block, ga=config.ga, logging_steps=logging_steps)
+    if places.iterations_per_step is not None:
+        config = settings.merge(config, banner.derived_ga(places.iterations_per_step))
+    return config, places
 
 
-def _readings(text: str) -> Iterator[tuple[Line, int]]:
-    """What a line says, best reading first, and where in it the reading begins."""
-    for match in _DICT.finditer(text):
-        if (line := parse_dict(match[0])) is not None:
-            yield line, match.start()
-    for family in FAMILIES:
-        if (line := family(text)) is not None:
-            yield line, 0
-
-
-def _is_training(line: Line) -> bool:
-    return any(name in line.values for name in ("loss", "grad_norm", "train_loss", "lm loss"))
-
-
-def _goes_back(lines: Sequence[Line], line: Line) -> bool:
-    """Whether a line belongs to a new run: its place is clearly before that of the last line of its kind."""
-    last = next((old for old in reversed(lines) if _is_training(old)), None)
-    if last is None or not _is_training(line) or "train_runtime" in line.values:
-        return False
-    if line.step is not None and last.step is not None:
-        return line.step < last.step
-    new, old = line.values.get("epoch"), last.values.get("epoch")
-    return new is not None and old is not None and new < old - 1e-9
-
-
-def _config(part: _Part, name: str) -> RunSettings:
-    """What the banner of a run states."""
-    config = settings.from_mapping(part.header, source=f"{name}, printed header", trust=Trust.RECORDED)
-    packages = settings.from_requirements(
-        "\n".join(f"{k}=={v}" for k, v in part.header.get("_packages", {}).items()),
-        source=f"{name}, printed banner", trust=Trust.RECORDED,
-    )  # fmt: skip
-    return settings.merge(config, packages)
-
-
-def _named(line: Line) -> Iterator[tuple[str, float, tuple[int, int] | None]]:
-    """Series name, value and place of each value of a line."""
-    closing = "train_runtime" in line.values
-    for name, value in line.values.items():
-        yield "train/train_loss" if closing and name == "train_loss" else name, value, line.spans.get(name)
-
-
-def _run(target: Target, part: _Part, made: str | None) -> Run:
-    number, config = part.number, _config(part, target.name)
-    steps, note = _steps(part, config)
-    counted, derived = _counted(part, config, note)
-    rows = Rows(SINK, target.path, counted, derived)
-    for line, step in zip(part.lines, steps, strict=True):
-        for name, value, _ in _named(line):
-            rows.add(name, step, value)
+def _run(target: Target, block: Block, made: str | None) -> Run:
+    number = block.number
+    config, places = _config(block, target.name)
+    rows = Rows(SINK, target.path)
+    at = [None if math.isnan(p) else int(p) for p in places.of_row.tolist()]
+    for name, values in block.values.items():
+        for row, value in zip(values.row, values.value, strict=True):
+            if at[row] is not None:
+                rows.add(name, at[row], value)
+    keys = _keys(target)
     series, left = rows.series(target)
+    if keys.eval_loss is not None and keys.eval_loss in rows.points:
+        series = tuple(one for one in series if one.role is not Role.EVAL_LOSS and one.name != keys.eval_loss)
+        points = rows.points[keys.eval_loss]
+        series = (*series, make_series(Role.EVAL_LOSS, keys.eval_loss, SINK, target.path, points))
     need_series(series, target.path, left)
+    config = settings.merge(config, _given_ga(rows, keys), rows.settings())
     name = "standard input" if target.path == "-" else target.file.stem
     if number:
-        name = f"{name} (run {number})"
-    notes = [note] if note else []
-    if number:
-        notes.append(Note(NoteCode.SEVERAL_RUNS, where=target.path, facts={"what": "text", "number": number}))
-    if any(line.micro_steps for line in part.lines) and config.ga is None:
-        notes.append(Note(NoteCode.MICRO_BATCH_STEPS))
+        name = block.label or f"{name} (run {number})"
     return Run(
-        f"{target.path}#{number}", name, f"{target.path}#{number}", config, series,
-        (Source(SINK, target.path, part.label),), notes=tuple(notes), left_out=left, corrected_by=made,
+        f"{target.path}#{number}", name, f"{target.path}#{number}", config,
+        tuple(_counted(one, places) for one in series), (Source(SINK, target.path, block.part),),
+        notes=_notes(target, block, places), left_out=left, corrected_by=made,
     )  # fmt: skip
 
 
-def _steps(part: _Part, config: RunSettings) -> tuple[list[int | None], Note | None]:
-    """The optimizer step of each line, and a note where it is derived."""
-    lines = part.lines
-    if any(line.micro_steps for line in lines) and config.ga:
-        ga = config.ga
-        steps_of_ga = [None if line.step is None else max(line.step // ga, 1) for line in lines]
-        return steps_of_ga, Note(NoteCode.MICRO_BATCH_STEPS, facts={"ga": ga})
-    if all(line.step is not None for line in lines if _is_training(line)):
-        return [line.step for line in lines], None
-    training = [line for line in lines if _is_training(line) and "train_runtime" not in line.values]
-    window = config.logging_steps.value if config.logging_steps else _window_from_epochs(part, training)
-    steps: list[int | None] = []
-    count = 0
-    for line in lines:
-        if _is_training(line) and "train_runtime" not in line.values:
-            count += 1
-        steps.append(line.step if line.step is not None else max(count, 1) * window)
-    return steps, Note(NoteCode.DERIVED_STEP, facts={"steps": window})
+def _given_ga(rows: Rows, keys: Keys) -> RunSettings:
+    """GA that stands in the rows under the user's own name of it."""
+    points = rows.points.get(keys.ga or "")
+    if points is None:
+        return RunSettings()
+    column = (np.array(points.step, np.int64), np.array(points.value, np.float64))
+    return settings.from_columns({"gradient_accumulation_steps": column}, source=f"{SINK}, {keys.ga}")
 
 
-def _counted(part: _Part, config: RunSettings, note: Note | None) -> tuple[Counted, bool]:
-    """What the steps of `_steps` count, and whether they are computed."""
-    if any(line.micro_steps for line in part.lines):
-        return (Counted.OPTIMIZER_STEP, True) if config.ga else (Counted.MICRO_BATCH, False)
-    if note is None:
-        return Counted.OPTIMIZER_STEP, False
-    # the banner of the Trainer stands above the first line of a training
-    known = config.logging_steps is not None or {"total_steps", "num_train_epochs"} <= part.header.keys()
-    return (Counted.OPTIMIZER_STEP, True) if known else (Counted.ORDER, False)
+def _counted(series: Series, places: Positions) -> Series:
+    window = None if places.counted in (Counted.EPOCH, Counted.SAMPLES, Counted.TOKENS) else series.window
+    if places.window is not None and series.role in (Role.LOSS, Role.GRAD_NORM) and window is None:
+        window = None if places.counted is Counted.ORDER else places.window
+    return replace(series, counted=places.counted, derived=places.derived, window=window)
 
 
-def _window_from_epochs(part: _Part, training: Sequence[Line]) -> int:
-    """Optimizer steps between lines, from the header's total steps and the (rounded) epochs; 1 if they do not say."""
-    total, epochs = part.header.get("total_steps"), part.header.get("num_train_epochs")
-    first = next((line.values.get("epoch") for line in training), None)
-    last = training[-1].values.get("epoch") if training else None
-    if not total or not epochs or first is None or last is None or len(training) < 2 or last <= first:
-        return 1
-    per_line = (last - first) / (len(training) - 1) * float(total) / float(epochs)
-    return max(round(per_line), 1)
+def _notes(target: Target, block: Block, places: Positions) -> tuple[Note, ...]:
+    """What the reader of the text assumed."""
+    notes = []
+    if places.how:
+        code = (
+            "derived-step"
+            if places.window is not None
+            else "micro-batch-steps"
+            if block.at_multiples
+            else "step-from-text"
+        )
+        notes.append(Note(code, places.how))
+    if places.iterations_per_step is not None and places.iterations_per_step > 1:
+        ga = places.iterations_per_step
+        notes.append(Note(NoteCode.ITERATIONS_PER_STEP, facts={"ga": ga}))
+    if places.unplaced:
+        notes.append(Note(NoteCode.UNPLACED_ROWS, where=target.path, count=places.unplaced))
+    if block.other_ranks:
+        rank: dict[str, Fact] = {"rank": str(block.first_rank)}
+        notes.append(Note(NoteCode.OTHER_RANKS, where=target.path, count=block.other_ranks, facts=rank))
+    if block.unread_lines:
+        notes.append(Note(NoteCode.UNREAD_LINES, where=target.path, count=block.unread_lines))
+    if block.number:
+        facts: dict[str, Fact] = {"what": "text", "number": block.number}
+        notes.append(Note(NoteCode.SEVERAL_RUNS, where=target.path, facts=facts))
+    return tuple(notes)
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
@@ -288,26 +209,28 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     AuditError
         a value to be corrected has no place of its own in the text.
     """
-    text = _decoded(Path(source.path).read_bytes())
-    values = _values(text)
+    text = Path(source.path).read_bytes().decode("latin-1")  # a character for each byte: places are bytes
+    values = _values(text, source.path)
     made = value_places.corrections(values, rewrite, source.path)
     edits = [(*c.span, value_places.text_like(text[slice(*c.span)], c.number)) for c in made.values()]
-    first = f"{_PROVENANCE}{rewrite.provenance.get('version', '')}\n"
+    first = f"{_PROVENANCE.decode()}{rewrite.provenance.get('version', '')}\n"
     new = first + value_places.edited(text, edits, source.path)
-    value_places.check(values, made, _values(new), text, source.path)
+    value_places.check(values, made, _values(new, source.path), text, source.path)
     path = destination / Path(source.path).name
-    path.write_bytes(new.encode("utf-8", "surrogateescape"))
+    path.write_bytes(new.encode("latin-1"))
     return [path]
 
 
-def _values(text: str) -> list[value_places.Place]:
-    """Every value that `read` takes from the text, in the same order."""
-    return [
-        value_places.Place(part.label, name, step, value, span)
-        for part in _training_parts(text)
-        for line, step in zip(part.lines, _steps(part, _config(part, ""))[0], strict=True)
-        for name, value, span in _named(line)
-    ]
+def _values(text: str, path: str) -> list[value_places.Place]:
+    """Every value that `read` takes from the text, with its place."""
+    found = []
+    for block in _blocks(Target(path, text=text.encode("latin-1")), places=True):
+        at = _config(block, "")[1].of_row.tolist()
+        for name, values in block.values.items():
+            for row, value, span in zip(values.row, values.value, values.place, strict=True):
+                if not math.isnan(at[row]):
+                    found.append(value_places.Place(block.part, name, int(at[row]), value, span))
+    return found
 
 
 FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

@@ -7,7 +7,6 @@ Yields settings and no series. A YAML or JSON file counts as a trainer's configu
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Format, Target
+from ga_audit.logs.formats._text import card
 from ga_audit.logs.roles import CONFIG_KEYS
 from ga_audit.run import Run, RunSettings, Source, Trust
 
@@ -23,7 +23,6 @@ _NAMES = frozenset(
     {"config.json", "args.json", "adapter_config.json", "ds_config.json", "hparams.yaml", "train_args.json"}
 )
 _MAX_BYTES = 4 << 20
-_CARD_LINE = re.compile(r"^\s*-\s*([a-z_]+)\s*:\s*(\S.*?)\s*$")
 
 
 def claim(target: Target) -> Claim:
@@ -65,7 +64,7 @@ def read(target: Target) -> Iterator[Run]:
     if len(data) > _MAX_BYTES:
         raise UnreadableLog("is too large for a configuration", where=target.path, remedy="Give --ga NAME=N instead.")
     text = data.decode("utf-8", "replace")
-    found = _card(text, target.name) if target.name == "README.md" else _mapping(text, target)
+    found = card.settings_of(text, target.name) if target.name == "README.md" else _mapping(text, target)
     folder = str(Path(target.path).parent)
     yield Run(target.path, Path(folder).name, folder, found, (), (Source("yaml_config", target.path),))
 
@@ -96,25 +95,6 @@ def _mapping(text: str, target: Target) -> RunSettings:
 def _broken(target: Target, error: Exception) -> UnreadableLog:
     first = str(error).replace("\n", " ")[:120]
     return UnreadableLog(f"broken configuration: {first}", where=target.path, remedy="Give --ga NAME=N instead.")
-
-
-def _card(text: str, name: str) -> RunSettings:
-    """The list of hyperparameters and framework versions that the Trainer writes into a model card."""
-    values: dict[str, Any] = {}
-    for line in text.splitlines():
-        match = _CARD_LINE.match(line)
-        if match:
-            values[match[1]] = match[2]
-    if "train_batch_size" in values:
-        # per device, in the Trainer's cards
-        values["per_device_train_batch_size"] = values.pop("train_batch_size")
-    if "num_devices" in values:
-        values["world_size"] = values["num_devices"]
-    if "learning_rate" in values and "gradient_accumulation_steps" not in values:
-        values["gradient_accumulation_steps"] = 1  # the card leaves out what is 1
-    own = settings.from_mapping(values, source=f"{name}, hyperparameters", trust=Trust.SIBLING)
-    packages = settings.from_requirements(text, source=f"{name}, framework versions", trust=Trust.SIBLING)
-    return settings.merge(own, packages)
 
 
 FORMAT = Format(claim=claim, read=read, settings_only=True)

@@ -80,6 +80,12 @@ def _not_a_number(item: Note) -> str:
 
 SENTENCES: Mapping[str, Callable[[Note], str]] = {
     NoteCode.NO_ROLE: lambda n: f"{n.facts['name']!r} ({n.facts['points']} points) has no role here",
+    NoteCode.ITERATIONS_PER_STEP: lambda n: f"GA {n.facts['ga']} is derived: iterations / optimizer steps of the lines",
+    NoteCode.UNPLACED_ROWS: lambda n: f"{n.count} rows hold no counter where the others do: left out",
+    NoteCode.OTHER_RANKS: lambda n: (
+        f"{n.count} rows of other ranks at the same place: those of rank {n.facts['rank']} are used"
+    ),
+    NoteCode.UNREAD_LINES: lambda n: f"{n.count} lines name a loss or a norm with a number and were not read as rows",
     NoteCode.SECOND_NAME: lambda n: (
         f"{n.facts['name']!r} ({n.facts['points']} points) is {n.facts['role']} too; {n.facts['used']!r} is used"
     ),

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga_audit.errors import AuditError
 from ga_audit.logs.formats import Rescale, Rewrite, Target, console
-from ga_audit.run import Role, Source
+from ga_audit.run import Counted, Role, Source
 
 SAMPLE = Path(__file__).parents[3] / "sample_logs/console-4.48.0/ga8.log"
 
@@ -30,7 +30,10 @@ def test_what_a_real_trainer_printed():
     assert run.settings.ga == 8
     assert run.settings.micro_batch_size.value == 2
     assert run.get(Role.SUMMARY_LOSS) is not None
-    assert any(n.code == "derived-step" for n in run.notes)
+    loss = run.get(Role.LOSS)
+    assert loss.position.tolist() == list(range(1, 41))  # of the bars: the lines themselves hold no step
+    assert (loss.counted, loss.derived) == (Counted.OPTIMIZER_STEP, True)
+    assert [n.code for n in run.notes] == ["step-from-text"]
 
 
 def test_lines_among_bars_colours_prefixes_and_line_ends():
@@ -178,6 +181,7 @@ def series_of(runs):
     return {(run.sources[0].part, s.name): s for run in runs for s in run.series}
 
 
+@settings(deadline=None)
 @given(texts(), st.data())
 def test_a_corrected_copy_differs_in_the_chosen_series_only(content, data):
     with tempfile.TemporaryDirectory() as folder:
