@@ -25,7 +25,8 @@ _PREFIX = re.compile(
 _SUFFIX = re.compile(r"([/._-](step|epoch|train|val|valid|eval|test))+$")
 _PLAIN = frozenset({
     "loss", "total_loss", "lm_loss", "causal_lm_loss", "global_avg_loss", "avg_loss", "mean_loss", "ce_loss",
-    "cross_entropy_loss", "nll_loss",
+    "cross_entropy_loss", "nll_loss", "reduced_train_loss", "reduced_loss", "total", "loss/train/total", "crossentropyloss",
+    "languagecrossentropy",
 })  # fmt: skip
 # parts of a loss: never the evaluation of the whole
 _PARTS = frozenset(

@@ -78,7 +78,7 @@ LOSSES = {
     "log-history-printed/paste.txt": (STEP, [10, 20, 30], [2.7, 2.5, 2.3]),
     "notebook-table/paste.txt": (STEP, [10, 20, 30], [11.4616, 11.1023, 10.9771]),
     "model-card/README.md": (STEP, [5, 10, 15, 20], [12.5521, 11.8009, 11.2009, 10.9009]),
-    "keras-history/history.json": (EPOCH, [1, 2, 3, 4, 5], [0.6911, 0.6898, 0.6876, 0.69, 0.6883]),
+    "keras-history/history.json": (ORDER, [1, 2, 3, 4, 5], [0.6911, 0.6898, 0.6876, 0.69, 0.6883]),
     "wrapped-dict/paste.txt": (ORDER, [1], [0.6933]),
     "numpy-values/paste.txt": (ORDER, [1], [2.7]),
     "pretty-printed/paste.txt": (ORDER, [1], [2.7]),
@@ -105,7 +105,7 @@ EVAL_LOSSES = {
     "notebook-table/paste.txt": (STEP, [10, 20, 30], [1.4512, 1.4312, 1.401]),
     "model-card/README.md": (STEP, [5, 10, 15, 20], [1.5048, 1.4559, 1.4259, 1.4059]),
     "iter-and-step-validation/paste.txt": (STEP, [600], [1.7258]),
-    "keras-history/history.json": (EPOCH, [1, 2, 3, 4, 5], [0.6785, 0.6689, 0.6712, 0.6936, 0.6661]),
+    "keras-history/history.json": (ORDER, [1, 2, 3, 4, 5], [0.6785, 0.6689, 0.6712, 0.6936, 0.6661]),
     "hand-written-loops/host.log": None,
     "other-trainers/minimind.log": None,
 }

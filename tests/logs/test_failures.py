@@ -42,7 +42,7 @@ def test_of_a_log_of_several_files_the_one_that_it_was():
 
 
 def test_a_defect_says_where_it_happened(monkeypatch):
-    monkeypatch.setattr(table, "_json_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr(table.json_rows, "rows_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as raised:
         list(table.read(Target("-", text=b'{"loss": 1}')))
     made = failures.of_error("a", raised.value)
