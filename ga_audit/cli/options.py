@@ -87,8 +87,11 @@ def _schedules(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return schedules
 
 
-def reading_options(function: F) -> F:
-    """Options of every command that reads logs, given to it as `targets` and, all the others in one, `reading`."""
+def reading_options(function: F, *, needs_target: bool = True) -> F:
+    """Options of every command that reads logs, given to it as `targets` and, all the others in one, `reading`.
+
+    `needs_target=False` is for a command whose targets may be named elsewhere.
+    """
 
     @functools.wraps(function)
     def reads(*, timeout: int | None, no_cache: bool, **given: Any) -> Any:
@@ -101,7 +104,7 @@ def reading_options(function: F) -> F:
 
     command: Any = reads
     for option in reversed((
-        click.argument("targets", nargs=-1, required=True, metavar="PATH..."),
+        click.argument("targets", nargs=-1, required=needs_target, metavar="PATH..." if needs_target else "[PATH]..."),
         click.option("--ga", multiple=True, callback=_schedules, metavar="[NAME=]N",
                      help="gradient_accumulation_steps of the runs that NAME (a glob) fits; 2,8@500: 8 from step 500 on."),
         click.option("--world-size", multiple=True, callback=_pairs, metavar="[NAME=]N",
