@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ga_audit import pipeline
+from ga_audit.commands import split_command
 from ga_audit.errors import AuditError, ExitCode, WrongUsage
 from ga_audit.finding import Audit
 from ga_audit.repro import as_evidence, measurement
@@ -32,7 +32,7 @@ def run_command(command: str) -> None:
     AuditError
         it cannot be started, or ends with another status than 0.
     """
-    words = split(command, "the command")
+    words = split_command(command, "the command")
     try:
         done = subprocess.run(words, stdout=_STANDARD_ERROR, check=False)
     except OSError as error:
@@ -41,23 +41,6 @@ def run_command(command: str) -> None:
     if done.returncode:
         message = f"ended with status {done.returncode}"
         raise AuditError(message, where=command, remedy="Its logs are not audited.")
-
-
-def split(command: str, what: str) -> list[str]:
-    """The words of a command line.
-
-    Raises
-    ------
-    WrongUsage
-        a quotation has no end, or there is no word.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise WrongUsage(f"{what} cannot be split: {error}", remedy="Close the quotation.") from None
-    if not words:
-        raise WrongUsage(f"{what} is empty", remedy="Give the words of a command.")
-    return words
 
 
 def audit_of_repro(arguments: str) -> Audit:
@@ -70,7 +53,7 @@ def audit_of_repro(arguments: str) -> Audit:
     AuditError
         nothing was measured.
     """
-    words = split(arguments, "the arguments of repro") if arguments.strip() else []
+    words = split_command(arguments, "the arguments of repro") if arguments.strip() else []
     with tempfile.TemporaryDirectory(prefix="ga-audit-check-") as folder:
         out = Path(folder) / "repro"
         command = [sys.executable, "-m", "ga_audit", "repro", *words, "--out", str(out)]
