@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from ga_audit.pipeline import Options
 
 _FORMATS = ("text", "json", "sarif", "junit", "github")
+_FILES = ("json", "sarif", "junit")
+
+
+def _report_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """FORM=FILE options as pairs."""
+    pairs = []
+    for text in values:
+        form, _, file = text.partition("=")
+        if form not in _FILES or not file:
+            raise click.BadParameter(f"{text!r} is not FORM=FILE with {', '.join(_FILES)}", ctx, param)
+        pairs.append((form, Path(file)))
+    return pairs
 
 
 @click.command(
@@ -30,6 +42,8 @@ _FORMATS = ("text", "json", "sarif", "junit", "github")
 @partial(reading_options, needs_target=False)
 @click.option("--config", type=click.Path(path_type=Path), help="File of the policy.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", help="Form of the output.")
+@click.option("--report", "reports", multiple=True, callback=_report_files, metavar="FORM=FILE",
+              help=f"Write a file besides, as {', '.join(_FILES)}.")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path), help="Only findings that are not in it fail.")
 @click.option("--write-baseline", is_flag=True, help="Write what is found now as the baseline.")
 @click.option("--run", metavar="COMMAND", help="Run a command that writes the logs, then audit PATH.")
@@ -44,6 +58,7 @@ def command(
     reading: Options,
     config: Path | None,
     form: str,
+    reports: list[tuple[str, Path]],
     baseline: Path | None,
     write_baseline: bool,
     run: str | None,
@@ -58,7 +73,7 @@ def command(
 
     \b
     ga-audit check runs/
-    ga-audit check runs/ --format sarif > ga-audit.sarif
+    ga-audit check runs/ --format github --report sarif=ga-audit.sarif
     ga-audit check runs/ --write-baseline
     ga-audit check --run "python train.py --out runs" runs/
     ga-audit check --repro "--engine torch"
@@ -72,13 +87,13 @@ def command(
         raise click.UsageError("--before-train reads no logs")
     policy, root = find_policy(Path.cwd(), config)
     if before_train:
-        show(_before_train(policy, packages, model), form)
+        _finish(_before_train(policy, packages, model), form, reports)
     if write_baseline or baseline is not None or policy.baseline is not None:
         from ga_audit.check.baseline import NAME
 
         baseline = baseline or root / (policy.baseline or NAME)
     audit = _audit(targets, reading, policy, root, run=run, repro=repro)
-    show(_check(audit, policy, root, baseline, write=write_baseline), form)
+    _finish(_check(audit, policy, root, baseline, write=write_baseline), form, reports)
 
 
 def _before_train(policy: Policy, packages: tuple[str, ...], model: str | None) -> Check:
@@ -133,24 +148,37 @@ def _check(audit: Audit, policy: Policy, root: Path, baseline: Path | None, *, w
     return check_audit(audit, policy, root=root, baseline=entries)
 
 
-def show(check: Check, form: str) -> None:
-    """Print a check in a form, and end with its status."""
+def _finish(check: Check, form: str, reports: list[tuple[str, Path]]) -> NoReturn:
+    """Print a check, write its files, and end with its status."""
+    from ga_audit.files.atomic import new_file
+
+    click.echo(_rendered(check, form))
+    for kind, file in reports:
+        with new_file(file, force=True) as part:
+            part.write_text(_rendered(check, kind) + "\n", "utf-8")
+    place = os.environ.get("GITHUB_STEP_SUMMARY")
+    if form == "github" and place:
+        _add_summary(check, Path(place))
+    leave(check.status)
+
+
+def _rendered(check: Check, form: str) -> str:
     from ga_audit import registry
     from ga_audit.output import _check as own_forms
 
     own = {"text": own_forms.text, "json": own_forms.as_json}
     if form in own:
-        click.echo(own[form](check))
-    else:
-        click.echo(registry.load("ga_audit.output", form).render(check.audit, check=check))
-    place = os.environ.get("GITHUB_STEP_SUMMARY")
-    if form == "github" and place:
-        from ga_audit.output.github import summary
+        return own[form](check)
+    text: str = registry.load("ga_audit.output", form).render(check.audit, check=check)
+    return text
 
-        try:
-            with Path(place).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(summary(check.audit, check=check))
-        except OSError as error:
-            message = f"cannot write the job summary: {error.strerror}"
-            raise AuditError(message, where=place, remedy="Unset GITHUB_STEP_SUMMARY.") from None
-    leave(check.status)
+
+def _add_summary(check: Check, place: Path) -> None:
+    from ga_audit.output.github import summary
+
+    try:
+        with place.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(summary(check.audit, check=check))
+    except OSError as error:
+        message = f"cannot write the job summary: {error.strerror}"
+        raise AuditError(message, where=str(place), remedy="Unset GITHUB_STEP_SUMMARY.") from None

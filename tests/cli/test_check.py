@@ -109,6 +109,19 @@ def test_the_forms(project, form, monkeypatch):
         assert found["concerns"][0]["exponents"] == {"ga": 1, "world_size": 0}
 
 
+def test_report_files_besides(project):
+    files = ("--report", "sarif=a.sarif", "--report", "junit=a.xml", "--report", "json=a.json")
+    done = check("runs", *files)
+    assert done.exit_code == 1
+    assert Path("a.sarif").read_text() == check("runs", "--format", "sarif").stdout
+    assert Path("a.xml").read_text() == check("runs", "--format", "junit").stdout
+    assert check("runs", *files).exit_code == 1  # its own files give way
+    Path("a.xml").write_text("<mine/>")
+    assert check("runs", *files).exit_code == 3
+    assert Path("a.xml").read_text() == "<mine/>"
+    assert check("runs", "--report", "text=a").exit_code == 2
+
+
 @pytest.mark.torch
 def test_repro_is_checked_with_what_it_measured(project, monkeypatch):
     pytest.importorskip("torch")
