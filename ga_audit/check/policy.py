@@ -183,7 +183,7 @@ def _levels(place: _Place, table: Mapping[str, Any], bugs: tuple[str, ...]) -> d
         if not any(fnmatchcase(known, rule) for known in rules):
             shown = (*DEFAULTS, *FINDINGS)
             place.check_name(rule, shown, f"levels: there is no rule {rule}", "The rules are")
-        is_open = any(fnmatchcase(known, rule) for known in OPEN_RULES)
+        is_open = all(known in (*OPEN_RULES, *bugs) for known in rules if fnmatchcase(known, rule))
         known_levels = [level.value for level in Level if is_open or level is not Level.UNDECIDED]
         message = f"levels: {rule} = {value!r} is no level of this rule"
         if not isinstance(value, str):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -115,7 +114,7 @@ def _audit(
     repro: str | None,
 ) -> Audit:
     """The audit of what the options name, or else of what the policy names."""
-    from ga_audit import pipeline
+    from ga_audit import options, pipeline
     from ga_audit.check import sources
 
     if repro is not None or (policy.repro is not None and not (targets or run)):
@@ -129,9 +128,12 @@ def _audit(
         raise WrongUsage("there is nothing to check", remedy=remedy)
     if (command := run or policy.run) is not None:
         sources.run_command(command)
-    ga: Mapping[str, Any] = {**policy.ga, **reading.ga}
-    given = replace(reading, ga=ga, world_size={**policy.world_size, **reading.world_size})
-    return pipeline.audit(targets, given)
+    # what the policy says is for all logs of the project, and need not fit those of this call
+    bare = replace(reading, ga={}, world_size={}, stack=())
+    runs, failures = pipeline.read_runs(targets, bare)
+    known = pipeline.Options(ga=policy.ga, world_size=policy.world_size)
+    runs = options.apply([pipeline.with_given(run, known) for run in runs], reading, failures)
+    return pipeline.audit_runs(runs, failures, targets)
 
 
 def _check(audit: Audit, policy: Policy, root: Path, baseline: Path | None, *, write: bool) -> Check:

@@ -55,6 +55,7 @@ WHOLE = {"finding": "loss-*", "reason": "r", "until": "2027-01-31"}
             "levels: scaled = 'undecided' is no level of this rule",
             "The levels are: error, warning, off.",
         ),
+        ({"levels": {"*": "undecided"}}, "levels: * = 'undecided' is no level of this rule", "The levels are: error,"),
         ({"levels": {"scaled": True}}, "levels: scaled = True is no level of this rule", "The levels are:"),
         ({"levels": []}, "levels is not a table", "Write [levels]"),
         ({"expected": {"los": 1}}, "expected.los is no setting of a policy", "Did you mean loss?"),

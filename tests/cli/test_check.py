@@ -53,6 +53,18 @@ def test_the_policy_names_paths_and_levels(project):
     assert "Did you mean levels?" in done.stderr
 
 
+def test_the_policy_gives_the_ga_that_logs_do_not_record_and_an_option_goes_before_it(project):
+    for ga in (1, 8):
+        rows = [{"step": i, "loss": ga * (4 - i / 20), "grad_norm": ga * (2 + i % 3 / 10)} for i in range(1, 41)]
+        (project / f"{'ab'[ga > 1]}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check("a.jsonl", "b.jsonl").exit_code == 3
+    (project / "ga-audit.toml").write_text('ga = { a = 1, b = 8, "fits/none" = 4 }\n')
+    assert check("a.jsonl", "b.jsonl").exit_code == 1
+    assert check("a.jsonl", "b.jsonl", "--ga", "b=1").exit_code == 3
+    done = check("a.jsonl", "b.jsonl", "--ga", "c=1")
+    assert (done.exit_code, "--ga c=...: no run has this name" in done.stderr) == (2, True)
+
+
 def test_without_a_path_there_is_nothing_to_check(project):
     assert (check().exit_code, check().stdout) == (2, "")
 
