@@ -140,7 +140,7 @@ def test_real_loggers_write_in_another_process_meanwhile(tmp_path, kind):
     assert not any(look.shrunk for look in looks)
 
 
-@pytest.mark.parametrize("kind", ["lines", pytest.param("tensorboard", marks=pytest.mark.torch)])
+@pytest.mark.parametrize("kind", ["lines", pytest.param("tensorboard", marks=pytest.mark.torch), "wandb"])
 def test_a_writer_that_is_killed_and_resumes(tmp_path, kind):
     if kind == "tensorboard":
         pytest.importorskip("torch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -114,3 +115,28 @@ def test_it_rings_once_for_a_verdict_and_again_for_another(tmp_path):
         process.wait(30)
     assert process.returncode == 143
     assert [line for line in seen if "RANG" in line] == ["RANG scaled", "RANG healthy"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
+def test_a_terminal_has_a_status_line_and_one_bell(runs):
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = ["watch", str(runs), "--interval", "0.1", "--timeout", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ga_audit", *words], stdout=subprocess.PIPE, stderr=theirs, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    os.close(theirs)
+    out, _ = process.communicate(timeout=60)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert (process.returncode, len(out.splitlines())) == (1, 1)
+    assert shown.count(b"\a") == 1
+    assert re.search(rb"160 points, loss summed-over-ga 99\.\d%, grad_norm summed-over-ga 99\.\d%", shown)
+    assert shown.endswith(b"\r\x1b[K")
