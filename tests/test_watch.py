@@ -79,6 +79,15 @@ def test_a_log_that_shrinks_is_read_from_the_start(tmp_path):
     assert look.points == 2 * (40 + 29)
 
 
+def test_that_a_file_without_a_series_is_replaced_is_no_matter(tmp_path):
+    lines(tmp_path, 1, 1)
+    (tmp_path / "summary.json").write_text('{"seconds": 100}')
+    watcher = Watcher([str(tmp_path)])
+    watcher.look()
+    (tmp_path / "summary.json").write_text("{}")
+    assert watcher.look().shrunk == ()
+
+
 def test_a_log_that_is_rotated_is_read_from_the_start(tmp_path):
     lines(tmp_path, 1, 1)
     file = lines(tmp_path, 8, 8)

@@ -30,3 +30,9 @@ def test_a_release_newer_than_all_that_were_measured_is_open():
 def test_a_release_without_a_bug_is_met(release):
     check = check_stack(Policy(levels={"possible-bug": Level.OFF}), [("transformers", release)])
     assert (rules(check), check.status) == ({}, 0)
+
+
+def test_a_bug_of_earlier_releases_is_open_in_one_of_which_nothing_is_known():
+    stack = [("transformers", "5.24.0"), ("llamafactory", "99.0")]
+    found = rules(check_stack(Policy(stack={"model": "BertForSequenceClassification"}), stack))
+    assert (found["GA004"], found["GA017"], found["unmeasured-release"]) == ("error", "undecided", "undecided")
