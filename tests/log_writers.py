@@ -64,7 +64,25 @@ def write_wandb(folder: Path, ga: int, factor: float, steps: range, pause: float
             time.sleep(pause)
 
 
+def write_trainer(folder: Path, ga: int, factor: float, steps: range, pause: float) -> None:
+    """The Trainer of transformers with checkpoints; what it logs, it computes itself."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    model = BertForSequenceClassification(BertConfig(**sizes, num_attention_heads=2))
+    rows = [{"input_ids": torch.randint(0, 32, (8,)), "labels": i % 2} for i in range(8 * len(steps))]
+    args = TrainingArguments(
+        output_dir=str(folder / f"ga{ga}"), per_device_train_batch_size=8 // ga, gradient_accumulation_steps=ga,
+        max_steps=len(steps), logging_steps=1, save_steps=10, report_to=[], use_cpu=True, disable_tqdm=True, seed=1,
+    )  # fmt: skip
+    Trainer(model=model, args=args, train_dataset=rows).train()
+
+
 if __name__ == "__main__":
     kind, folder, ga, factor, first, last, pause = sys.argv[1:]
-    write = {"lines": write_lines, "console": write_console, "tensorboard": write_tensorboard, "wandb": write_wandb}
+    write = {"lines": write_lines, "console": write_console, "tensorboard": write_tensorboard, "wandb": write_wandb,
+             "trainer": write_trainer}  # fmt: skip
     write[kind](Path(folder), int(ga), float(factor), range(int(first), int(last)), float(pause))

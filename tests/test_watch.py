@@ -173,3 +173,16 @@ def test_a_writer_that_is_killed_and_resumes(tmp_path, kind):
     last = Watcher([str(folder)]).look()
     assert last.verdict is Verdict.SCALED
     assert (looks[-1].verdict, looks[-1].points) == (last.verdict, last.points)
+
+
+@pytest.mark.torch
+def test_the_trainer_of_transformers_writes_meanwhile(tmp_path):
+    """Checkpoints come and go, `trainer_state.json` of each holds all that came before."""
+    pytest.importorskip("transformers")
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    watcher = Watcher([str(folder)])
+    looks = follow(watcher, [start("trainer", folder, ga, 1, last=61) for ga in (1, 4)], seconds=180)
+    assert looks[-1].verdict is Watcher([str(folder)]).look().verdict is Verdict.SCALED  # as of transformers 5.24.0
+    assert "loss-summed-over-ga" in looks[-1].findings
+    assert not any(look.verdict is Verdict.HEALTHY for look in looks)
