@@ -114,11 +114,11 @@ class _Display:
             click.echo("\a", nl=False, err=True)
         if not self.words:
             return
-        told = {"GA_AUDIT_VERDICT": look.verdict.value, "GA_AUDIT_FINDINGS": ",".join(look.findings)}
+        facts = {"GA_AUDIT_VERDICT": look.verdict.value, "GA_AUDIT_FINDINGS": ",".join(look.findings)}
         try:
             done = subprocess.run(
                 list(self.words),
-                env={**os.environ, **told},
+                env={**os.environ, **facts},
                 stdin=subprocess.DEVNULL,
                 stdout=_STANDARD_ERROR,
                 check=False,
