@@ -5,6 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ga_audit.errors import WrongUsage
+
+
+def parse_requirement(text: str) -> tuple[str, str]:
+    """Package and release of `NAME==RELEASE`.
+
+    Raises
+    ------
+    WrongUsage
+        another form, or no release.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    name, sign, release = (part.strip() for part in text.partition("=="))
+    remedy = "Write e.g. --package transformers==4.46.1."
+    if not sign or not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", name):
+        raise WrongUsage(f"{text!r} is not NAME==RELEASE", remedy=remedy)
+    try:
+        Version(release)
+    except InvalidVersion:
+        raise WrongUsage(f"{release!r} of {text!r} is no release", remedy=remedy) from None
+    return name, release
+
 
 def within(specifier: str, release: str) -> bool:
     """Whether a release meets a specifier; development versions count as the release that they lead to."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ga_audit.cli.options import errors_to_status, leave
-from ga_audit.errors import AuditError, ExitCode, WrongUsage
+from ga_audit.errors import ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from ga_audit.bugs.catalogue import Affected, Bug
@@ -72,12 +70,18 @@ def command(
     ga-audit bugs --package transformers==4.46.3 --model GPT2LMHeadModel --no-deepspeed --stock-trainer
     """  # noqa: D301 (\b is Click's)
     from ga_audit.bugs import catalogue
+    from ga_audit.bugs.releases import parse_requirement
+    from ga_audit.check import before_train
 
     if ids and (packages or installed):
         raise WrongUsage("GAnnn and --package or --installed exclude each other", remedy="Give one of them.")
     if packages or installed:
-        stack = [_release(text) for text in packages] + (_installed() if installed else [])
-        known = _settings(stack, model, deepspeed, world_size, label_smoothing, stock_trainer)
+        stack = [parse_requirement(text) for text in packages] + (before_train.installed() if installed else [])
+        facts = {
+            "model": model, "deepspeed": deepspeed, "world_size": world_size, "label_smoothing": label_smoothing,
+            "stock_trainer": stock_trainer,
+        }  # fmt: skip
+        known = before_train.as_settings(stack, facts)
         leave(_of_stack(known, model, form))
     else:
         chosen = _by_id(ids, catalogue.load()) if ids else list(catalogue.load())
@@ -149,28 +153,6 @@ def _overview(
         yield from ("", *lines)
 
 
-def _settings(
-    stack: Sequence[tuple[str, str]], model: str | None, deepspeed: bool | None, world_size: int | None,
-    label_smoothing: bool | None, stock_trainer: bool,
-) -> RunSettings:  # fmt: skip
-    from ga_audit.bugs.conditions import STOCK
-    from ga_audit.run import RunSettings, Setting, Trust
-
-    def given(value: Any) -> Setting[Any]:
-        return Setting(value, "given", Trust.GIVEN)
-
-    known = {
-        "architectures": [model] if model else None, "deepspeed": deepspeed, "trainer": STOCK if stock_trainer else None,
-        "label_smoothing_factor": None if label_smoothing is None else float(label_smoothing),
-    }  # fmt: skip
-    names = {re.sub(r"[-_.]+", "-", name).lower(): release for name, release in stack}
-    return RunSettings(
-        world_size=None if world_size is None else given(world_size),
-        packages={name: given(release) for name, release in names.items()},
-        other={name: given(value) for name, value in known.items() if value is not None},
-    )
-
-
 def _stock_models(release: str | None, model: str | None) -> str:
     """What the stock models of a release do, in numbers, or the given one; empty where unknown."""
     from ga_audit.bugs import stock_models
@@ -189,29 +171,3 @@ def _by_id(ids: tuple[str, ...], bugs: tuple[Bug, ...]) -> list[Bug]:
     if unknown:
         raise WrongUsage(f"no bug {', '.join(unknown)}", remedy="`ga-audit bugs` lists them.")
     return [known[i.upper()] for i in ids]
-
-
-def _release(text: str) -> tuple[str, str]:
-    from packaging.version import InvalidVersion, Version
-
-    name, sign, release = (part.strip() for part in text.partition("=="))
-    remedy = "Write e.g. --package transformers==4.46.1."
-    if not sign or not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", name):
-        raise WrongUsage(f"{text!r} is not NAME==RELEASE", remedy=remedy)
-    try:
-        Version(release)
-    except InvalidVersion:
-        raise WrongUsage(f"{release!r} of {text!r} is no release", remedy=remedy) from None
-    return name, release
-
-
-def _installed() -> list[tuple[str, str]]:
-    from ga_audit.bugs import coverage
-
-    found = list(coverage.installed())
-    if not found:
-        raise AuditError(
-            "none of the packages of which a bug is known is installed here", where=sys.prefix,
-            remedy=f"These are known: {', '.join(sorted(coverage.packages()))}. Run ga-audit in the environment that trains.",
-        )  # fmt: skip
-    return found

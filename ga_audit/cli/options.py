@@ -87,22 +87,29 @@ def _schedules(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return schedules
 
 
-def reading_options(function: F) -> F:
-    """Options of every command that reads logs, given to it as `targets` and, all the others in one, `reading`."""
+def reading_options(function: F, *, needs_target: bool = True, fetches: bool = True) -> F:
+    """Options of every command that reads logs, given to it as `targets` and, all the others in one, `reading`.
+
+    Parameters
+    ----------
+    function : the command.
+    needs_target : False for a command whose targets may be named elsewhere.
+    fetches : False for a command that reads no server.
+    """
 
     @functools.wraps(function)
-    def reads(*, timeout: int | None, no_cache: bool, **given: Any) -> Any:
+    def reads(*, timeout: int | None = None, no_cache: bool = False, **given: Any) -> Any:
         from ga_audit.pipeline import Options
 
+        if not fetches:
+            return function(reading=Options(**_own(given)), timeout=timeout, **given)
         fetch = {"timeout": str(timeout)} if timeout else {}
         fetch |= {"cache": "no"} if no_cache else {}
-        own = {name: given.pop(name) for name in ("ga", "world_size", "loss_key", "grad_norm_key", "eval_loss_key", "step_key",
-                                                 "ga_key", "line", "stack")}  # fmt: skip
-        return function(reading=Options(**own, fetch=fetch), **given)
+        return function(reading=Options(**_own(given), fetch=fetch), **given)
 
     command: Any = reads
-    for option in reversed((
-        click.argument("targets", nargs=-1, required=True, metavar="PATH..."),
+    options = (
+        click.argument("targets", nargs=-1, required=needs_target, metavar="PATH..." if needs_target else "[PATH]..."),
         click.option("--ga", multiple=True, callback=_schedules, metavar="[NAME=]N",
                      help="gradient_accumulation_steps of the runs that NAME (a glob) fits; 2,8@500: 8 from step 500 on."),
         click.option("--world-size", multiple=True, callback=_pairs, metavar="[NAME=]N",
@@ -116,9 +123,20 @@ def reading_options(function: F) -> F:
                      help="Form of the lines of text logs: 'Epoch {epoch} it {step} | loss {loss}'; {_} stands for anything."),
         click.option("--stack", multiple=True, metavar="PACKAGE==RELEASE",
                      help="Release of a package that trained the runs, where the logs do not say."),
+    )  # fmt: skip
+    of_servers = (
         click.option("--timeout", type=click.IntRange(min=1), metavar="SECONDS",
                      help="Longest wait for a server's answer [60]."),
         click.option("--no-cache", is_flag=True, help="Fetch again what was fetched before."),
-    )):  # fmt: skip
+    )  # fmt: skip
+    for option in reversed(options + of_servers if fetches else options):
         command = option(command)
     return command  # type: ignore[no-any-return]
+
+
+def _own(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that say something of the runs, taken out of those that were given."""
+    names = (
+        "ga", "world_size", "loss_key", "grad_norm_key", "eval_loss_key", "step_key", "ga_key", "line", "stack",
+    )  # fmt: skip
+    return {name: given.pop(name) for name in names}

@@ -30,7 +30,9 @@ _MARKS = (
     re.compile(rb"<\?xml .{0,2000}<cc:Agent>\s*<dc:title>ga-audit ", re.DOTALL),
     re.compile(rb"%PDF-.*/Creator \(ga-audit ", re.DOTALL),
     re.compile(rb'<!doctype html>.{0,600}<meta name="generator" content="ga-audit ', re.DOTALL),
-    re.compile(rb'\{\s*"schema": "ga-audit-scan/1"'),
+    re.compile(rb'\{\s*"schema": "ga-audit-(scan|baseline|check)/1"'),
+    re.compile(rb'\{\s*"\$schema": "[^"]{0,200}sarif[^"]{0,200}".{0,200}"driver": \{\s*"name": "ga-audit"', re.DOTALL),
+    re.compile(rb'<\?xml[^>]{0,100}>\s*<testsuites>\s*<testsuite name="ga-audit"'),
     re.compile(rb"verdict,run,gradient_accumulation_steps,loss_factor,grad_norm_factor,group,why,source\r?\n"),
     re.compile(
         rb"\d+ runs? in \d+ groups?: "
