@@ -4,6 +4,7 @@ A leaf is a module that is found by being there: a log format, a kind of evidenc
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from functools import cache
 from types import ModuleType
@@ -11,9 +12,13 @@ from types import ModuleType
 
 @cache
 def names(package: str) -> tuple[str, ...]:
-    """Sorted names of the leaves of `package`; modules that begin with `_` are helpers, not leaves."""
-    path = importlib.import_module(package).__path__
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")))
+    """Sorted names of the leaves of `package`; modules that begin with `_` are helpers, not leaves.
+
+    The package itself is not imported: the commands list the output formats for `--help`.
+    """
+    spec = importlib.util.find_spec(package)
+    path = spec.submodule_search_locations if spec is not None else None
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(path or ()) if not m.name.startswith("_")))
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -1,6 +1,8 @@
 """The tree tells the architecture: imports run downwards, help is instant, every leaf has a test."""
 
 import ast
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,50 @@ def test_help_imports_click_and_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "inspect" in done.stdout
+
+
+NOT_FOR_A_SMALL_LOG = (
+    "sqlite3", "hashlib", "socket", "subprocess", "tempfile", "shutil", "difflib", "zipfile", "pickletools", "traceback",
+    "importlib.resources", "ga_audit.logs.formats.wandb_cloud", "ga_audit.logs.formats._wandb.fetch",
+    "ga_audit.logs.formats._wandb.login", "ga_audit.logs.formats._wandb.write",
+)  # fmt: skip
+
+
+def test_inspect_of_a_small_log_imports_only_what_it_needs(tmp_path):
+    log = tmp_path / "trainer_state.json"
+    rows = [{"loss": 2.0 + 1 / step, "grad_norm": 1.0, "step": step} for step in range(1, 20)]
+    log.write_text(json.dumps({"log_history": rows}))
+    code = (
+        "import sys\n"
+        "from ga_audit.cli import main\n"
+        f"before=set(sys.modules)\nsys.argv=['ga-audit','inspect',{str(log)!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([m for m in {NOT_FOR_A_SMALL_LOG!r} if m in set(sys.modules) - before], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=path_of_this_process()
+    )
+    assert (done.stderr, done.stdout.partition(" ")[0]) == ("[]\n", "INCONCLUSIVE")
+
+
+def test_the_options_of_a_command_are_listed_without_numpy():
+    code = (
+        "import sys; sys.argv=['ga-audit','inspect','--help']\n"
+        "from ga_audit.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=path_of_this_process()
+    )
+    assert done.stderr == "[]\n"
+
+
+def path_of_this_process() -> dict[str, str]:
+    """An environment for `python -S`: nothing that a `.pth` file of the environment imports is counted."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])}
 
 
 def test_public_names_resolve():

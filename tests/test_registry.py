@@ -1,3 +1,5 @@
+import sys
+
 from ga_audit import registry
 
 
@@ -10,3 +12,14 @@ def test_leaves_are_found_by_being_there_and_helpers_are_not():
 
 def test_load_all_imports_each():
     assert set(registry.load_all("ga_audit.evidence")) == set(registry.names("ga_audit.evidence"))
+
+
+def test_the_package_of_the_leaves_is_not_imported(tmp_path, monkeypatch):
+    package = tmp_path / "leaves"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError\n")
+    for name in ("b", "a", "_helper"):
+        (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.names("leaves") == ("a", "b")
+    assert "leaves" not in sys.modules

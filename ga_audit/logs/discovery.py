@@ -286,10 +286,14 @@ def _leaf(module: ModuleType) -> str:
 
 
 def _highest(target: Target) -> tuple[ModuleType | None, Claim]:
-    """The format with the highest claim. One that breaks has no say, unless no other is sure: then its error is raised."""
+    """The format with the highest claim. One that breaks has no say, unless no other is sure: then its error is raised.
+
+    The formats after the first that is sure are not imported.
+    """
     best: tuple[ModuleType | None, Claim] = (None, Claim.NO)
     broken: Exception | None = None
-    for module in registry.load_all(FORMATS).values():
+    for name in registry.names(FORMATS):
+        module = registry.load(FORMATS, name)
         try:
             claim = module.claim(target)
         except Exception as error:

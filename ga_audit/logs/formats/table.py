@@ -48,7 +48,7 @@ def claim(target: Target) -> Claim:
         return Claim.YES if b"loss" in head or b"grad" in head else Claim.MAYBE
     if suffix in {".csv", ".tsv"}:
         return Claim.YES
-    return Claim.MAYBE if _looks_like_csv(head) else Claim.NO
+    return Claim.MAYBE if head[:1] not in (b"{", b"[") and _looks_like_csv(head) else Claim.NO
 
 
 def _is_object(line: bytes) -> bool:

@@ -12,18 +12,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
-from ga_audit.logs.formats._wandb import publish as wandb_publish
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import local_runs
-from ga_audit.logs.formats._wandb.write import Logged, write_offline
 from ga_audit.run import Note, Run, RunSettings, Source, Trust
+
+if TYPE_CHECKING:
+    from ga_audit.logs.formats._wandb.write import Logged
 
 SINK = "wandb_file"
 OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
@@ -263,10 +264,14 @@ def _set_config(message: bytes, content: _Content) -> None:
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited."""
+    from ga_audit.logs.formats._wandb.write import write_offline
+
     return write_offline(_logged(source), rewrite, destination)
 
 
 def _logged(source: Source) -> Logged:
+    from ga_audit.logs.formats._wandb.write import Logged
+
     folder = Path(source.path)
     file = _file_in(folder) if folder.is_dir() else folder
     assert file is not None
@@ -281,5 +286,7 @@ def _logged(source: Source) -> Logged:
 
 
 def upload(source: Source, folder: Path, timeout: int) -> None:
-    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
+    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb.publish.upload`."""
+    from ga_audit.logs.formats._wandb import publish as wandb_publish
+
     wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)
