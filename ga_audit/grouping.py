@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ga_audit.finding import Axis, Silence
-from ga_audit.run import FloatArray, IntArray, Role, Run
+from ga_audit.run import Counted, FloatArray, IntArray, Role, Run, Series
 from ga_audit.stats import alignment
 
 TRAINER_PACKAGES = frozenset({
@@ -191,6 +191,8 @@ def version_label(runs: Sequence[Run], among: Sequence[Run]) -> str:
 def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | Silence:
     if len(runs) < 2:
         return Silence("", f"{len(runs)} run with a {role.value} series: a ratio needs two", _SECOND_RUN, role)
+    if (mixed := _mixed_positions(role, runs)) is not None:
+        return mixed
     steps, values, rounding = [], [], []
     masked, moved, nonpositive, points = 0, 0, 0.0, 0
     for run in runs:
@@ -198,7 +200,7 @@ def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | Silence:
         assert series is not None
         end = _first_change(run)
         upto = series.position.size if end is None else int(np.searchsorted(series.position, end))
-        good = alignment.clean(series.position[:upto].astype(np.float64), series.value[:upto])
+        good = alignment.clean(_steps_of(run, series)[:upto], series.value[:upto])
         nonpositive = max(nonpositive, good.dropped_nonpositive / max(1, upto))
         masked += good.dropped_nonfinite
         if not good.value.size:
@@ -236,6 +238,37 @@ def _panel(role: Role, runs: tuple[Run, ...]) -> Panel | Silence:
     return Panel(
         role, runs, chosen, why, edges, level, count, np.array(rounding), gap, points, masked, moved, nonpositive
     )
+
+
+def _steps_of(run: Run, series: Series) -> FloatArray:
+    """Positions (n,) in optimizer steps where they can be had, otherwise as they were counted."""
+    steps = series.optimizer_steps(run.settings.ga)
+    return series.position.astype(np.float64) if steps is None else steps
+
+
+def _mixed_positions(role: Role, runs: Sequence[Run]) -> Silence | None:
+    """Why runs cannot be aligned whose positions count different things; None where they count the same."""
+    counted: dict[Counted, str] = {}
+    for run in runs:
+        series = run.get(role)
+        assert series is not None
+        steps = series.optimizer_steps(run.settings.ga)
+        counted.setdefault(Counted.OPTIMIZER_STEP if steps is not None else series.counted, run.name)
+    if len(counted) < 2:
+        return None
+    each = ", ".join(f"{COUNTERS[what]} in {name}" for what, name in counted.items())
+    why = f"the positions of {role.value} count different things: {each}"
+    return Silence("", why, "Log the optimizer step in every run.", role)
+
+
+COUNTERS = {
+    Counted.OPTIMIZER_STEP: "optimizer steps",
+    Counted.MICRO_BATCH: "micro-batches",
+    Counted.SAMPLES: "samples",
+    Counted.TOKENS: "tokens",
+    Counted.EPOCH: "epochs",
+    Counted.ORDER: "no step, lines in order",
+}
 
 
 def _binned(

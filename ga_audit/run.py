@@ -53,9 +53,10 @@ class Trust(IntEnum):
     """How far a setting is to be believed; the higher wins."""
 
     GUESSED = 0  # from the run's name
-    SIBLING = 1  # a file beside the log
-    RECORDED = 2  # the log itself
-    GIVEN = 3  # the user
+    DERIVED = 1  # computed from counters of the log
+    SIBLING = 2  # a file beside the log
+    RECORDED = 3  # the log itself
+    GIVEN = 4  # the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,15 @@ class Series:
     def __len__(self) -> int:
         return len(self.position)
 
+    def optimizer_steps(self, gradient_accumulation_steps: int | None) -> FloatArray | None:
+        """Positions (n,) in optimizer steps; None where the log does not say which steps they are."""
+        if self.counted is Counted.OPTIMIZER_STEP:
+            return self.position.astype(np.float64)
+        if self.counted is Counted.MICRO_BATCH and gradient_accumulation_steps is not None:
+            steps: FloatArray = self.position / float(gradient_accumulation_steps)
+            return steps
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -239,8 +249,9 @@ class Run:
         return frozenset((*(series.name for series in self.series), *unused))
 
     def views(self, role: Role) -> tuple[Series, ...]:
-        """Every sink's series of a role, longest first."""
-        return tuple(sorted((s for s in self.series if s.role == role), key=lambda s: -len(s)))
+        """Every sink's series of a role: recorded positions before those that we numbered, then the longest first."""
+        found = (s for s in self.series if s.role == role)
+        return tuple(sorted(found, key=lambda s: (s.counted is Counted.ORDER, -len(s))))
 
     def get(self, role: Role) -> Series | None:
         """The series of a role from the best sink (most points), or None."""

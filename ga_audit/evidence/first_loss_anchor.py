@@ -32,11 +32,12 @@ from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
 from ga_audit.finding import NAMED, Evidence, Silence
 from ga_audit.grouping import Group
-from ga_audit.run import Role, Run
+from ga_audit.run import Counted, Role, Run, Series
 
 KIND = "first_loss_anchor"
 SCALE_DPO, SCALE, SCALE_CLASSES = 0.05, 0.12, 0.36
 ANYWHERE, WIDTH = 0.125, 6.0  # share of healthy runs whose first loss is elsewhere, over e^-3 to e^3
+EARLIEST_EPOCH = 0.1  # of a first line without a step; a later one does not begin the training
 LATEST_STEP = 20  # a first point beyond is no first loss
 
 
@@ -97,7 +98,7 @@ def _speak(run: Run) -> Evidence | Silence:
             KIND, f"the objective of {run.name} ({objective(run)[1]}) has no first loss that is known beforehand", "", Role.LOSS
         )  # fmt: skip
     step, value = _single.constant_part(run, series)
-    if not len(step) or step[0] > LATEST_STEP:
+    if not _begins_at_start(run, series) or not len(step) or step[0] > LATEST_STEP:
         return Silence(
             KIND, f"the log of {run.name} does not begin with the training", "Log from the first step.", Role.LOSS
         )
@@ -118,6 +119,14 @@ def _speak(run: Run) -> Evidence | Silence:
         series.source, weak=not found.fresh, equivalent=near or None,
         detail={"first": float(value[0]), "anchor": found.value, "scale": round(scale, 3)},
     )  # fmt: skip
+
+
+def _begins_at_start(run: Run, series: Series) -> bool:
+    """Whether the steps are those of the training; where lines were only numbered, the epoch beside them decides."""
+    if series.counted is not Counted.ORDER:
+        return series.optimizer_steps(run.settings.ga) is not None
+    epoch = run.get(Role.EPOCH)
+    return epoch is not None and len(epoch) > 0 and 0 <= epoch.value[0] <= EARLIEST_EPOCH
 
 
 def _log_density(x: float, scale: float) -> float:

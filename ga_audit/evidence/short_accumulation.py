@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from ga_audit.evidence import _single
 from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Silence
 from ga_audit.grouping import Group
-from ga_audit.run import Note, Role, Run
+from ga_audit.run import Counted, Note, Role, Run
 from ga_audit.stats.epochs import dip, fit
 
 KIND = "short_accumulation"
@@ -45,6 +45,9 @@ def _speak(run: Run) -> Evidence | Silence:
     assert ga is not None
     if loss is None or epoch is None or not ga.value.is_constant:
         return Silence(KIND, f"{run.name} logs no epochs beside its loss", "", Role.LOSS)
+    if Counted.OPTIMIZER_STEP not in (loss.counted, epoch.counted) or loss.counted is not epoch.counted:
+        why = f"the log of {run.name} does not say at which optimizer steps its losses are"
+        return Silence(KIND, why, "Log the optimizer step beside the loss.", Role.LOSS)
     epochs = fit(epoch.position, epoch.value, ga.value.first)
     found = None if epochs is None else dip(loss.position, loss.value, epochs, loss.window)
     if epochs is None or found is None:

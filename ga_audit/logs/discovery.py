@@ -32,7 +32,8 @@ _SKIP_SUFFIXES = frozenset({
 })  # fmt: skip
 _SKIP_NAMES = frozenset({
     "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "tokenizer_config.json",
-    "generation_config.json", "optimizer.bin", "pytorch_model.bin", "ga-audit.json", "DIAGNOSIS.md", "LICENSE", "truth.json",
+    "generation_config.json", "optimizer.bin", "pytorch_model.bin", "wandb-summary.json", "wandb-metadata.json",
+    "ga-audit.json", "DIAGNOSIS.md", "LICENSE", "truth.json",
 })  # fmt: skip
 _SKIP_DIRS = frozenset({".git", "node_modules", "__pycache__", ".venv", "venv", ".ipynb_checkpoints", ".cache"})
 _PIPE_FOLDERS = ("/dev/fd/", "/proc/self/fd/")  # where a shell puts the pipe of <(command)

@@ -25,6 +25,7 @@ _names(Role.LOSS, "loss train/loss train.loss training_loss training/loss train/
        "train/total_loss total_loss lm_loss causal_lm_loss loss_metrics/global_avg_loss train/lm_loss lm-loss-training/lm_loss "
        "train/epoch_loss batch_loss train/batch_loss loss_step metrics/train/loss train_loss reduced_train_loss "
        "train/samples/train_loss lm-loss")  # fmt: skip
+_names(Role.LOSS, "learning/loss epoch_loss main/loss")
 _names(Role.EVAL_LOSS, "eval_loss eval/loss eval.loss val_loss val/loss valid_loss valid/loss validation_loss validation/loss "
        "dev_loss dev/loss loss/val loss/valid loss/eval eval/lm_loss validation_metrics/global_avg_loss test_loss test/loss "
        "val/lm_loss eval_lm_loss lm_loss_validation metrics/eval/loss")  # fmt: skip
@@ -78,7 +79,8 @@ CONFIG_KEYS: Mapping[str, tuple[str, ...]] = {
     "max_grad_norm": ("max_grad_norm", "gradient_clip_val", "clip_grad_norm", "grad_clip", "gradient_clipping", "clip_grad",
                       "max_norm"),
     "optimizer": ("optim", "optimizer", "optimizer_name", "optimizer_type"),
-    "model": ("model_name_or_path", "_name_or_path", "base_model", "model_name", "model", "model_id", "checkpoint_dir"),
+    "model": ("model_name_or_path", "_name_or_path", "base_model", "model_name", "model", "model_id", "checkpoint_dir",
+              "base_model_name_or_path"),
     "dataset": ("dataset", "dataset_name", "train_dataset", "datasets", "data_path", "dataset_id", "data"),
     "engine": ("engine", "distributed_type", "strategy", "distributed_backend"),
 }  # fmt: skip

@@ -28,7 +28,7 @@ TRAINERS = frozenset({
 
 _GA_IN_NAME = re.compile(
     r"(?:^|[^a-z0-9])(?:[a-z]*(?:bs|bsz|b|batch|mbs)[-_=]?\d+[-_x]?)?"
-    r"(?:gas?|grad[-_]?acc(?:um)?(?:ulation)?(?:[-_]?steps)?|gradient[-_]accumulation(?:[-_]steps)?|accum(?:ulate)?|acc)"
+    r"(?:gas?|grad[-_]?acc(?:um)?(?:ulation)?(?:[-_]?steps)?|gradient[-_]accumulation(?:[-_]steps)?|accum(?:ulate)?)"
     r"[-_=]?(\d{1,4})(?![a-z0-9.])",
     re.IGNORECASE,
 )

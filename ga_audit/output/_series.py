@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from ga_audit.output._safe import plain
-from ga_audit.run import Run, RunSettings, Series, Setting
+from ga_audit.run import Counted, Run, RunSettings, Series, Setting
 
 _SHOWN_OTHER = (
     "trainer", "label_smoothing_factor", "average_tokens_across_devices", "deepspeed", "model_type",
@@ -61,6 +61,21 @@ def _setting_lines(settings: RunSettings) -> Iterator[str]:
         )
 
 
+_COUNTERS = {
+    Counted.OPTIMIZER_STEP: "steps",
+    Counted.MICRO_BATCH: "micro-batches",
+    Counted.SAMPLES: "samples",
+    Counted.TOKENS: "tokens",
+    Counted.EPOCH: "epochs",
+    Counted.ORDER: "no step, numbered",
+}
+
+
+def _counter(series: Series) -> str:
+    """What the positions count."""
+    return _COUNTERS[series.counted] + (" (derived)" if series.derived else "")
+
+
 def _series_line(series: Series) -> str:
     if not len(series):
         return f"{series.role.value:<14} {series.name!r}: no points ({series.format})"
@@ -69,6 +84,7 @@ def _series_line(series: Series) -> str:
     window = f", a point every {series.window} steps" if series.window else ""
     lost = f", {len(series) - len(finite)} not finite" if len(finite) < len(series) else ""
     return (
-        f"{series.role.value:<14} {series.name!r}: {len(series)} points, steps {series.position[0]}..{series.position[-1]}"
+        f"{series.role.value:<14} {series.name!r}: {len(series)} points, {_counter(series)} "
+        f"{series.position[0]}..{series.position[-1]}"
         f"{window}, {span}{lost} ({series.format})"
     )

@@ -116,7 +116,8 @@ def _run(d: Diagnosis, run: Run) -> dict[str, Any]:
         "packages": {name: release.value for name, release in sorted(s.packages.items())},
         "series": [
             {"role": x.role.value, "name": x.name, "format": x.format, "points": len(x),
-             "first_step": int(x.position[0]) if len(x) else None, "last_step": int(x.position[-1]) if len(x) else None}
+             "first_step": int(x.position[0]) if len(x) else None, "last_step": int(x.position[-1]) if len(x) else None,
+             "counted": x.counted.value, "derived": x.derived}
             for x in run.series
         ],
         "factor": {

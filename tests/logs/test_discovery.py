@@ -9,7 +9,7 @@ import pytest
 
 from ga_audit.logs.discovery import find_runs
 from ga_audit.logs.formats import Claim
-from ga_audit.logs.merging import _short_labels
+from ga_audit.logs.run_names import _short_labels
 from ga_audit.run import ReadFailure, Role
 
 

@@ -1,5 +1,6 @@
 """What is one training; discovery's tests hold the rest, on real folders."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -149,3 +150,69 @@ def test_other_settings_files_of_another_checkpoint_are_no_more_believed(tmp_pat
     assert run.settings.ga == 8
     assert run.settings.learning_rate.value != 0.5
     assert [name for name, _, _ in run.settings.conflicts] == ["num_train_epochs"]  # of its own two files
+
+
+# --- several trainings in one folder, one training in several places -------------------------------------------------
+
+
+def trainer_state(folder, losses, first=1):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{"step": first + i, "loss": loss, "grad_norm": 1.0} for i, loss in enumerate(losses)]
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": rows, "global_step": first + len(rows)}))
+
+
+def test_checkpoints_of_one_training_are_one_run(tmp_path):
+    trainer_state(tmp_path / "out" / "checkpoint-5", LOSS[:5])
+    trainer_state(tmp_path / "out" / "checkpoint-10", LOSS[:10])
+    trainer_state(tmp_path / "out" / "last-checkpoint", LOSS)
+    (run,) = find_runs([str(tmp_path)])
+    assert len(run.get(Role.LOSS)) == 20
+
+
+def test_checkpoints_of_several_trainings_are_several_runs(tmp_path):
+    trainer_state(tmp_path / "out" / "checkpoint-10", LOSS[:10])
+    trainer_state(tmp_path / "out" / "checkpoint-20", [8 * x for x in LOSS])
+    found = {run.name: len(run.get(Role.LOSS)) for run in find_runs([str(tmp_path)])}
+    assert found == {"checkpoint-10": 10, "checkpoint-20": 20}
+
+
+def test_a_shared_configuration_is_of_no_training_in_particular(tmp_path):
+    trainer_state(tmp_path / "out" / "checkpoint-10", LOSS[:10])
+    trainer_state(tmp_path / "out" / "checkpoint-20", [8 * x for x in LOSS])
+    output(tmp_path / "out", here=8, checkpoint_20=2)
+    assert {run.name: run.settings.ga for run in find_runs([str(tmp_path)])} == {
+        "checkpoint-10": None,
+        "checkpoint-20": 2,
+    }
+
+
+def test_equal_numbers_in_two_places_are_one_training():
+    state = replace(make_run("x", ga=8, loss=LOSS), sources=(Source("trainer_state", "outputs/trainer_state.json"),))
+    logged = wandb("w", "wandb_file", "wandb/run-20260101_000000-ab12cd34", LOSS)
+    (run,) = joined([logged, state], neighbours=lambda path: [])
+    assert {s.format for s in run.sources} == {"trainer_state", "wandb_file"}
+    other = replace(logged, series=make_run("w", loss=[x + 0.01 for x in LOSS]).series)
+    assert len(list(joined([other, state], neighbours=lambda path: []))) == 2
+    twice = replace(make_run("y", ga=1, loss=LOSS), sources=state.sources)
+    assert len(list(joined([logged, twice], neighbours=lambda path: []))) == 2
+
+
+def test_a_copy_of_a_wandb_run_is_named_and_not_counted():
+    whole = wandb("a", "wandb_file", "wandb/run-20260101_000000-ab12cd34", LOSS)
+    copy = wandb("a", "wandb_file", "wandb/latest-run", LOSS[:12])
+    for pieces in ([whole, copy], [copy, whole]):
+        (run,) = joined(pieces, neighbours=lambda path: [])
+        assert len(run.get(Role.LOSS)) == 20
+        assert [(n.code, n.where) for n in run.notes] == [("copy", "wandb/latest-run")]
+
+
+def test_the_configuration_of_a_wandb_run_is_of_that_run_alone(tmp_path):
+    files = tmp_path / "wandb" / "run-20260101_000000-ab12cd34" / "files"
+    files.mkdir(parents=True)
+    filler = "".join(f"key{i}:\n  value: {'x' * 90}\n" for i in range(1000))
+    (files / "config.yaml").write_text(f"{filler}gradient_accumulation_steps:\n  value: 8\n")
+    (files / "wandb-summary.json").write_text('{"train/loss": 2.0, "_step": 9}')
+    (files / "output.log").write_text("".join(f"{{'loss': {x}, 'epoch': {i / 20}}}\n" for i, x in enumerate(LOSS)))
+    trainer_state(tmp_path, [2 * x for x in LOSS])
+    found = {run.sources[0].format: run.settings.ga for run in find_runs([str(tmp_path)])}
+    assert found == {"console": 8, "trainer_state": None}

@@ -115,6 +115,7 @@ def test_requirements():
         ("ga8", 8, None), ("run-bs1ga8", 8, 1), ("bsz4-grad_acc8", 8, 4), ("gas16", 16, None), ("grad_accum-4", 4, None),
         ("bs16-ga1-lr3", 1, 16), ("mega8", None, None), ("gamma2", None, None), ("yoga4", None, None), ("a100-8", None, None),
         ("lr1e-4", None, None), ("ga1-vs-ga8", None, None), ("llama-3.1-8b", None, None),
+        ("best_acc_91", None, None), ("acc8", None, None), ("bs4_acc8", None, 4), ("accum8", 8, None),
     ],
 )  # fmt: skip
 def test_names_are_guesses_and_only_clear_ones(name, ga, batch):
@@ -172,3 +173,7 @@ def test_a_column_that_is_no_count_is_no_setting():
         column = np.array(values)
         found = from_columns({"gradient_accumulation_steps": (np.arange(len(column)), column)}, source="table")
         assert found.gradient_accumulation_steps is None
+
+
+def test_the_base_of_an_adapter_is_the_model():
+    assert read({"base_model_name_or_path": "gpt2"}).model.value == "gpt2"

@@ -5,24 +5,18 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ga_audit.errors import NoTrainingSeries
-from ga_audit.logs import roles, settings
+from ga_audit.logs import role_choice, roles, settings
 from ga_audit.logs.formats import Target, _values
 from ga_audit.logs.formats._values import MOST_STEPS as MOST_STEPS
 from ga_audit.logs.formats._values import number as number_of
-from ga_audit.run import Note, Role, RunSettings, Series
+from ga_audit.run import Counted, Note, Role, RunSettings, Series
 from ga_audit.stats.arrays import median
-
-STEP_KEYS = (
-    "step", "global_step", "train/global_step", "trainer/global_step", "current_steps", "iteration", "iter", "_step",
-    "num_updates", "optimizer_step", "steps",
-)  # fmt: skip
-
 
 NO_STEP = -(1 << 63)  # a point whose row has no step
 
@@ -49,6 +43,8 @@ class Rows:
 
     sink: str
     source: str
+    counted: Counted = Counted.OPTIMIZER_STEP  # of all series; a series without any step is numbered in order
+    derived: bool = False
     points: dict[str, Points] = field(default_factory=lambda: defaultdict(Points))
     unread: Counter[str] = field(default_factory=Counter)  # values that are no numbers, by name
 
@@ -57,11 +53,19 @@ class Rows:
         if type(value) is float:
             self.points[name].append(step, value)
             return
+        if value is None:
+            return
         number = number_of(value)
         if number is None:
             self.unread[name] += 1
         else:
             self.points[name].append(step, number)
+
+    def without_default_steps(self) -> None:
+        """Take step 0 of every point as none: MLflow writes it where the caller gave no step."""
+        if all(len(points) > 1 and not any(points.step) for points in self.points.values()):
+            for points in self.points.values():
+                points.step = array("q", [NO_STEP]) * len(points)
 
     def settings(self) -> RunSettings:
         """What the rows say of the training beside its loss: GA, micro-batch, ranks."""
@@ -79,8 +83,9 @@ class Rows:
         """
         by_role: dict[Role, list[str]] = defaultdict(list)
         left: list[Note] = []
+        known = role_choice.roles_of(self.points, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
         for name in self.points:
-            role = roles.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
+            role = known[name]
             if role is None:
                 left.append(Note("no-role", f"{name!r} ({len(self.points[name])} points) has no role here", name))
             else:
@@ -90,29 +95,34 @@ class Rows:
                 left.append(Note("not-a-number", f"{name!r}: {count} values are no numbers", name, count))
         chosen = []
         for role, names in by_role.items():
-            best, *others = sorted(names, key=roles.preference)
+            best, *others = sorted(names, key=lambda name: role_choice.preference(name, role))
             own = window if role in (Role.LOSS, Role.GRAD_NORM) else None
-            chosen.append(make_series(role, best, self.sink, self.source, self.points[best], own))
+            made = make_series(role, best, self.sink, self.source, self.points[best], own)
+            if made.counted is not Counted.ORDER:
+                made = replace(made, counted=self.counted, derived=self.derived)
+            if made.counted is not Counted.OPTIMIZER_STEP and own is None:
+                made = replace(made, window=None)
+            chosen.append(made)
             for other in others:
                 message = f"{other!r} ({len(self.points[other])} points) is {role.value} too; {best!r} is used"
                 left.append(Note("second-name", message))
         return tuple(chosen), tuple(left)
 
 
-def step_of(row: Mapping[str, Any], keys: Sequence[str] = STEP_KEYS) -> int | None:
-    """The optimizer step of a row, or None."""
+def step_of(row: Mapping[str, Any], keys: Sequence[str]) -> int | None:
+    """The optimizer step of a row: the first of the keys that holds one, or None."""
     for key in keys:
         if (step := _values.step(row.get(key))) is not None:
             return step
-    # ms-swift: "global_step/max_steps": "1/2046"
-    both = row.get("global_step/max_steps")
-    return _values.step(both.partition("/")[0]) if isinstance(both, str) else None
+    return None
 
 
-def numbered(steps: Sequence[int | None], window: int | None = None) -> list[int]:
-    """The steps of the points of one name: as logged, or numbered in order where a point has none."""
-    known = [step for step in steps if step is not None and -(1 << 62) < step < 1 << 62]
-    return known if len(known) == len(steps) else [i * (window or 1) for i in range(1, len(steps) + 1)]
+def numbered(steps: Sequence[int | None], window: int | None = None) -> list[int | None]:
+    """The steps of the points of one name as `make_series` takes them: numbered where none has a step."""
+    known = [step if step is not None and -(1 << 62) < step < 1 << 62 else None for step in steps]
+    if all(step is None for step in known):
+        return [i * (window or 1) for i in range(1, len(steps) + 1)]
+    return known
 
 
 def make_series(
@@ -127,13 +137,19 @@ def make_series(
     """Points -> a series with strictly increasing steps.
 
     A step that comes twice (a resume, a restart) keeps its last value, and a note says how often. Points without a step
-    are numbered in order.
+    are left out, or numbered in order where no point has one.
     """
     step = np.array(points.step, np.int64)
     value = np.array(points.value, np.float64)
-    if np.any(step == NO_STEP):
+    counted, without = Counted.OPTIMIZER_STEP, step == NO_STEP
+    if len(step) and np.all(without):
         notes = (*notes, Note("no-step", f"{name!r} has no step: points are numbered in order"))
         step = np.arange(1, len(value) + 1, dtype=np.int64) * (window or 1)
+        counted = Counted.ORDER
+    elif np.any(without):
+        lost = int(np.sum(without))
+        notes = (*notes, Note("no-step", f"{name!r}: {lost} points have no step and are left out", count=lost))
+        step, value = step[~without], value[~without]
     if len(step) > 1 and not np.all(step[1:] > step[:-1]):
         backwards = int(np.sum(step[1:] < step[:-1]))
         unique, first_of_reversed = np.unique(step[::-1], return_index=True)
@@ -149,8 +165,9 @@ def make_series(
     if window is None and len(step) > 2:
         window = int(median(np.diff(step)))
     return Series(
-        role=role, name=name, format=sink, source=source, position=step, value=value, window=window, notes=notes
-    )
+        role=role, name=name, format=sink, source=source, position=step, value=value, counted=counted,
+        window=window, notes=notes,
+    )  # fmt: skip
 
 
 def need_series(series: Sequence[Series], where: str, left: Sequence[Note] = ()) -> None:

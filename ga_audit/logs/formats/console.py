@@ -18,7 +18,7 @@ from ga_audit.logs.formats import Claim, Rewrite, Target
 from ga_audit.logs.formats._points import Rows, need_series
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.console_lines import FAMILIES, Line, parse_dict, parse_header
-from ga_audit.run import Note, Run, RunSettings, Source, Trust
+from ga_audit.run import Counted, Note, Run, RunSettings, Source, Trust
 
 SINK = "console"
 SEVERAL_RUNS = True
@@ -218,7 +218,8 @@ def _named(line: Line) -> Iterator[tuple[str, float, tuple[int, int] | None]]:
 def _run(target: Target, part: _Part, made: str | None) -> Run:
     number, config = part.number, _config(part, target.name)
     steps, note = _steps(part, config)
-    rows = Rows(SINK, target.path)
+    counted, derived = _counted(part, config, note)
+    rows = Rows(SINK, target.path, counted, derived)
     for line, step in zip(part.lines, steps, strict=True):
         for name, value, _ in _named(line):
             rows.add(name, step, value)
@@ -260,6 +261,17 @@ def _steps(part: _Part, config: RunSettings) -> tuple[list[int | None], Note | N
         steps.append(line.step if line.step is not None else max(count, 1) * window)
     how = f"{window} steps to a line" if window > 1 else "a step to a line"
     return steps, Note("derived-step", f"the lines hold no step: numbered in order, {how}")
+
+
+def _counted(part: _Part, config: RunSettings, note: Note | None) -> tuple[Counted, bool]:
+    """What the steps of `_steps` count, and whether they are computed."""
+    if any(line.micro_steps for line in part.lines):
+        return (Counted.OPTIMIZER_STEP, True) if config.ga else (Counted.MICRO_BATCH, False)
+    if note is None:
+        return Counted.OPTIMIZER_STEP, False
+    # the banner of the Trainer stands above the first line of a training
+    known = config.logging_steps is not None or {"total_steps", "num_train_epochs"} <= part.header.keys()
+    return (Counted.OPTIMIZER_STEP, True) if known else (Counted.ORDER, False)
 
 
 def _window_from_epochs(part: _Part, training: Sequence[Line]) -> int:

@@ -104,6 +104,7 @@ def read(target: Target) -> Iterator[Run]:
         history = _mlflow_rest.pages(place.base, "metrics/get-history", query, "metrics", timeout, post=False)
         for point in sorted(history, key=lambda p: int(p.get("timestamp") or 0)):
             points.add(name, int(point.get("step") or 0), point.get("value"))
+    points.without_default_steps()
     series, left = points.series(target)
     need_series(series, target.path, left)
     params = {str(p["key"]): _WORDS.get(p.get("value"), p.get("value")) for p in data.get("params", []) if "key" in p}

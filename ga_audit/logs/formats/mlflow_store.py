@@ -52,6 +52,7 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
 def _run(
     path: str, run_id: str, target: Target, name: str, params: Mapping[str, Any], points: Rows
 ) -> Run | ReadFailure:
+    points.without_default_steps()
     series, left = points.series(target)
     try:
         need_series(series, f"{path} ({name})", left)

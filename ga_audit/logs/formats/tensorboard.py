@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import failures, settings
 from ga_audit.logs.formats import Claim, Rewrite, Target
-from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs.formats._points import Points, Rows, need_series
 from ga_audit.logs.formats._protobuf import fields, signed
+from ga_audit.logs.formats._tensorboard import trainings
 from ga_audit.logs.formats._tensorboard.event import (
     FLOAT,
     PROVENANCE_TAG,
@@ -24,10 +25,13 @@ from ga_audit.logs.formats._tensorboard.event import (
 )
 from ga_audit.logs.formats._tensorboard.rewrite import rewritten
 from ga_audit.logs.formats._tensorboard.tfrecord import Damage, mapped, records
-from ga_audit.run import Note, ReadFailure, Run, RunSettings, Source, Trust
+from ga_audit.run import Counted, Note, ReadFailure, Role, Run, RunSettings, Series, Source, Trust
 
 SINK = "tensorboard"
+SEVERAL_RUNS = True
 _FILE = "events.out.tfevents."
+HELD_OUT_FOLDERS = frozenset({"valid", "val", "validation", "eval", "dev", "test"})
+TRAINING_FOLDERS = ("train", "training")
 _VERSION = b"brain.Event:"
 _HPARAMS = "_hparams_/session_start_info"
 _TEXT_SETTINGS = ("args/text_summary", "model_config/text_summary")
@@ -55,13 +59,26 @@ class _Content:
     made: str | None = None
     notes: list[Note] = field(default_factory=list)
     events: int = 0
+
+    @property
+    def points(self) -> Mapping[str, Points]:
+        """Points by tag."""
+        return self.rows.points
+
+    @property
+    def settings(self) -> RunSettings:
+        """What the file says of the training."""
+        return settings.in_order(self.sessions)
+
     # all bytes between an event's step and its value -> tag, for events of one simple value: a training loop writes the
     # same ones over and over
     known: dict[bytes, str] = field(default_factory=dict)
 
 
 def read(target: Target) -> Iterator[Run | ReadFailure]:
-    """The run of the event files, joined in the order in which they were opened; one that cannot be read is a failure.
+    """A run for each training that the event files hold, in the order in which they were opened.
+
+    A file that cannot be read is a failure.
 
     Raises
     ------
@@ -69,38 +86,94 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
         no event in any file, or no series of ours.
     """
     files, unread = _files(target), 0
-    content = _Content(Rows(SINK, target.path))
+    read_files: list[tuple[Path, _Content]] = []
     for file in files:
+        content = _Content(Rows(SINK, target.path))
         if target.text is not None:
             _session(target.text, str(file), content)
+            read_files.append((file, content))
             continue
         try:
             with mapped(file) as data:
                 _session(data, str(file), content)
+            read_files.append((file, content))
         except OSError as error:
             if not target.is_dir:
                 raise
             yield failures.of_error(str(file), error, reader=SINK)
             unread += 1
-    found = settings.in_order(content.sessions)
+    parts = _trainings(read_files)
+    if not any(content.events for _, content in read_files) and unread and unread == len(files):
+        return  # each has said why
+    for number, contents in enumerate(parts, 1):
+        yield _run(target, _together(contents, target), number if len(parts) > 1 else 0)
+
+
+def _trainings(files: Sequence[tuple[Path, _Content]]) -> list[list[_Content]]:
+    """What was read of each training."""
+    found: dict[int, list[_Content]] = {0: []}
+    for number, (_, content) in zip(trainings.numbers(files), files, strict=True):
+        found.setdefault(number, []).append(content)
+    return list(found.values())
+
+
+def _together(contents: Sequence[_Content], target: Target) -> _Content:
+    """The sessions of one training as one."""
+    whole = _Content(Rows(SINK, target.path))
+    for content in contents:
+        for tag, points in content.rows.points.items():
+            whole.rows.points[tag].step.extend(points.step)
+            whole.rows.points[tag].value.extend(points.value)
+        whole.rows.unread.update(content.rows.unread)
+        whole.hparams = content.hparams or whole.hparams
+        whole.sessions += content.sessions
+        whole.made = content.made or whole.made
+        whole.notes += content.notes
+        whole.events += content.events
+    return whole
+
+
+def _run(target: Target, content: _Content, number: int) -> Run:
+    """The run of one training; `number` from 1 where there are several."""
+    found = content.settings
     folder = target.file if target.is_dir else target.file.parent
     if content.hparams and all(len(points) < 2 for points in content.rows.points.values()):
         # SummaryWriter.add_hparams writes into a folder of its own, below that of the log
-        yield Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
-        return
-    if not content.events and unread and unread == len(files):
-        return  # each has said why
+        return Run(target.path, folder.name, str(folder.parent), found, (), (Source(SINK, str(folder.parent)),))
     if not content.events:
         raise UnreadableLog(
             "holds no scalar", where=target.path,
             remedy="Give the event file of a run that has logged; git-lfs pointers need `git lfs pull`.",
         )  # fmt: skip
     series, left = content.rows.series(target)
+    series = tuple(_by_folder(s, folder) for s in series)
     need_series(series, target.path, left)
-    yield Run(
-        target.path, folder.name, str(folder), found, series, (Source(SINK, target.path),),
-        notes=tuple(content.notes), left_out=left, corrected_by=content.made,
+    name, part = (f"{folder.name} (run {number})", str(number)) if number else (folder.name, "")
+    if number:
+        message = f"the folder holds several trainings; this is number {number}"
+        content.notes.append(Note("several-runs", message, target.path))
+    return Run(
+        f"{target.path}#{part}" if part else target.path, name, f"{folder}#{part}" if part else str(folder), found,
+        series, (Source(SINK, target.path, part),), notes=tuple(content.notes), left_out=left,
+        corrected_by=content.made,
     )  # fmt: skip
+
+
+def _by_folder(series: Series, folder: Path) -> Series:
+    """A series with what its folder says: Keras, fairseq and others write `train/` and `valid/` beside each other."""
+    if series.name.startswith("epoch_"):
+        series = replace(series, counted=Counted.EPOCH, window=None)
+    if series.role is Role.LOSS and folder.name.lower() in HELD_OUT_FOLDERS and _has_training_folder(folder):
+        return replace(series, role=Role.EVAL_LOSS, window=None)
+    return series
+
+
+def _has_training_folder(folder: Path) -> bool:
+    try:
+        return any(bool(_files(Target(str(folder.parent / name)))) for name in TRAINING_FOLDERS
+                   if (folder.parent / name).is_dir())  # fmt: skip
+    except OSError:
+        return False
 
 
 def _files(target: Target) -> list[Path]:
@@ -248,4 +321,19 @@ def _json_in(text: str) -> dict[str, Any] | None:
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     """Corrected copies of the event files: records that hold no rescaled tag are copied byte for byte."""
-    return rewritten(_files(Target(source.path)), rewrite, destination)
+    target = Target(source.path)
+    files = _files(target)
+    if not source.part:
+        return rewritten(files, rewrite, destination)
+    read_files: list[tuple[Path, _Content]] = []
+    for file in files:
+        content = _Content(Rows(SINK, source.path))
+        with mapped(file) as data:
+            _session(data, str(file), content)
+        read_files.append((file, content))
+    written: list[Path] = []
+    for number in dict.fromkeys(found := trainings.numbers(read_files)):
+        own = [file for file, of in zip(files, found, strict=True) if of == number]
+        rescales = [replace(r, part="") for r in rewrite.rescales if r.part == str(number + 1)]
+        written += rewritten(own, replace(rewrite, rescales=rescales), destination)
+    return written

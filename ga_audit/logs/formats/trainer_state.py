@@ -18,7 +18,7 @@ from ga_audit.run import Note, Role, Run, RunSettings, Series, Setting, Source, 
 
 SINK = "trainer_state"
 _SUMMARY = "train/train_loss"
-_CHECKPOINT = re.compile(r"checkpoint-\d+$")
+_CHECKPOINT = re.compile(r"checkpoint-\d+$|(last|best|latest)-checkpoint$")
 
 
 def claim(target: Target) -> Claim:

@@ -32,7 +32,7 @@ def claim(target: Target) -> Claim:
     if target.is_dir or target.path == "-":
         return Claim.NO
     suffix = target.file.suffix.lower()
-    head = target.head
+    head = _content(target)
     if target.name == "README.md":
         return Claim.YES if b"raining hyperparameters" in head or b"gradient_accumulation_steps" in head else Claim.NO
     if suffix in {".yaml", ".yml"}:
@@ -42,6 +42,16 @@ def claim(target: Target) -> Claim:
             return Claim.YES
         return Claim.YES if b"gradient_accumulation_steps" in head and b'"step"' not in head else Claim.NO
     return Claim.NO
+
+
+def _content(target: Target) -> bytes:
+    """The whole text of a file of a configuration's name and size, else its head: settings may stand far down."""
+    if target.text is not None or target.file.suffix.lower() not in {".yaml", ".yml", ".json", ".md"}:
+        return target.head
+    try:
+        return target.read_bytes() if target.file.stat().st_size <= _MAX_BYTES else target.head
+    except OSError:
+        return target.head
 
 
 def read(target: Target) -> Iterator[Run]:

@@ -146,3 +146,59 @@ def test_originals_are_kept_where_asked_for(tmp_path):
     frame = pd.read_csv(new)
     assert frame["loss"].tolist() == [1, 2]
     assert frame["original/loss"].tolist() == [8, 16]
+
+
+# --- a row for each run ----------------------------------------------------------------------------------------------
+
+
+def test_wandbs_table_of_runs_is_no_curve():
+    text = (
+        "Name,State,Runtime,gradient_accumulation_steps,train/global_step,train/loss\n"
+        "one,finished,12,1,100,2.5\ntwo,finished,13,8,100,20.1\nthree,crashed,1,4,,\n"
+    )
+    found = [(run.name, run.settings.ga, run.get(Role.LOSS).value.tolist()) for run in read(text, "wandb_export.csv")]
+    assert found == [("one", 1, [2.5]), ("two", 8, [20.1])]
+
+
+def test_a_column_of_ga_that_differs_makes_each_row_a_run():
+    found = read("GA,loss\n2,2.715\n8,10.848\n", "table.csv")
+    assert [(run.name, run.settings.ga, run.get(Role.LOSS).value.tolist()) for run in found] == [
+        ("GA 2", 2, [2.715]),
+        ("GA 8", 8, [10.848]),
+    ]
+
+
+def test_ga_that_changes_beside_a_step_is_one_run():
+    run = one("step,gradient_accumulation_steps,loss\n1,2,2.5\n2,8,2.4\n", "log.csv")
+    assert not run.settings.gradient_accumulation_steps.value.is_constant
+
+
+# --- what is no log --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "claim"),
+    [
+        ("train.csv", "question,answer,label\na,b,1\n", Claim.MAYBE),
+        ("data.jsonl", '{"prompt": "a", "completion": "b"}\n', Claim.MAYBE),
+        ("steps.jsonl", '{"step": "mix the flour", "text": "b"}\n', Claim.MAYBE),
+        ("log.csv", "step,loss\n1,2\n", Claim.YES),
+        ("log.jsonl", '{"step": 1, "objective": 2.0}\n', Claim.YES),
+        ("history.json", '{"loss": [1.0, 2.0]}', Claim.YES),
+        ("index.json", '{"files": ["a", "b"]}', Claim.NO),
+    ],
+)
+def test_a_data_set_is_no_log_that_failed(name, text, claim):
+    assert table.claim(Target(name, text=text.encode())) is claim
+
+
+def test_a_header_that_the_user_names_is_a_log():
+    assert table.claim(Target("log.csv", text=b"n,objective\n1,2\n", loss_key="objective")) is Claim.YES
+
+
+def test_columns_that_are_shorter_are_named():
+    run = one('{"loss": [3, 2, 1], "val_loss": [2], "layers": ["a", "b"]}', "history.json")
+    assert run.get(Role.LOSS).value.tolist() == [3.0, 2.0, 1.0]
+    assert [(n.code, n.message) for n in run.notes] == [
+        ("short-columns", "shorter than the other columns and left out: val_loss")
+    ]

@@ -219,3 +219,50 @@ def test_a_setting_that_is_no_number_hides_no_other(tmp_path):
     content = tensorboard._Content(Rows("test", "test"))
     tensorboard._hparams(value.SerializeToString(), content)
     assert content.hparams == {"gradient_accumulation_steps": 4.0}
+
+
+# --- several trainings in one folder ---------------------------------------------------------------------------------
+
+
+def event(step, loss, wall, tag="train/loss"):
+    simple = b"\x15" + struct.pack("<f", loss)
+    value = b"\x0a" + bytes([len(tag)]) + tag.encode() + simple
+    summary = b"\x0a" + bytes([len(value)]) + value
+    return frame(b"\x09" + struct.pack("<d", wall) + b"\x10" + bytes([step]) + b"\x2a" + bytes([len(summary)]) + summary)
+
+
+def events(folder, number, steps, wall, factor=1.0, tag="train/loss"):
+    folder.mkdir(exist_ok=True)
+    data = b"".join(event(step, factor * (5 - step / 50), wall + i, tag) for i, step in enumerate(steps))
+    (folder / f"events.out.tfevents.{1000 + number}.host.1.{number}").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("second", "runs"),
+    [
+        ({"steps": range(1, 11), "wall": 100.0}, 2),  # begins again
+        ({"steps": range(6, 16), "wall": 100.0}, 1),  # goes on from a checkpoint
+        ({"steps": range(1, 11), "wall": 5.0}, 1),  # another process of the same job
+        ({"steps": [10], "wall": 100.0, "tag": "eval/loss"}, 1),
+    ],
+)
+def test_a_file_that_begins_again_later_is_another_training(tmp_path, second, runs):
+    events(tmp_path / "log", 0, range(1, 11), 0.0)
+    events(tmp_path / "log", 1, factor=8.0, **second)
+    found = list(tensorboard.read(Target(str(tmp_path / "log"))))
+    assert [run.sources[0].part for run in found] == (["1", "2"] if runs == 2 else [""])
+
+
+def test_a_corrected_copy_of_two_trainings_corrects_each_for_itself(tmp_path):
+    folder = tmp_path / "log"
+    events(folder, 0, range(1, 11), 0.0)
+    events(folder, 1, range(1, 11), 100.0, factor=8.0)
+    one, two = tensorboard.read(Target(str(folder)))
+    rescale = Rescale("train/loss", Role.LOSS, np.zeros(1, np.int64), np.array([8.0]), part="2")
+    out = tmp_path / "out"
+    out.mkdir()
+    written = tensorboard.write(two.sources[0], Rewrite([rescale], {"version": "test"}), out)
+    assert len(written) == 2
+    again = [run.get(Role.LOSS).value.tolist() for run in tensorboard.read(Target(str(out)))]
+    assert again[0] == one.get(Role.LOSS).value.tolist()
+    assert again[1] == pytest.approx(again[0], rel=1e-6)

@@ -14,6 +14,7 @@ from ga_audit.logs import roles, settings
 from ga_audit.logs.discovery import find_runs
 from ga_audit.logs.formats import (
     Target,
+    _counters,
     _values,
     mlflow_store,
     trackio_file,
@@ -21,7 +22,7 @@ from ga_audit.logs.formats import (
     training_args,
     wandb_file,
 )
-from ga_audit.logs.formats._points import Rows, step_of
+from ga_audit.logs.formats._points import Rows
 from ga_audit.logs.formats._text.console_lines import FAMILIES, parse_header
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.run import ReadFailure, Role, Trust
@@ -81,7 +82,8 @@ def test_no_value_of_a_setting_or_a_row_breaks_a_reader(value):
     rows = Rows("test", "test")
     for name in ("loss", "step", "train_loss", "gradient_accumulation_steps"):
         row = {name: value, "loss": 2.0, "train_runtime": value, "global_step/max_steps": value}
-        rows.add(name, step_of(row), value)
+        placed = _counters.place([row, {"step": 1, "loss": 2.0}], "test")
+        rows.add(name, placed.positions[0], value)
         wandb_run.series_of([row], Target("a"), "test")
         wandb_run.step_after([row], 0)
     rows.settings()
@@ -123,7 +125,8 @@ def state(tmp_path, rows, **more):
 def test_a_step_of_another_kind(tmp_path, step):
     rows = [{"loss": 3.0, "step": 1}, {"loss": 2.5, "step": step}, {"loss": 2.0, "step": 3}]
     (run,) = trainer_state.read(Target(str(state(tmp_path, rows, global_step=9, logging_steps=1))))
-    assert len(run.get(Role.LOSS)) == 3
+    found = run.get(Role.LOSS).position.tolist()
+    assert found == ([1, 2, 3] if step == "2" else [1, 3])
     assert [note.message for note in run.notes] == ["logged to step 3 of 9"]
 
 
@@ -233,7 +236,7 @@ def test_values_and_steps_of_other_kinds_in_a_database(tmp_path):
     (run,) = mlflow_store.read(Target(str(mlflow(tmp_path / "mlflow.db", rows))))
     loss = run.get(Role.LOSS)
     assert (loss.position.tolist(), loss.value.tolist()) == ([1, 5, 6, 7, 8], [3.0, 2.5, 2.0, 1.5, math.inf])
-    assert "'loss': 3 values are no numbers" in [note.message for note in run.left_out]
+    assert "'loss': 2 values are no numbers" in [note.message for note in run.left_out]
 
 
 def test_steps_of_other_kinds_in_a_database_are_numbered(tmp_path):
@@ -249,7 +252,9 @@ def test_steps_in_other_digits_in_a_directory(tmp_path):
         (folder / "meta.yaml").write_text("lifecycle_stage: active\n")
     (run / "metrics" / "loss").write_text(f"1 3.0 1\n² 2.5 ²\n{'9' * 5000} 2.0 {'9' * 5000}\n")
     (found,) = mlflow_store.read(Target(str(tmp_path / "mlruns")))
-    assert sorted(found.get(Role.LOSS).value.tolist()) == [2.0, 2.5, 3.0]
+    loss = found.get(Role.LOSS)
+    assert (loss.position.tolist(), loss.value.tolist()) == ([1], [3.0])
+    assert [note.message for note in loss.notes] == ["'loss': 2 points have no step and are left out"]
 
 
 def test_rows_of_other_kinds_in_trackio(tmp_path):

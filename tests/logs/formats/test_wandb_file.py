@@ -159,3 +159,15 @@ def test_a_configuration_that_was_changed_between_rows(tmp_path):
     schedule = read(file).settings.gradient_accumulation_steps.value
     assert (schedule.from_step.tolist(), schedule.value.tolist()) == ([0, 110], [2, 8])
     assert read(SAMPLE.parent).settings.gradient_accumulation_steps.value.is_constant
+
+
+def test_the_release_that_only_wandb_records():
+    from ga_audit.logs.formats._wandb import run as wandb_run
+
+    config = {"_wandb": {"value": {"huggingface_version": "4.46.1", "cli_version": "0.18.5"}}}
+    (release,) = wandb_run.settings_of(config, "", {}, ".wandb").packages.items()
+    assert (release[0], release[1].value, release[1].source) == (
+        "transformers",
+        "4.46.1",
+        ".wandb: config, _wandb: transformers_version",
+    )

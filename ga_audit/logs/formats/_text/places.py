@@ -54,7 +54,9 @@ def corrections(places: Sequence[Place], rewrite: Rewrite, where: str, window: i
         if rescale is None:
             continue
         every = window if rescale.role in (Role.LOSS, Role.GRAD_NORM) else 1
-        steps = _as_joined(numbered([places[i].step for i in indices], every), rescale, where)
+        known = numbered([places[i].step for i in indices], every)
+        indices = [i for i, step in zip(indices, known, strict=True) if step is not None]
+        steps = _as_joined([step for step in known if step is not None], rescale, where)
         for i, step in zip(indices, steps, strict=True):
             place, number = places[i], _corrected(places[i].value, rescale, step, where)
             if number is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ga_audit.logs import roles, settings
-from ga_audit.logs.formats import Target, _values
+from ga_audit.logs.formats import Target, _counters, _values
 from ga_audit.logs.formats._points import Rows
 from ga_audit.run import Note, RunSettings, Series, Trust
 
@@ -36,6 +36,8 @@ def series_of(
                 if roles.role_of(name) is None and isinstance(value, str):
                     continue
                 found.add("train/train_loss" if name == "train_loss" and "train_runtime" in row else name, step, value)
+    if axis is None:
+        found.counted = _counters.calls_or_steps(_values.step(row.get("_step")) for row in held)
     series, left = found.series(target)
     notes = []
     if without:
@@ -56,9 +58,13 @@ def settings_of(config: Mapping[str, Any], requirements: str, metadata: Mapping[
     found = settings.from_mapping(own, source=f"{where}: config", trust=Trust.RECORDED)
     packages = settings.from_requirements(requirements, source="requirements.txt", trust=Trust.RECORDED)
     gpus = _values.count(metadata.get("gpu_count"))
+    internal = config.get("_wandb")
+    internal = _values.mapping(internal.get("value", internal) if isinstance(internal, Mapping) else None)
+    release = {"transformers_version": internal.get("huggingface_version")}
+    own_release = settings.from_mapping(release, source=f"{where}: config, _wandb", trust=Trust.RECORDED)
     hint = {"n_gpu": gpus} if gpus else {}
     other = settings.from_mapping(hint, source="wandb-metadata.json: gpu_count", trust=Trust.SIBLING)
-    return settings.merge(found, packages, other)
+    return settings.merge(found, packages, own_release, other)
 
 
 def provenance(config: Mapping[str, Any]) -> str | None:

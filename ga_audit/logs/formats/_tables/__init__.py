@@ -1,0 +1,1 @@
+"""Rows of JSON and CSV: what `table` reads, a module for each form."""
