@@ -15,7 +15,7 @@ from ga_audit.logs import role_choice, roles, settings
 from ga_audit.logs.formats import Target, _values
 from ga_audit.logs.formats._values import MOST_STEPS as MOST_STEPS
 from ga_audit.logs.formats._values import number as number_of
-from ga_audit.run import Counted, Note, Role, RunSettings, Series
+from ga_audit.run import Counted, FloatArray, IntArray, Note, Role, RunSettings, Series
 from ga_audit.stats.arrays import median
 
 NO_STEP = -(1 << 63)  # a point whose row has no step
@@ -32,6 +32,11 @@ class Points:
         """Keep a point; steps beyond 64 bits are no steps."""
         self.step.append(step if step is not None and -(1 << 62) < step < 1 << 62 else NO_STEP)
         self.value.append(value)
+
+    def extend(self, step: IntArray, value: FloatArray) -> None:
+        """Keep points (n,) at steps (n,) within 53 bits, NO_STEP where there is none."""
+        self.step.frombytes(step.astype(np.int64, copy=False).tobytes())
+        self.value.frombytes(value.astype(np.float64, copy=False).tobytes())
 
     def __len__(self) -> int:
         return len(self.value)
