@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -66,6 +69,15 @@ class Rows:
         else:
             self.points[name].append(step, number)
 
+    def add_column(self, name: str, step: IntArray, values: Sequence[Any]) -> None:
+        """Keep the values (n,) of one name at steps (n,), NO_STEP where there is none; the same as `add` for each."""
+        with suppress(OverflowError):
+            if values and set(map(type, values)) <= {float, int}:
+                self.points[name].extend(step, np.array(values, np.float64))
+                return
+        for one, value in zip(step.tolist(), values, strict=True):
+            self.add(name, None if one == NO_STEP else one, value)
+
     def without_default_steps(self) -> None:
         """Take step 0 of every point as none: MLflow writes it where the caller gave no step."""
         if all(len(points) > 1 and not any(points.step) for points in self.points.values()):
@@ -112,6 +124,28 @@ class Rows:
                 message = f"{other!r} ({len(self.points[other])} points) is {role.value} too; {best!r} is used"
                 left.append(Note("second-name", message))
         return tuple(chosen), tuple(left)
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, IntArray, list[Any]]]:
+    """Each name of some rows, the rows that have it (n,), and its values (n,)."""
+    every = np.arange(len(rows))
+    for name in dict.fromkeys(chain.from_iterable(rows)):
+        try:
+            yield name, every, list(map(itemgetter(name), rows))
+        except KeyError:
+            which = [i for i, row in enumerate(rows) if name in row]
+            yield name, np.array(which, np.int64), [rows[i][name] for i in which]
+
+
+def steps_of(values: Sequence[Any]) -> IntArray:
+    """Optimizer steps (n,) of what logs hold, NO_STEP where a value is none."""
+    if set(map(type, values)) == {int}:
+        with suppress(OverflowError):
+            steps = np.array(values, np.int64)
+            if np.all(np.abs(steps.astype(np.float64)) < MOST_STEPS):
+                return steps
+    found = (_values.step(value) for value in values)
+    return np.array([NO_STEP if step is None else step for step in found], np.int64)
 
 
 def step_of(row: Mapping[str, Any], keys: Sequence[str]) -> int | None:

@@ -34,8 +34,8 @@ def rows_of(data: bytes, target: Target) -> tuple[list[dict[str, Any]], list[Not
         return [row for row in content if isinstance(row, dict)], []
     try:
         # one parse for the whole file: half the time of one for each line
-        lines = [line for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-        rows = json.loads("[" + ",".join(lines) + "]")
+        lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+        rows = json_text.parse(b"[%b]" % b",".join(lines))
         return [row for row in rows if isinstance(row, dict)], []
     except (ValueError, RecursionError):
         return _json_lines_one_by_one(data, target)
