@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from ga_audit.logs.formats import _values
+from ga_audit.logs.formats._points import columns_of
 from ga_audit.run import Counted, Note, RunSettings, Schedule, Setting, Trust
 
 Positions = list[int | None]
@@ -93,6 +95,12 @@ def is_evaluation(row: Mapping[str, Any]) -> bool:
     return any(isinstance(row.get(name), str) and row[name].strip().lower() in _EVALUATION for name in _SPLITS)
 
 
+def are_evaluations(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """`is_evaluation` of each row."""
+    names = set(chain.from_iterable(rows))
+    return [is_evaluation(row) for row in rows] if names & _SPLITS else [False] * len(rows)
+
+
 def series_name(name: str, evaluation: bool) -> str:
     """The name of a value as a series: of an evaluation row, `val/loss` for `loss`."""
     return f"val/{name}" if evaluation and kind_of(name) is None else name
@@ -121,8 +129,7 @@ def place(
     where : the log, for notes and sources.
     is_value : whether a value belongs to a series; default: it is a number and its name no counter.
     """
-    is_value = is_value or is_number
-    holds = [frozenset(name for name, value in row.items() if is_value(name, value)) for row in rows]
+    holds = _held(rows, is_value)
     table = _counters(rows)
     count = sum(map(bool, holds))
     chosen = _chosen(table, holds, count)
@@ -132,7 +139,7 @@ def place(
     assert kind is not None
     positions = _together(table, chosen, kind)
     epochs = next((table[n] for n in table if kind_of(n) is Counter.EPOCH and n != chosen), None)
-    evaluations = [is_evaluation(row) for row in rows]
+    evaluations = are_evaluations(rows)
     unrolled = None if epochs is None or kind is Counter.EPOCH else _unrolled(positions, epochs, evaluations)
     counted = _counted(kind, positions, rows)
     notes: tuple[Note, ...] = ()
@@ -152,10 +159,44 @@ def is_number(name: str, value: Any) -> bool:
     return not is_position(name) and _values.number(value) is not None
 
 
+def _held(rows: Sequence[Mapping[str, Any]], is_value: Callable[[str, Any], bool] | None) -> list[frozenset[str]]:
+    """The names of each row whose values belong to series; rows of the same names mostly hold the same."""
+    if is_value is not None:
+        return [frozenset(name for name, value in row.items() if is_value(name, value)) for row in rows]
+    mixed: set[str] = set()
+    numbers: set[str] = set()
+    for name, _, values in columns_of(rows):
+        if is_position(name):
+            continue
+        kinds = set(map(type, values))
+        different = set(values) if kinds == {str} else values
+        are_numbers = {True} if kinds <= {int, float} else {_values.number(value) is not None for value in different}
+        if are_numbers == {True}:
+            numbers.add(name)
+        elif True in are_numbers:
+            mixed.add(name)
+    shapes: dict[tuple[str, ...], frozenset[str]] = {}
+    held = []
+    for row in rows:
+        names = tuple(row)
+        if names not in shapes:
+            shapes[names] = frozenset(numbers.intersection(names))
+        also = [name for name in mixed if _values.number(row.get(name)) is not None] if mixed else ()
+        held.append(shapes[names].union(also) if also else shapes[names])
+    return held
+
+
 def _counters(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
     """Values of each counter by row."""
-    names = dict.fromkeys(name for row in rows for name in row if kind_of(name) is not None)
-    return {name: [_reading(row.get(name)) for row in rows] for name in names}
+    names = [name for name in dict.fromkeys(chain.from_iterable(rows)) if kind_of(name) is not None]
+    table: dict[str, list[float | None]] = {}
+    for name in names:
+        values: list[Any] = [row.get(name) for row in rows]
+        if set(map(type, values)) <= {int} and all(-_values.MOST_STEPS < v < _values.MOST_STEPS for v in values):
+            table[name] = [float(value) for value in values]
+        else:
+            table[name] = [_reading(value) for value in values]
+    return table
 
 
 def _reading(value: Any) -> float | None:
@@ -240,13 +281,14 @@ def _filled(positions: Positions, holds: Sequence[frozenset[str]]) -> tuple[Posi
     last: int | None = None
     seen: set[str] = set()
     lost = 0
+    own = {held: {name for name in held if kind_of(name) is None} for held in set(holds)}
     for position, held in zip(positions, holds, strict=True):
-        values = {name for name in held if kind_of(name) is None}
+        values = own[held]
         if position is not None:
             seen = values if position != last else seen | values
             last = position
         elif values and last is not None and not values & seen:
-            seen |= values
+            seen = seen | values
             position = last
         elif values:
             lost += 1

@@ -75,6 +75,12 @@ class Rows:
             if values and set(map(type, values)) <= {float, int}:
                 self.points[name].extend(step, np.array(values, np.float64))
                 return
+        if set(map(type, values)) == {str}:  # mostly no numbers, and a refusal is slow
+            known = {value: number_of(value) for value in set(values)}
+            values = [value if known[value] is None else known[value] for value in values]
+            if set(known.values()) == {None}:
+                self.unread[name] += len(values)
+                return
         for one, value in zip(step.tolist(), values, strict=True):
             self.add(name, None if one == NO_STEP else one, value)
 
