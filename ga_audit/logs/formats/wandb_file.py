@@ -17,6 +17,7 @@ from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
+from ga_audit.logs.formats._text import yaml_text
 from ga_audit.logs.formats._wandb import framing
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import local_runs
@@ -132,7 +133,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(text)
+        content = yaml_text.load(text)
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month, 5,000 digits
         return {}
     return dict(_values.mapping(content))
