@@ -12,15 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ga_audit.finding import Axis, Silence
+from ga_audit.logs.trainers import LOSS_PACKAGES, canonical_name
 from ga_audit.run import Counted, FloatArray, IntArray, Role, Run, Series
 from ga_audit.stats import alignment
-
-TRAINER_PACKAGES = frozenset({
-    "transformers", "trl", "accelerate", "deepspeed", "axolotl", "llamafactory", "ms-swift", "swift", "unsloth",
-    "unsloth-zoo", "liger-kernel", "lightning", "pytorch-lightning", "torchtune", "litgpt", "mosaicml", "composer",
-    "megatron-core", "nemo-rl", "verl", "open-instruct", "mlx-lm", "open-clip-torch", "allennlp", "distillkitplus",
-})  # fmt: skip
-"""Packages whose release decides how a loss is scaled; a different torch or numpy does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +323,7 @@ def _same_versions(runs: Sequence[Run]) -> bool | None:
 
 
 def _trainer_packages(runs: Sequence[Run]) -> list[str]:
-    return sorted({p for r in runs for p in r.settings.packages if p.lower().replace("_", "-") in TRAINER_PACKAGES})
+    return sorted({p for r in runs for p in r.settings.packages if canonical_name(p) in LOSS_PACKAGES})
 
 
 def _release(run: Run, package: str) -> str | None:

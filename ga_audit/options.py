@@ -12,13 +12,12 @@ from typing import TypeVar
 
 from ga_audit.bugs import catalogue
 from ga_audit.errors import NoTrainingSeries, WrongUsage
-from ga_audit.logs import merging, settings
+from ga_audit.logs import merging, trainers
 from ga_audit.run import ReadFailure, Role, Run, RunSettings, Schedule, Setting, Trust
 
 T = TypeVar("T")
 _SHOWN = 12  # names that an error lists
 _NEAR = 0.5  # share of letters in common, from which a name may be what was meant
-_ALIASES = {"pytorch": "torch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +221,8 @@ def _stack(entries: Iterable[str]) -> dict[str, Setting[str]]:
             raise WrongUsage(
                 f"--stack {entry}: not PACKAGE==RELEASE", remedy="Write e.g. --stack transformers==4.46.1."
             )
-        name = re.sub(r"[-_.]+", "-", package).lower()
-        name = _ALIASES.get(name, name)
-        known = settings.TRAINERS | catalogue.packages()
+        name = trainers.canonical_name(package)
+        known = trainers.PACKAGES | catalogue.packages()
         if name not in known:
             raise WrongUsage(
                 f"--stack {entry}: {package} is not a package that ga-audit knows",

@@ -12,13 +12,13 @@ from types import ModuleType
 
 @cache
 def names(package: str) -> tuple[str, ...]:
-    """Sorted names of the leaves of `package`; modules that begin with `_` are helpers, not leaves.
+    """Sorted names of the leaves of `package`: its modules, without packages and names that begin with `_`.
 
     The package itself is not imported: the commands list the output formats for `--help`.
     """
     spec = importlib.util.find_spec(package)
     path = spec.submodule_search_locations if spec is not None else None
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(path or ()) if not m.name.startswith("_")))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(path or ()) if not m.ispkg and m.name[0] != "_"))
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class Setting(Generic[T]):
     value: T
     source: str  # "config: gradient_accumulation_steps", "derived: 524288 / (32 x 2048 x 1)"
     trust: Trust
+    per_process: bool = False  # of a process, which may split it over several devices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,14 +171,47 @@ class RunSettings:
         return self.micro_batch_size.value * self.ga * self.ranks
 
 
+class NoteCode(StrEnum):
+    """What a note on a log says; `output.wording.notes` has the sentence of each."""
+
+    NO_ROLE = "no-role"
+    SECOND_NAME = "second-name"
+    NOT_A_NUMBER = "not-a-number"
+    NO_STEP = "no-step"  # points or rows without a position are left out
+    NUMBERED = "numbered"  # no point has a position
+    REPEATED_STEPS = "repeated-steps"
+    COUNTER_RESTARTS = "counter-restarts"
+    DERIVED_STEP = "derived-step"
+    MICRO_BATCH_STEPS = "micro-batch-steps"
+    SEVERAL_RUNS = "several-runs"
+    COPY = "copy"
+    CHECKPOINTS_DIFFER = "checkpoints-differ"
+    GA_FROM_NAME = "ga-from-name"
+    UNFINISHED = "unfinished"
+    INCOMPLETE = "incomplete"
+    UNLOGGED_END = "unlogged-end"
+    RAGGED_ROWS = "ragged-rows"
+    SHORT_COLUMNS = "short-columns"
+    BROKEN_LINE = "broken-line"
+    BROKEN_RECORD = "broken-record"
+    TRUNCATED = "truncated"
+    WRONG_CHECKSUM = "wrong-checksum"
+    SKIPPED = "skipped"
+    GIT_LFS_POINTER = "git-lfs-pointer"
+
+
+Fact: TypeAlias = str | int | float | tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """A warning, as data, on the thing that it concerns."""
 
-    code: str  # kebab-case
-    message: str
+    code: NoteCode | str
+    message: str = ""  # of a code that has no sentence in `output.wording.notes`
     where: str | None = None  # file:line, record, byte, the name of a series
     count: int = 1
+    facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)  # what the sentence says
 
 
 @dataclass(frozen=True, slots=True)

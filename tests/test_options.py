@@ -10,6 +10,7 @@ from ga_audit import options as given
 from ga_audit import pipeline
 from ga_audit.errors import NoTrainingSeries, WrongUsage
 from ga_audit.options import Options
+from ga_audit.output.wording.notes import note as words
 from ga_audit.run import Schedule, Trust
 
 
@@ -104,7 +105,7 @@ def test_a_key_that_is_in_no_log_is_refused_where_no_log_can_be_read_without_it(
 def test_a_key_whose_values_are_no_numbers_is_in_the_log(tmp_path):
     log(tmp_path / "a.jsonl", key="grad_norm", ce="high")
     (run,), _ = pipeline.read_runs(tmp_path, loss_key="ce")
-    assert [note.message for note in run.left_out] == ["'ce': 4 values are no numbers"]
+    assert [words(note) for note in run.left_out] == ["'ce': 4 values are no numbers"]
 
 
 def test_no_runs_no_names_to_compare_with(tmp_path):

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ga_audit import __version__, registry
+from ga_audit import __version__
 from ga_audit.errors import AuditError
 from ga_audit.finding import Diagnosis, Finding, Hypothesis
+from ga_audit.logs import formats
 from ga_audit.logs.formats import Rescale, Rewrite
 from ga_audit.run import FloatArray, IntArray, Role, Run, Series, Source
 from ga_audit.stats.epochs import Epochs, dip, first_of_window, fit
@@ -225,7 +226,7 @@ def _shared_place(log_format: str, path: str) -> str:
 
 
 def _holds_several_runs(log_format: str) -> bool:
-    return bool(getattr(registry.load("ga_audit.logs.formats", log_format), "SEVERAL_RUNS", False))
+    return formats.load(log_format).several_runs
 
 
 def write(
@@ -264,8 +265,8 @@ def write(
 
 def _write_log(made: Sequence[Plan], source: Source, folder: Path, *, include_original: bool) -> list[Path]:
     """One copy of a log with the corrections of all the given runs."""
-    module = registry.load("ga_audit.logs.formats", source.format)
-    if not hasattr(module, "write"):
+    write_log = formats.load(source.format).write
+    if write_log is None:
         raise AuditError(
             f"logs of the kind {source.format} cannot be written", where=source.path,
             remedy="Correct a trainer_state.json, JSON, CSV, console, TensorBoard or W&B log of the run.",
@@ -277,8 +278,7 @@ def _write_log(made: Sequence[Plan], source: Source, folder: Path, *, include_or
         )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     rescales = [rescale for plan in made for rescale in plan.of(source)]
-    written: list[Path] = module.write(source, Rewrite(rescales, _provenance(made, source), include_original), folder)
-    return written
+    return write_log(source, Rewrite(rescales, _provenance(made, source), include_original), folder)
 
 
 def provenance(made: Plan, source: Source) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ga_audit import __version__, registry
+from ga_audit import __version__
 from ga_audit.correction.curves import Plan, table
 from ga_audit.errors import AuditError
+from ga_audit.logs import formats
+from ga_audit.logs.formats import Format
 from ga_audit.run import Source
 
-FORMATS = "ga_audit.logs.formats"
+T = TypeVar("T")
 
 
 def upload(made: Sequence[Plan], folders: Mapping[str, Path], *, timeout: int) -> dict[str, str]:
@@ -35,7 +37,7 @@ def upload(made: Sequence[Plan], folders: Mapping[str, Path], *, timeout: int) -
     """
     sent: dict[str, str] = {}
     for plan in made:
-        source, module = _on_server(plan, "upload", "sent to a server")
+        source, upload = _on_server(plan, lambda of: of.upload, "sent to a server")
         offline = sorted(folders[plan.run.id].rglob("run-*.wandb"))
         if not offline:
             raise AuditError(
@@ -43,7 +45,7 @@ def upload(made: Sequence[Plan], folders: Mapping[str, Path], *, timeout: int) -
             )
         for file in offline:
             try:
-                module.upload(source, file.parent, timeout)
+                upload(source, file.parent, timeout)
             except AuditError as error:
                 before = f"; sent before it: {', '.join(sent.values())}" if sent else ""
                 raise type(error)(f"{error.message}{before}", where=error.where, remedy=error.remedy) from None
@@ -72,8 +74,8 @@ def annotate(made: Sequence[Plan], sent: Mapping[str, str], *, timeout: int) -> 
     """
     done = []
     for plan in made:
-        source, module = _on_server(plan, "annotate", "annotated")
-        module.annotate(source, facts(plan, sent.get(plan.run.id)), _note(plan, sent.get(plan.run.id)), timeout)
+        source, write = _on_server(plan, lambda of: of.annotate, "annotated")
+        write(source, facts(plan, sent.get(plan.run.id)), _note(plan, sent.get(plan.run.id)), timeout)
         done.append(source.path)
     return done
 
@@ -95,11 +97,12 @@ def _note(plan: Plan, corrected_run: str | None) -> str:
     return f"{__version__}: as logged, {changes} ({plan.reason}){link}"
 
 
-def _on_server(plan: Plan, what: str, said: str) -> tuple[Source, Any]:
+def _on_server(plan: Plan, choose: Callable[[Format], T | None], said: str) -> tuple[Source, T]:
+    """The first log of a run whose format can do what is asked, and the function that does it."""
     for source in plan.run.sources:
-        module = registry.load(FORMATS, source.format)
-        if plan.of(source) and hasattr(module, what):
-            return source, module
+        found = choose(formats.load(source.format))
+        if plan.of(source) and found is not None:
+            return source, found
     raise AuditError(
         f"only W&B runs can be {said}",
         where=plan.run.name,

@@ -13,16 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ga_audit import registry
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
-from ga_audit.logs import failures, merging, missing_path, object_store
+from ga_audit.logs import failures, formats, git_lfs, merging, missing_path, object_store
 from ga_audit.logs.formats import Claim, Target
 from ga_audit.run import ReadFailure, Run
-
-FORMATS = "ga_audit.logs.formats"
 
 # Never opened on a walk: weights, media, code, archives. A file that the user names is always tried.
 _SKIP_SUFFIXES = frozenset({
@@ -40,7 +37,7 @@ _PIPE_FOLDERS = ("/dev/fd/", "/proc/self/fd/")  # where a shell puts the pipe of
 _PIPE_WAIT = 60.0  # seconds without a byte, after which a pipe is given up
 
 Progress = Callable[[str], None]
-Claimed = tuple[Target, ModuleType, bool]  # the flag says that failing is worth a message
+Claimed = tuple[Target, str, bool]  # a format by name; the flag says that failing is worth a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +92,8 @@ def find_logs(
                 if isinstance(item, ReadFailure):
                     yield item
                 else:
-                    target, module, sure = item
-                    yield Log(target, _leaf(module), sure, text)
+                    target, name, sure = item
+                    yield Log(target, name, sure, text)
             if not found:
                 yield ReadFailure(text, _nothing_found(text))
         except Exception as error:
@@ -114,7 +111,7 @@ def read_log(log: Log) -> list[Run | ReadFailure]:
         if "origin" in target.options and not os.path.exists(target.path):
             inside = Path(target.path).relative_to(target.options["copy"])
             target = replace(target, path=str(object_store.fetch(target.options["origin"], _worth_opening) / inside))
-        for piece in registry.load(FORMATS, log.format).read(target):
+        for piece in formats.load(log.format).read(target):
             pieces.append(piece)
     except AuditError as error:
         pieces += [ReadFailure(target.path, error)] if log.sure else []
@@ -154,12 +151,12 @@ def _claimed(text: str, keys: dict[str, Any]) -> Iterator[Claimed | ReadFailure]
     path = Path(text)
     if "://" in text or not os.path.exists(text):
         target = Target(text, **keys)
-        module, claim = _highest(target)
-        if module is None or claim is Claim.NO:
+        name, claim = _highest(target)
+        if name is None or claim is Claim.NO:
             raise missing_path.explain(text)
-        expand = getattr(module, "expand", None)
+        expand = formats.load(name).expand
         for one in expand(target) if expand is not None else [target]:
-            yield one, module, True
+            yield one, name, True
     elif path.is_dir():
         yield from _walk(path, keys)
     elif stat.S_ISFIFO(path.stat().st_mode) and text.startswith(_PIPE_FOLDERS):
@@ -176,6 +173,7 @@ def _named(path: Path, text: str, keys: dict[str, Any]) -> Iterator[Claimed | Re
     if path.stat().st_size == 0:
         raise UnreadableLog("the file is empty", where=text, remedy="Give the log of a run that has logged a line.")
     target = Target(text, **keys)
+    git_lfs.refuse_pointer(target.head, text)
     yield target, _best(target, must=True), True
     for sibling in _files(path.parent):
         if isinstance(sibling, ReadFailure):
@@ -220,19 +218,19 @@ def _walk(top: Path, keys: dict[str, Any]) -> Iterator[Claimed | ReadFailure]:
     for folder, subfolders, _ in os.walk(top, onerror=errors.append):
         here = Path(folder)
         subfolders[:] = sorted(d for d in subfolders if d not in _SKIP_DIRS and not os.path.islink(here / d))
-        owner: ModuleType | None = None
+        owner: str | None = None
         target = Target(folder, **keys)
         try:
-            module, claim = _highest(target)
+            name, claim = _highest(target)
         except OSError:
-            module, claim = None, Claim.NO  # each file inside fails by its own name
+            name, claim = None, Claim.NO  # each file inside fails by its own name
         except Exception as error:
-            module, claim = None, Claim.NO
+            name, claim = None, Claim.NO
             yield failures.of_error(folder, error)
-        if module is not None and claim is Claim.YES:
-            owner = module
-            yield target, module, True
-            if getattr(module, "OWNS_DIRECTORY", False):
+        if name is not None and claim is Claim.YES:
+            owner = name
+            yield target, name, True
+            if formats.load(name).owns_directory:
                 subfolders.clear()
                 continue
         for file in _files(here):
@@ -240,18 +238,18 @@ def _walk(top: Path, keys: dict[str, Any]) -> Iterator[Claimed | ReadFailure]:
     yield from (failures.of_error(str(error.filename or top), error) for error in errors)
 
 
-def _claimed_on_walk(file: Path, owner: ModuleType | None, keys: dict[str, Any]) -> Iterator[Claimed | ReadFailure]:
+def _claimed_on_walk(file: Path, owner: str | None, keys: dict[str, Any]) -> Iterator[Claimed | ReadFailure]:
     """A file that a walk came to: claimed, of no use, broken, or gone by now."""
     target = Target(str(file), **keys)
     try:
-        module, claim = _highest(target)
+        name, claim = _highest(target)
         if not os.path.lexists(file):  # a path that is gone could pass for an address on a server
             raise FileNotFoundError(str(file))
     except Exception as error:
         yield failures.of_error(str(file), error)
         return
-    if module is not None and claim is not Claim.NO and module is not owner:
-        yield target, module, claim is Claim.YES
+    if name is not None and claim is not Claim.NO and name != owner:
+        yield target, name, claim is Claim.YES
 
 
 def _files(folder: Path) -> Iterator[Path | ReadFailure]:
@@ -282,26 +280,22 @@ def _worth_opening(name: str) -> bool:
     return suffix != ".bin" or name == "training_args.bin"
 
 
-def _leaf(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
-
-
-def _highest(target: Target) -> tuple[ModuleType | None, Claim]:
+def _highest(target: Target) -> tuple[str | None, Claim]:
     """The format with the highest claim. One that breaks has no say, unless no other is sure: then its error is raised.
 
     The formats after the first that is sure are not imported.
     """
-    best: tuple[ModuleType | None, Claim] = (None, Claim.NO)
+    best: tuple[str | None, Claim] = (None, Claim.NO)
     broken: Exception | None = None
-    for name in registry.names(FORMATS):
-        module = registry.load(FORMATS, name)
+    for name in registry.names(formats.__name__):
+        of = formats.load(name)
         try:
-            claim = module.claim(target)
+            claim = of.claim(target)
         except Exception as error:
             broken = broken or error
             continue
         if claim > best[1]:
-            best = (module, claim)
+            best = (name, claim)
             if claim is Claim.YES:
                 return best
     if broken is not None:
@@ -309,20 +303,18 @@ def _highest(target: Target) -> tuple[ModuleType | None, Claim]:
     return best
 
 
-def _best(target: Target, *, must: bool) -> ModuleType:
-    module, claim = _highest(target)
-    if module is None or (must and claim is Claim.NO):
+def _best(target: Target, *, must: bool) -> str:
+    name, claim = _highest(target)
+    if name is None or (must and claim is Claim.NO):
         raise _unknown(target)
-    return module
+    return name
 
 
 def _unknown(target: Target) -> AuditError:
-    if target.head.startswith(b"version https://git-lfs"):
-        return UnreadableLog(
-            "is a git-lfs pointer, not the log itself",
-            where=target.path,
-            remedy=f"Fetch the content with `git lfs pull --include {target.name}`.",
-        )
+    try:
+        git_lfs.refuse_pointer(target.head, target.path)
+    except UnreadableLog as error:
+        return error
     return UnknownFormat(
         "no log format recognises the content",
         where=target.path,
@@ -344,9 +336,9 @@ def _is_settings_file(file: Path) -> bool:
 
 
 def _settings_only(target: Target) -> Iterator[Claimed]:
-    module, claim = _highest(target)
-    if module is not None and claim is Claim.YES and getattr(module, "SETTINGS_ONLY", False):
-        yield target, module, False
+    name, claim = _highest(target)
+    if name is not None and claim is Claim.YES and formats.load(name).settings_only:
+        yield target, name, False
 
 
 def _other_logs(log: Path) -> list[Path]:

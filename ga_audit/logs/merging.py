@@ -37,7 +37,7 @@ from ga_audit.logs.same_training import (
     is_same_training,
     placed,
 )
-from ga_audit.run import Note, Role, Run
+from ga_audit.run import Note, NoteCode, Role, Run
 
 Neighbours = Callable[[Path], Sequence[Path]]
 
@@ -136,7 +136,7 @@ def _one_of_each_training(runs: list[Run]) -> list[Run]:
 
 def _with_copy(run: Run, copy: Run) -> Run:
     path = copy.sources[0].path
-    return replace(run, notes=(*run.notes, Note("copy", f"the same log is also at {path}", path)))
+    return replace(run, notes=(*run.notes, Note(NoteCode.COPY, where=path, facts={"path": path})))
 
 
 def _is_state(run: Run) -> bool:
@@ -242,8 +242,8 @@ def _with_siblings(
 
 def _differ(values: dict[str, dict[str, str]]) -> Note:
     """What the checkpoints of other trainings say differently, by setting and file."""
-    each = (f"{name} ({', '.join(f'{v} in {file}' for file, v in by.items())})" for name, by in values.items())
-    return Note("checkpoints-differ", f"not taken from checkpoints that differ: {'; '.join(each)}")
+    facts = {name: tuple(f"{v} in {file}" for file, v in by.items()) for name, by in values.items()}
+    return Note(NoteCode.CHECKPOINTS_DIFFER, facts=facts)
 
 
 def _short_path(sibling: Run, top: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ga_audit.logs import settings
 from ga_audit.logs.run_places import CHECKPOINT, folder_of, is_canonical, root, wandb_run
-from ga_audit.run import Note, Run
+from ga_audit.run import Note, NoteCode, Run
 
 _TRACKERS = ("wandb", "mlflow", "trackio")  # they name their runs
 
@@ -27,8 +27,7 @@ def named(runs: list[Run]) -> Iterator[Run]:
         guess = settings.from_run_name(label if label == run.name else f"{label} {run.name}")
         notes = run.notes
         if run.settings.gradient_accumulation_steps is None and guess.gradient_accumulation_steps is not None:
-            message = f"GA {guess.ga} is read from the run's name only; confirm it with --ga '{name}={guess.ga}'"
-            notes = (*notes, Note("ga-from-name", message))
+            notes = (*notes, Note(NoteCode.GA_FROM_NAME, facts={"ga": guess.ga or 0, "run": name}))
         yield replace(run, id=name, name=name, settings=settings.merge(run.settings, guess), notes=notes)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ga_audit.logs import trainers
 from ga_audit.logs.roles import (
     CONFIG_KEYS,
     OTHER_KEYS,
@@ -19,12 +20,6 @@ from ga_audit.logs.roles import (
     flatten,
 )
 from ga_audit.run import RunSettings, Schedule, Setting, Trust
-
-TRAINERS = frozenset({
-    "transformers", "trl", "accelerate", "peft", "torch", "deepspeed", "axolotl", "llamafactory", "ms-swift", "unsloth",
-    "liger-kernel", "lightning", "pytorch-lightning", "torchtune", "litgpt", "mlx-lm", "composer", "verl", "wandb",
-    "open-instruct", "unsloth-zoo", "megatron-core", "nemo-rl", "torchtitan", "bitsandbytes", "datasets",
-})  # fmt: skip
 
 _GA_IN_NAME = re.compile(
     r"(?:^|[^a-z0-9])(?:[a-z]*(?:bs|bsz|b|batch|mbs)[-_=]?\d+[-_x]?)?"
@@ -260,9 +255,8 @@ def from_requirements(text: str, *, source: str, trust: Trust) -> RunSettings:
     for line in text.splitlines():
         match = re.match(r"\s*-?\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:==|:|\s)\s*v?(\d+[\w.+!-]*)\s*$", line)
         if match:
-            name = re.sub(r"[-_.]+", "-", match[1]).lower()
-            name = {"pytorch": "torch"}.get(name, name)
-            if name in TRAINERS:
+            name = trainers.canonical_name(match[1])
+            if name in trainers.PACKAGES:
                 packages[name] = Setting(match[2], f"{source}: {line.strip()[:80]}", trust)
     return RunSettings(packages=packages)
 
@@ -312,7 +306,7 @@ def merge(*parts: RunSettings) -> RunSettings:
     devices = next((part.other[DATA_PARALLEL].value for part in parts if DATA_PARALLEL in part.other), 1)
     parts = tuple(_per_device(part, devices) for part in parts)
     for part in parts:
-        told = (c for c in part.conflicts if devices == 1 or PER_PROCESS not in (c[1].source, c[2].source))
+        told = (c for c in part.conflicts if devices == 1 or not (c[1].per_process or c[2].per_process))
         conflicts += [c for c in told if c not in conflicts]
     for field in fields(RunSettings):
         if field.name == "conflicts":
@@ -359,7 +353,6 @@ def agreed(parts: Mapping[str, RunSettings], known: RunSettings) -> tuple[RunSet
 
 
 DATA_PARALLEL = "data_parallel"  # devices over which one process splits its batches
-PER_PROCESS = "trainer_state: train_batch_size"
 
 
 def is_over_devices(settings: RunSettings) -> bool:
@@ -370,9 +363,9 @@ def is_over_devices(settings: RunSettings) -> bool:
 def _per_device(settings: RunSettings, devices: int) -> RunSettings:
     """The Trainer's state has the micro-batch of a process, which DataParallel splits over its devices."""
     micro = settings.micro_batch_size
-    if devices < 2 or micro is None or micro.source != PER_PROCESS or micro.value % devices:
+    if devices < 2 or micro is None or not micro.per_process or micro.value % devices:
         return settings
-    each = Setting(micro.value // devices, f"{PER_PROCESS} / {devices} devices", micro.trust)
+    each = Setting(micro.value // devices, f"{micro.source} / {devices} devices", micro.trust)
     return replace(settings, micro_batch_size=each)
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from ga_audit.output._safe import plain
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import Counted, Run, RunSettings, Series, Setting
 
 _SHOWN_OTHER = (
@@ -36,13 +37,13 @@ def _run_lines(run: Run) -> Iterator[str]:
     for series in run.series:
         yield f"  series  {_series_line(series)}"
         for note in series.notes:
-            yield f"            note: {note.message}"
+            yield f"            note: {note_text(note)}"
     if not run.series:
         yield "  series  none"
     for note in run.left_out:
-        yield f"  unused  {note.message}"
+        yield f"  unused  {note_text(note)}"
     for note in run.notes:
-        yield f"  note    {note.message}{f' ({note.where})' if note.where else ''}"
+        yield f"  note    {note_text(note)}{f' ({note.where})' if note.where else ''}"
 
 
 def _setting_lines(settings: RunSettings) -> Iterator[str]:

@@ -13,6 +13,7 @@ import click
 from ga_audit.finding import Diagnosis
 from ga_audit.output import _redact
 from ga_audit.output._safe import plain, redact, short
+from ga_audit.output.wording.notes import note as note_text
 
 if TYPE_CHECKING:
     from ga_audit.run import Run
@@ -40,7 +41,7 @@ def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool =
         blocks.append(_more(len(rows), limit, "runs"))
     if survey.audit.set_aside:
         blocks.append(_set_aside(survey))
-    blocks += [f"note: {plain(note.message)}" for note in survey.audit.notes[:limit]]
+    blocks += [f"note: {plain(note_text(note))}" for note in survey.audit.notes[:limit]]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -134,7 +135,7 @@ def json_text(survey: Survey) -> str:
         ],
         "set_aside": [{"run": item.run.name, "why": item.why} for item in survey.audit.set_aside],
         "set_aside_remedy": survey.audit.set_aside_remedy,
-        "notes": [note.message for note in survey.audit.notes],
+        "notes": [note_text(note) for note in survey.audit.notes],
     }  # fmt: skip
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

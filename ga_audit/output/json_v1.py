@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ga_audit.finding import Audit, Diagnosis, Estimate, Evidence, Hypothesis
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import Note, Role, Run, Setting
 
 SUFFIX = ".json"
@@ -164,7 +165,7 @@ def _setting(setting: Setting[Any] | None) -> dict[str, Any] | None:
 
 
 def _note(note: Note) -> dict[str, Any]:
-    return {"code": note.code, "message": note.message, "where": note.where, "count": note.count}
+    return {"code": note.code, "message": note_text(note), "where": note.where, "count": note.count}
 
 
 def _number(value: float) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ga_audit.finding import Audit, Diagnosis, Verdict
 from ga_audit.output._safe import cell
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import Role, Run
 
 SUFFIX = ".md"
@@ -20,7 +21,7 @@ def render(audit: Audit, **_: object) -> str:
     if audit.set_aside:
         parts.append("\n".join(_set_aside(audit)))
     parts += [f"Could not read {cell(str(f.error))}" for f in audit.failures]
-    parts += [f"Note: {cell(n.message)}" for n in audit.notes]
+    parts += [f"Note: {cell(note_text(n))}" for n in audit.notes]
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ga_audit.finding import Audit, Diagnosis, Estimate, Verdict
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain, short
+from ga_audit.output.wording.notes import note as note_text
 from ga_audit.run import ReadFailure, Role, Run
 
 SUFFIX = ".txt"
@@ -29,7 +30,7 @@ def render(audit: Audit, *, explain: bool = False, color: bool = False, width: i
     ]
     if audit.set_aside:
         blocks.append("\n".join(_set_aside(audit, width)))
-    tail = [f"note: {plain(note.message)}" for note in audit.notes]
+    tail = [f"note: {plain(note_text(note))}" for note in audit.notes]
     for failure in audit.failures:
         tail += _failure(failure, color=color)
     if not audit.diagnoses and not audit.failures and not audit.notes:
@@ -72,8 +73,8 @@ def _diagnosis(diagnosis: Diagnosis, *, explain: bool, color: bool, width: int) 
     if diagnosis.verdict is Verdict.SCALED:
         yield from _section("Do I have to retrain?", [diagnosis.retrain], width)
     yield from _section("Next", diagnosis.next_steps, width)
-    notes = [note.message for note in diagnosis.notes]
-    notes += [f"{run.name}: {note.message}" for run in diagnosis.runs for note in run.notes][:8]
+    notes = [note_text(note) for note in diagnosis.notes]
+    notes += [f"{run.name}: {note_text(note)}" for run in diagnosis.runs for note in run.notes][:8]
     if diagnosis.differing:
         notes.insert(0, f"the runs differ in: {', '.join(diagnosis.differing)}")
     yield from _section("Notes", list(dict.fromkeys(notes)), width)

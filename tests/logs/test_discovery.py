@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,7 @@ def test_a_format_that_breaks_is_a_failure_and_the_rest_is_read(tmp_path, monkey
             raise error
         return own(target)
 
-    monkeypatch.setattr(table, step, broken)
+    monkeypatch.setattr(table, "FORMAT", replace(table.FORMAT, **{step: broken}))
     names, failures = judged(tmp_path)
     assert names == ["good"]
     assert [source for source, _ in failures] == [str(bad)]
@@ -244,7 +245,8 @@ def test_an_interrupt_is_no_failure(tmp_path, monkeypatch, kind):
     from ga_audit.logs.formats import table
 
     good_and(tmp_path, "a.jsonl", '{"step": 1, "loss": 2}\n')
-    monkeypatch.setattr(table, "read", lambda target: (_ for _ in ()).throw(kind()))
+    broken = replace(table.FORMAT, read=lambda target: (_ for _ in ()).throw(kind()))
+    monkeypatch.setattr(table, "FORMAT", broken)
     with pytest.raises(kind):
         found(tmp_path)
 
@@ -259,7 +261,7 @@ def test_what_was_read_before_a_format_broke_is_kept(tmp_path, monkeypatch):
         yield from own(target)
         raise ValueError("late")
 
-    monkeypatch.setattr(table, "read", breaks_late)
+    monkeypatch.setattr(table, "FORMAT", replace(table.FORMAT, read=breaks_late))
     names, failures = judged(tmp_path)
     assert names == ["a", "good"]
     assert failures == [(str(bad), "cannot be read as table: ValueError: late")]
@@ -274,7 +276,7 @@ def test_another_format_that_is_sure_reads_what_breaks_the_first(tmp_path, monke
         raise ValueError("odd")
 
     state(tmp_path / "good" / "trainer_state.json", LOSSES)
-    monkeypatch.setattr(console, "claim", broken)
+    monkeypatch.setattr(console, "FORMAT", replace(console.FORMAT, claim=broken))
     assert judged(tmp_path) == (["good"], [])
 
 

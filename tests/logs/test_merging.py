@@ -10,6 +10,7 @@ from conftest import make_run
 
 from ga_audit.logs.discovery import find_runs
 from ga_audit.logs.merging import joined
+from ga_audit.output.wording.notes import note as words
 from ga_audit.run import Note, Role, Source
 
 
@@ -138,7 +139,7 @@ def test_where_other_checkpoints_differ_the_setting_is_unknown_and_the_files_are
     assert run.settings.seed.value == 42  # in which they agree
     (note,) = (n for n in run.notes if n.code == "checkpoints-differ")
     said = "gradient_accumulation_steps (1 in checkpoint-10/training_args.bin, 4 in checkpoint-20/training_args.bin)"
-    assert note.message.startswith(f"not taken from checkpoints that differ: {said}")
+    assert words(note).startswith(f"not taken from checkpoints that differ: {said}")
 
 
 def test_other_settings_files_of_another_checkpoint_are_no_more_believed(tmp_path):

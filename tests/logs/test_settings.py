@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from ga_audit.logs.settings import (
     DATA_PARALLEL,
-    PER_PROCESS,
     from_columns,
     from_mapping,
     from_requirements,
@@ -88,16 +87,16 @@ def test_odd_values_are_no_settings(value):
 
 
 def test_the_micro_batch_of_a_process_is_no_conflict_once_its_devices_are_known():
-    def micro(value, source, trust=Trust.RECORDED):
-        return RunSettings(micro_batch_size=Setting(value, source, trust))
+    def micro(value, per_process):
+        return RunSettings(micro_batch_size=Setting(value, "test", Trust.RECORDED, per_process))
 
-    logs = merge(micro(4, PER_PROCESS), micro(2, "events: per_device_train_batch_size"))
+    logs = merge(micro(4, True), micro(2, False))
     assert logs.conflicts
     devices = RunSettings(other={DATA_PARALLEL: Setting(2, "training_args.bin", Trust.SIBLING)})
     whole = merge(logs, devices)
     assert not whole.conflicts
     assert whole.micro_batch_size.value == 2
-    odd = merge(micro(5, PER_PROCESS), devices)
+    odd = merge(micro(5, True), devices)
     assert odd.micro_batch_size.value == 5  # what two devices cannot share was not split
 
 

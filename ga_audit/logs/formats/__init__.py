@@ -1,26 +1,23 @@
 """One log format each: claim, read, perhaps write.
 
-A leaf is a module with `claim(target)` and `read(target)`, and `write(source, rewrite, destination)` where a corrected
-log can be written in the same format. A format whose targets name several logs (a project on a server) defines
-`expand(target)`: a target for each; one whose logs live on a server may define `upload` and `annotate`; one whose files
-may hold several runs sets `SEVERAL_RUNS`, and a corrected copy of such a file has the corrections of all its runs.
-Formats that yield settings and no series (a YAML configuration, `training_args.bin`) return runs without series;
-`joining` joins them with the logs beside them.
+A leaf is a module that exports `FORMAT`, a `Format`. Formats that yield settings and no series (a YAML configuration,
+`training_args.bin`) return runs without series; `merging` joins them with the logs beside them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
-from ga_audit.run import FloatArray, IntArray, ReadFailure, Role, Run
+from ga_audit import registry
+from ga_audit.run import FloatArray, IntArray, ReadFailure, Role, Run, Source
 
 HEAD_BYTES = 1 << 16
 
@@ -109,17 +106,37 @@ class Rewrite:
         return next((r for r in self.rescales if r.name == name and r.part == part), None)
 
 
-class LogFormat(Protocol):
-    """What a leaf of this folder defines (`write` and `expand` are optional)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """What a leaf of this folder exports as `FORMAT`."""
 
-    def claim(self, target: Target) -> Claim:
-        """Whether the target is of this format, from its head or listing; never raises."""
+    claim: Callable[[Target], Claim]
+    """Whether the target is of this format, from its head or listing; never raises."""
+    read: Callable[[Target], Iterator[Run | ReadFailure]]
+    """The runs of the target; raises AuditError where it cannot be read, with file, place and remedy."""
+    write: Callable[[Source, Rewrite, Path], list[Path]] | None = None
+    """A corrected copy of a log in a folder."""
+    expand: Callable[[Target], Iterable[Target]] | None = None
+    """A target for each log of a target that names several (a project on a server)."""
+    upload: Callable[[Source, Path, int], None] | None = None
+    """Send a corrected copy to the server of the original, within so many seconds."""
+    annotate: Callable[[Source, Mapping[str, Any], str, int], None] | None = None
+    """Write facts and a note into the original on its server, within so many seconds."""
+    settings_only: bool = False
+    """Runs have settings and no series: they belong to the logs beside them."""
+    owns_directory: bool = False
+    """A directory that is claimed is not walked further."""
+    several_runs: bool = False
+    """A file may hold several runs; a corrected copy has the corrections of all of them."""
 
-    def read(self, target: Target) -> Iterator[Run | ReadFailure]:
-        """The runs of the target.
 
-        Raises
-        ------
-        AuditError
-            the target cannot be read; says file, place and remedy.
-        """
+def load(name: str) -> Format:
+    """The format of a leaf of this folder."""
+    found = registry.load(__name__, name).FORMAT
+    assert isinstance(found, Format), name
+    return found
+
+
+def load_all() -> dict[str, Format]:
+    """Every format by name, sorted."""
+    return {name: load(name) for name in registry.names(__name__)}

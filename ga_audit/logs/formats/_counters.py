@@ -17,7 +17,7 @@ from typing import Any
 
 from ga_audit.logs.formats import _values
 from ga_audit.logs.formats._points import columns_of
-from ga_audit.run import Counted, Note, RunSettings, Schedule, Setting, Trust
+from ga_audit.run import Counted, Note, NoteCode, RunSettings, Schedule, Setting, Trust
 
 Positions = list[int | None]
 
@@ -65,6 +65,7 @@ _COUNTED = {
 _SPLITS = frozenset({"mode", "split", "phase", "stage", "subset"})
 _EVALUATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "test"})
 _FORWARD_LOGS = frozenset({"data_time", "iter"})  # OpenMMLab: `iter` counts forward passes
+_MOST = int(_values.MOST_STEPS)
 _ENOUGH = 0.5  # share of the rows that a counter is in
 _FEWEST = 0.1  # the same, where no counter reaches `_ENOUGH`
 
@@ -76,6 +77,7 @@ def kind_of(name: str) -> Counter | None:
     return None if found is None else found[0]
 
 
+@lru_cache(maxsize=1 << 14)
 def is_position(name: str) -> bool:
     """Whether a name is a counter of steps, and so no series."""
     return kind_of(name) in _NO_SERIES
@@ -129,12 +131,15 @@ def place(
     where : the log, for notes and sources.
     is_value : whether a value belongs to a series; default: it is a number and its name no counter.
     """
-    holds = _held(rows, is_value)
-    table = _counters(rows)
-    count = sum(map(bool, holds))
-    chosen = _chosen(table, holds, count)
+    names = dict.fromkeys(chain.from_iterable(rows))
+    table = _counters(rows, names)
+    chosen = _in_all_rows(table)
+    holds: list[frozenset[str]] | None = None
     if chosen is None:
-        return _numbered(holds)
+        holds = _held(rows, is_value)
+        chosen = _chosen(table, holds, sum(map(bool, holds)))
+        if chosen is None:
+            return _numbered(holds)
     kind = kind_of(chosen)
     assert kind is not None
     positions = _together(table, chosen, kind)
@@ -145,11 +150,10 @@ def place(
     notes: tuple[Note, ...] = ()
     if unrolled is not None:
         positions = unrolled
-        notes = (Note("counter-restarts", f"{chosen!r} restarts with each epoch: made cumulative", where),)
-    filled, lost = _filled(positions, holds)
+        notes = (Note(NoteCode.COUNTER_RESTARTS, where=where, facts={"counter": chosen}),)
+    filled, lost = (positions, 0) if holds is None else _filled(positions, holds)
     if lost:
-        message = f"{lost} rows have no {chosen} and are left out"
-        notes = (*notes, Note("no-step", message, where, lost))
+        notes = (*notes, Note(NoteCode.NO_STEP, "", where, lost, {"counter": chosen}))
     ga = _accumulation(table, where)
     return Placement(filled, counted, unrolled is not None, chosen, notes, ga)
 
@@ -186,21 +190,31 @@ def _held(rows: Sequence[Mapping[str, Any]], is_value: Callable[[str, Any], bool
     return held
 
 
-def _counters(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+def _counters(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[float | None]]:
     """Values of each counter by row."""
-    names = [name for name in dict.fromkeys(chain.from_iterable(rows)) if kind_of(name) is not None]
     table: dict[str, list[float | None]] = {}
     for name in names:
+        if kind_of(name) is None:
+            continue
         values: list[Any] = [row.get(name) for row in rows]
         if set(map(type, values)) <= {int} and all(-_values.MOST_STEPS < v < _values.MOST_STEPS for v in values):
-            table[name] = [float(value) for value in values]
+            table[name] = values
         else:
             table[name] = [_reading(value) for value in values]
     return table
 
 
+def _in_all_rows(table: Mapping[str, Sequence[float | None]]) -> str | None:
+    """The best counter of steps where every row holds it: then nothing is to be filled in."""
+    steps = [name for name in table if kind_of(name) in (Counter.UPDATE, Counter.STEP)]
+    best = min(steps, key=lambda name: _ranked(name) or (Counter.EPOCH, 0), default=None)
+    return best if best is not None and None not in table[best] else None
+
+
 def _reading(value: Any) -> float | None:
     """A count; of `1/2046` the first."""
+    if type(value) is int:
+        return value if -_MOST < value < _MOST else None
     if isinstance(value, str):
         value = value.partition("/")[0].replace(",", "")
     found = _values.finite(value)

@@ -18,7 +18,7 @@ from ga_audit.logs import role_choice, roles, settings
 from ga_audit.logs.formats import Target, _values
 from ga_audit.logs.formats._values import MOST_STEPS as MOST_STEPS
 from ga_audit.logs.formats._values import number as number_of
-from ga_audit.run import Counted, FloatArray, IntArray, Note, Role, RunSettings, Series
+from ga_audit.run import Counted, Fact, FloatArray, IntArray, Note, NoteCode, Role, RunSettings, Series
 from ga_audit.stats.arrays import median
 
 NO_STEP = -(1 << 63)  # a point whose row has no step
@@ -110,12 +110,12 @@ class Rows:
         for name in self.points:
             role = known[name]
             if role is None:
-                left.append(Note("no-role", f"{name!r} ({len(self.points[name])} points) has no role here", name))
+                left.append(Note(NoteCode.NO_ROLE, where=name, facts={"name": name, "points": len(self.points[name])}))
             else:
                 by_role[role].append(name)
         for name, count in self.unread.items():
             if roles.role_of(name, loss_key=target.loss_key, grad_norm_key=target.grad_norm_key) is not None:
-                left.append(Note("not-a-number", f"{name!r}: {count} values are no numbers", name, count))
+                left.append(Note(NoteCode.NOT_A_NUMBER, "", name, count, {"name": name}))
         chosen = []
         for role, names in by_role.items():
             best, *others = sorted(names, key=lambda name: role_choice.preference(name, role))
@@ -127,8 +127,13 @@ class Rows:
                 made = replace(made, window=None)
             chosen.append(made)
             for other in others:
-                message = f"{other!r} ({len(self.points[other])} points) is {role.value} too; {best!r} is used"
-                left.append(Note("second-name", message))
+                facts: dict[str, Fact] = {
+                    "name": other,
+                    "points": len(self.points[other]),
+                    "role": role.value,
+                    "used": best,
+                }
+                left.append(Note(NoteCode.SECOND_NAME, facts=facts))
         return tuple(chosen), tuple(left)
 
 
@@ -188,12 +193,12 @@ def make_series(
     value = np.array(points.value, np.float64)
     counted, without = Counted.OPTIMIZER_STEP, step == NO_STEP
     if len(step) and np.all(without):
-        notes = (*notes, Note("no-step", f"{name!r} has no step: points are numbered in order"))
+        notes = (*notes, Note(NoteCode.NUMBERED, facts={"name": name}))
         step = np.arange(1, len(value) + 1, dtype=np.int64) * (window or 1)
         counted = Counted.ORDER
     elif np.any(without):
         lost = int(np.sum(without))
-        notes = (*notes, Note("no-step", f"{name!r}: {lost} points have no step and are left out", count=lost))
+        notes = (*notes, Note(NoteCode.NO_STEP, count=lost, facts={"name": name}))
         step, value = step[~without], value[~without]
     if len(step) > 1 and not np.all(step[1:] > step[:-1]):
         backwards = int(np.sum(step[1:] < step[:-1]))
@@ -204,9 +209,8 @@ def make_series(
         same = np.array_equal(value[kept][np.searchsorted(unique, step)], value, equal_nan=True)
         step, value = unique, value[kept]
         if dropped and not same:
-            how = "the log goes back (a resume)" if backwards else "the same step again"
-            notes = (*notes, Note("repeated-steps", f"{name!r}: {dropped} repeated steps, {how}; the last value counts",
-                                  count=dropped))  # fmt: skip
+            facts: dict[str, Fact] = {"name": name, "backwards": backwards}
+            notes = (*notes, Note(NoteCode.REPEATED_STEPS, count=dropped, facts=facts))
     if window is None and len(step) > 2:
         window = int(median(np.diff(step)))
     return Series(
@@ -225,7 +229,7 @@ def need_series(series: Sequence[Series], where: str, left: Sequence[Note] = ())
     """
     if any(s.role in (Role.LOSS, Role.GRAD_NORM, Role.EVAL_LOSS) and len(s) for s in series):
         return
-    names = tuple(note.message.split("'")[1] for note in left if "'" in note.message)
+    names = tuple(str(note.facts["name"]) for note in left if "name" in note.facts)
     seen = names[:8]
     raise NoTrainingSeries(
         "holds no training loss and no gradient norm" + (f"; it has {', '.join(seen)}" if seen else ""),

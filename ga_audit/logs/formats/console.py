@@ -14,14 +14,13 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import Rows, need_series
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.console_lines import FAMILIES, Line, parse_dict, parse_header
-from ga_audit.run import Counted, Note, Run, RunSettings, Source, Trust
+from ga_audit.run import Counted, Note, NoteCode, Run, RunSettings, Source, Trust
 
 SINK = "console"
-SEVERAL_RUNS = True
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DICT = re.compile(r"\{[^{}]*\}")
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
@@ -230,11 +229,9 @@ def _run(target: Target, part: _Part, made: str | None) -> Run:
         name = f"{name} (run {number})"
     notes = [note] if note else []
     if number:
-        notes.append(Note("several-runs", f"the text holds several runs; this is number {number}", target.path))
+        notes.append(Note(NoteCode.SEVERAL_RUNS, where=target.path, facts={"what": "text", "number": number}))
     if any(line.micro_steps for line in part.lines) and config.ga is None:
-        notes.append(
-            Note("micro-batch-steps", "this trainer counts micro-batches, not optimizer steps; give --ga to convert")
-        )
+        notes.append(Note(NoteCode.MICRO_BATCH_STEPS))
     return Run(
         f"{target.path}#{number}", name, f"{target.path}#{number}", config, series,
         (Source(SINK, target.path, part.label),), notes=tuple(notes), left_out=left, corrected_by=made,
@@ -246,9 +243,8 @@ def _steps(part: _Part, config: RunSettings) -> tuple[list[int | None], Note | N
     lines = part.lines
     if any(line.micro_steps for line in lines) and config.ga:
         ga = config.ga
-        return [None if line.step is None else max(line.step // ga, 1) for line in lines], Note(
-            "micro-batch-steps", f"iterations are micro-batches: divided by GA {ga}"
-        )
+        steps_of_ga = [None if line.step is None else max(line.step // ga, 1) for line in lines]
+        return steps_of_ga, Note(NoteCode.MICRO_BATCH_STEPS, facts={"ga": ga})
     if all(line.step is not None for line in lines if _is_training(line)):
         return [line.step for line in lines], None
     training = [line for line in lines if _is_training(line) and "train_runtime" not in line.values]
@@ -259,8 +255,7 @@ def _steps(part: _Part, config: RunSettings) -> tuple[list[int | None], Note | N
         if _is_training(line) and "train_runtime" not in line.values:
             count += 1
         steps.append(line.step if line.step is not None else max(count, 1) * window)
-    how = f"{window} steps to a line" if window > 1 else "a step to a line"
-    return steps, Note("derived-step", f"the lines hold no step: numbered in order, {how}")
+    return steps, Note(NoteCode.DERIVED_STEP, facts={"steps": window})
 
 
 def _counted(part: _Part, config: RunSettings, note: Note | None) -> tuple[Counted, bool]:
@@ -313,3 +308,6 @@ def _values(text: str) -> list[value_places.Place]:
         for line, step in zip(part.lines, _steps(part, _config(part, ""))[0], strict=True)
         for name, value, span in _named(line)
     ]
+
+
+FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import roles, settings
-from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats import Claim, Format, Target
 from ga_audit.logs.formats._points import Rows, need_series
-from ga_audit.run import Note, Run, Source, Trust
+from ga_audit.run import Note, NoteCode, Run, Source, Trust
 
 SINK = "mlflow_server"
 _PAGE = 1000  # runs of a request; the server's own limit is 50,000
@@ -110,8 +110,11 @@ def read(target: Target) -> Iterator[Run]:
     params = {str(p["key"]): _WORDS.get(p.get("value"), p.get("value")) for p in data.get("params", []) if "key" in p}
     found = settings.from_mapping(params, source="mlflow: params", trust=Trust.RECORDED)
     running = info.get("status") == "RUNNING"
-    notes = (Note("unfinished", "the run is going on, or it crashed", target.path),) if running else ()
+    notes = (Note(NoteCode.UNFINISHED, where=target.path),) if running else ()
     yield Run(
         target.path, str(info.get("run_name") or place.run), f"mlflow:{place.run}", found, series,
         (Source(SINK, target.path),), notes=notes, left_out=left, private=(urlsplit(place.base).hostname or "",),
     )  # fmt: skip
+
+
+FORMAT = Format(claim=claim, read=read, expand=expand)

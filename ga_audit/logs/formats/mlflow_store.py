@@ -13,12 +13,11 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import failures, settings
-from ga_audit.logs.formats import Claim, Target, _sqlite, _values
+from ga_audit.logs.formats import Claim, Format, Target, _sqlite, _values
 from ga_audit.logs.formats._points import Rows, need_series
-from ga_audit.run import Note, ReadFailure, Run, Source, Trust
+from ga_audit.run import Note, NoteCode, ReadFailure, Run, Source, Trust
 
 SINK = "mlflow_store"
-OWNS_DIRECTORY = True
 _TABLES = frozenset({"experiments", "runs", "metrics", "params"})
 _LARGEST = 1.7976931348623157e308  # the database keeps an infinity as the largest number
 _WORDS = {"None": None, "True": True, "False": False}
@@ -156,9 +155,7 @@ def _from_database(target: Target) -> Iterator[Run | ReadFailure]:
                 points.add(str(key), _values.step(step), float("nan") if is_nan else _number(value))
             made = _run(path, run_id, target, str(name or run_id), {str(k): _value(str(v)) for k, v in params}, points)
             if isinstance(made, Run) and status == "RUNNING":
-                made = replace(
-                    made, notes=(*made.notes, Note("unfinished", "the run is going on, or it crashed", path))
-                )
+                made = replace(made, notes=(*made.notes, Note(NoteCode.UNFINISHED, where=path)))
             yield made
 
 
@@ -167,3 +164,6 @@ def _number(value: Any) -> Any:
     if number is not None and abs(number) == _LARGEST:
         return math.copysign(math.inf, number)
     return value if number is None else number
+
+
+FORMAT = Format(claim=claim, read=read, owns_directory=True)

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ga_audit.logs import roles
-from ga_audit.logs.formats import Claim, Rewrite, Target, _counters, _values
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _counters, _values
 from ga_audit.logs.formats._tables import columns, csv_rows, json_rows, runs
 from ga_audit.run import Role, Run, Source
 
 SINK = "table"
-SEVERAL_RUNS = True
 
 
 def claim(target: Target) -> Claim:
@@ -108,3 +107,6 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     path = destination / original.name
     path.write_bytes(new.encode("utf-8", "surrogateescape"))
     return [path]
+
+
+FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import failures, settings
-from ga_audit.logs.formats import Claim, Rewrite, Target
+from ga_audit.logs import failures, git_lfs, settings
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import Points, Rows, need_series
 from ga_audit.logs.formats._protobuf import fields, signed
 from ga_audit.logs.formats._tensorboard import trainings
@@ -25,10 +25,9 @@ from ga_audit.logs.formats._tensorboard.event import (
 )
 from ga_audit.logs.formats._tensorboard.rewrite import rewritten
 from ga_audit.logs.formats._tensorboard.tfrecord import Damage, mapped, records
-from ga_audit.run import Counted, Note, ReadFailure, Role, Run, RunSettings, Series, Source, Trust
+from ga_audit.run import Counted, Fact, Note, NoteCode, ReadFailure, Role, Run, RunSettings, Series, Source, Trust
 
 SINK = "tensorboard"
-SEVERAL_RUNS = True
 _FILE = "events.out.tfevents."
 HELD_OUT_FOLDERS = frozenset({"valid", "val", "validation", "eval", "dev", "test"})
 TRAINING_FOLDERS = ("train", "training")
@@ -150,8 +149,8 @@ def _run(target: Target, content: _Content, number: int) -> Run:
     need_series(series, target.path, left)
     name, part = (f"{folder.name} (run {number})", str(number)) if number else (folder.name, "")
     if number:
-        message = f"the folder holds several trainings; this is number {number}"
-        content.notes.append(Note("several-runs", message, target.path))
+        facts: dict[str, Fact] = {"what": "folder", "number": number}
+        content.notes.append(Note(NoteCode.SEVERAL_RUNS, where=target.path, facts=facts))
     return Run(
         f"{target.path}#{part}" if part else target.path, name, f"{folder}#{part}" if part else str(folder), found,
         series, (Source(SINK, target.path, part),), notes=tuple(content.notes), left_out=left,
@@ -192,8 +191,8 @@ def _session(data: bytes | mmap, where: str, content: _Content) -> None:
 
 
 def _read_file(data: bytes | mmap, where: str, content: _Content) -> None:
-    if data[:23] == b"version https://git-lfs":
-        content.notes.append(Note("git-lfs-pointer", "is a git-lfs pointer, not the events; `git lfs pull`", where))
+    if git_lfs.is_pointer(data[:64]):
+        content.notes.append(Note(NoteCode.GIT_LFS_POINTER, where=where))
         return
     damage = Damage()
     for start, _, payload in records(data, damage):
@@ -201,16 +200,18 @@ def _read_file(data: bytes | mmap, where: str, content: _Content) -> None:
             if not _known_event(payload, content):
                 _event(payload, content)
         except ValueError as error:
-            content.notes.append(Note("broken-record", f"a record cannot be read: {error}", f"{where}, byte {start}"))
+            content.notes.append(
+                Note(NoteCode.BROKEN_RECORD, where=f"{where}, byte {start}", facts={"error": str(error)})
+            )
     if damage.truncated_at is not None:
-        message = f"ends inside a record: read up to byte {damage.truncated_at} of {len(data)}"
-        content.notes.append(Note("truncated", message, where))
+        facts = {"byte": damage.truncated_at, "size": len(data)}
+        content.notes.append(Note(NoteCode.TRUNCATED, where=where, facts=facts))
     if damage.wrong_payloads:
-        message = f"{damage.wrong_payloads} records fail their checksum and are left out"
-        content.notes.append(Note("wrong-checksum", message, f"{where}, byte {damage.first}", damage.wrong_payloads))
+        place = f"{where}, byte {damage.first}"
+        content.notes.append(Note(NoteCode.WRONG_CHECKSUM, where=place, count=damage.wrong_payloads))
     if damage.skipped_bytes:
-        message = f"{damage.skipped_bytes} bytes without a valid record are skipped"
-        content.notes.append(Note("skipped", message, f"{where}, byte {damage.first}"))
+        place = f"{where}, byte {damage.first}"
+        content.notes.append(Note(NoteCode.SKIPPED, where=place, facts={"bytes": damage.skipped_bytes}))
 
 
 def _known_event(payload: bytes, content: _Content) -> bool:
@@ -337,3 +338,6 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
         rescales = [replace(r, part="") for r in rewrite.rescales if r.part == str(number + 1)]
         written += rewritten(own, replace(rewrite, rescales=rescales), destination)
     return written
+
+
+FORMAT = Format(claim=claim, read=read, write=write, several_runs=True)

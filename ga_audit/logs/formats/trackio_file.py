@@ -7,7 +7,7 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import failures
-from ga_audit.logs.formats import Claim, Target, _sqlite
+from ga_audit.logs.formats import Claim, Format, Target, _sqlite
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.run import ReadFailure, Run, Source
@@ -67,3 +67,6 @@ def _run(
 def _object(value: Any) -> dict[str, Any]:
     found = wandb_run.json_value(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
     return found if isinstance(found, dict) else {}
+
+
+FORMAT = Format(claim=claim, read=read)

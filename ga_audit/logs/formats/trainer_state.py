@@ -12,11 +12,11 @@ import numpy as np
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import NO_STEP, Rows, columns_of, need_series, step_of, steps_of
 from ga_audit.logs.formats._text import json_places, json_text
 from ga_audit.logs.formats._text import places as value_places
-from ga_audit.run import IntArray, Note, Role, Run, RunSettings, Series, Setting, Source, Trust
+from ga_audit.run import Fact, IntArray, Note, NoteCode, Role, Run, RunSettings, Series, Setting, Source, Trust
 
 SINK = "trainer_state"
 _SUMMARY = "train/train_loss"
@@ -87,8 +87,8 @@ def _series(
     series, left = rows.series(target, window)
     means = [(step, mean) for step, value in closings if (mean := _values.number(value)) is not None]
     if no_numbers := len(closings) - len(means):
-        message = f"'train_loss', the closing mean: {no_numbers} values are no numbers"
-        left = (*left, Note("not-a-number", message, count=no_numbers))
+        facts: dict[str, Fact] = {"name": "train_loss", "closing": 1}
+        left = (*left, Note(NoteCode.NOT_A_NUMBER, count=no_numbers, facts=facts))
     if means:
         step, mean = means[-1]
         point = Series(
@@ -117,7 +117,7 @@ def _settings(state: dict[str, Any]) -> RunSettings:
     size = _values.count(state.get("train_batch_size"))
     if size is None:
         return found
-    batch = Setting(size, settings.PER_PROCESS, Trust.RECORDED)
+    batch = Setting(size, "trainer_state: train_batch_size", Trust.RECORDED, per_process=True)
     return settings.merge(found, RunSettings(micro_batch_size=batch))
 
 
@@ -125,7 +125,7 @@ def _notes(state: dict[str, Any], steps: IntArray, target: Target) -> Iterator[N
     last = int(steps.max(initial=0))
     total = _values.step(state.get("global_step"))
     if total is not None and last < total:
-        yield Note("unlogged-end", f"logged to step {last} of {total}", target.path)
+        yield Note(NoteCode.UNLOGGED_END, where=target.path, facts={"last": last, "total": total})
 
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
@@ -165,3 +165,6 @@ def _places_of(text: str) -> tuple[list[value_places.Place], json_places.JsonObj
             name = _SUMMARY if key == "train_loss" and "train_runtime" in row.values else key
             found.append(value_places.Place("", name, step, number, row.number_span(text, key), key))
     return found, state
+
+
+FORMAT = Format(claim=claim, read=read, write=write)

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs import git_lfs, settings
+from ga_audit.logs.formats import Claim, Format, Target
 from ga_audit.run import Run, RunSettings, Setting, Source, Trust
 
-SETTINGS_ONLY = True
 _NAME = "training_args.bin"
 _MAX_BYTES = 16 << 20  # arguments are kilobytes; more is something else
 _UNKNOWN = object()
@@ -56,8 +55,7 @@ def _over_devices(found: RunSettings, devices: Any) -> RunSettings:
 
 def arguments(data: bytes, where: str) -> dict[str, Any]:
     """Plain fields (text, numbers, switches, None) of a pickled TrainingArguments."""
-    if data.startswith(b"version https://git-lfs"):
-        raise UnreadableLog("is a git-lfs pointer", where=where, remedy="Fetch the content with `git lfs pull`.")
+    git_lfs.refuse_pointer(data, where)
     try:
         return _fields(_pickle_of(data))
     except (
@@ -174,3 +172,6 @@ _LITERALS: dict[str, Any] = {
     "NEWTRUE": lambda _: True,
     "NEWFALSE": lambda _: False,
 }
+
+
+FORMAT = Format(claim=claim, read=read, settings_only=True)

@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.logs import missing_path
-from ga_audit.logs.formats import Claim, Rewrite, Target
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._wandb import address as wandb_address
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import Address
-from ga_audit.run import Note, ReadFailure, Run, Source
+from ga_audit.run import Note, NoteCode, ReadFailure, Run, Source
 
 if TYPE_CHECKING:
     from ga_audit.logs.formats._wandb.fetch import CloudRun
@@ -136,9 +136,9 @@ def run_of(cloud: CloudRun, place: str, name: str, target: Target) -> Run:
         cloud.config, cloud.files.get("requirements.txt", ""), metadata if isinstance(metadata, dict) else {}, "W&B"
     )
     if cloud.incomplete:
-        notes = (*notes, Note("incomplete", cloud.incomplete, place))
+        notes = (*notes, Note(NoteCode.INCOMPLETE, where=place, facts={"why": cloud.incomplete}))
     if not cloud.ended:
-        notes = (*notes, Note("unfinished", f"the run is {cloud.state}: its history may grow", place))
+        notes = (*notes, Note(NoteCode.UNFINISHED, where=place, facts={"state": cloud.state}))
     return Run(
         place, name, f"wandb:{cloud.id}", found, series, (Source(SINK, place),), notes=notes, left_out=left,
         corrected_by=wandb_run.provenance(cloud.config), private=_private(cloud, place, metadata),
@@ -200,3 +200,6 @@ def annotate(source: Source, facts: Mapping[str, Any], note: str, timeout: int) 
     address = wandb_address.parse(source.path)
     assert address is not None
     wandb_publish.annotate(address, facts, note, timeout=timeout)
+
+
+FORMAT = Format(claim=claim, read=read, write=write, expand=expand, upload=upload, annotate=annotate)

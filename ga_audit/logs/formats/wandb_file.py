@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ga_audit.errors import UnreadableLog
-from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Rewrite, Target, _values
+from ga_audit.logs import git_lfs, settings
+from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
 from ga_audit.logs.formats._text import yaml_text
@@ -22,13 +22,12 @@ from ga_audit.logs.formats._wandb import framing
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import local_runs
 from ga_audit.logs.formats._wandb.decode import History, items
-from ga_audit.run import Note, Run, RunSettings, Source, Trust
+from ga_audit.run import Note, NoteCode, Run, RunSettings, Source, Trust
 
 if TYPE_CHECKING:
     from ga_audit.logs.formats._wandb.write import Logged
 
 SINK = "wandb_file"
-OWNS_DIRECTORY = True  # `files/output.log` inside is the console of the same run
 _HISTORY, _CONFIG, _RUN, _EXIT, _ENVIRONMENT = 2, 5, 17, 18, 26
 _NUMBER, _HISTORY_TAG = b"\x08", b"\x12"  # how a record begins
 # a record is of one kind, and those that are read and have a tag of one byte are history and config
@@ -97,7 +96,7 @@ def read(target: Target) -> Iterator[Run]:
     private = [*content.private, *(str(metadata.get(key) or "") for key in ("host", "username", "email"))]
     run_id = content.run.get("id") or file.stem.removeprefix("run-")
     if not content.finished:
-        content.notes.append(Note("unfinished", "no exit record: the run is going on, or it crashed", str(file)))
+        content.notes.append(Note(NoteCode.UNFINISHED, where=str(file), facts={"missing": "no exit record"}))
     found = wandb_run.settings_of(config, requirements, metadata, ".wandb")
     yield Run(
         str(file), content.run.get("name") or run_id, f"wandb:{run_id}", _with_changes(found, content), series,
@@ -150,8 +149,7 @@ def _content(file: Path, wanted: Callable[[str], bool] | None = None) -> _Conten
             f"is empty ({len(data)} bytes): the run ended before it wrote anything", where=str(file),
             remedy="Give another run directory.",
         )  # fmt: skip
-    if data.startswith(b"version https://git-lfs"):
-        raise UnreadableLog("is a git-lfs pointer", where=str(file), remedy="Fetch the content with `git lfs pull`.")
+    git_lfs.refuse_pointer(data, str(file))
     if not data.startswith(b":W&B"):
         raise UnreadableLog(
             "is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory."
@@ -169,7 +167,7 @@ def _content(file: Path, wanted: Callable[[str], bool] | None = None) -> _Conten
 
 
 def _broken(error: object, file: Path) -> Note:
-    return Note("broken-record", f"a record cannot be read: {error}", str(file))
+    return Note(NoteCode.BROKEN_RECORD, where=str(file), facts={"error": str(error)})
 
 
 def _take(payload: bytes, content: _Content) -> None:
@@ -268,3 +266,7 @@ def upload(source: Source, folder: Path, timeout: int) -> None:
     from ga_audit.logs.formats._wandb import publish as wandb_publish
 
     wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)
+
+
+# `files/output.log` in the directory is the console of the same run
+FORMAT = Format(claim=claim, read=read, write=write, upload=upload, owns_directory=True)

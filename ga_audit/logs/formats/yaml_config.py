@@ -14,12 +14,11 @@ from typing import Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
-from ga_audit.logs.formats import Claim, Target
+from ga_audit.logs.formats import Claim, Format, Target
 from ga_audit.logs.formats._text import yaml_text
 from ga_audit.logs.roles import CONFIG_KEYS
 from ga_audit.run import Run, RunSettings, Source, Trust
 
-SETTINGS_ONLY = True
 _KEYS = [key.encode() for field in ("gradient_accumulation_steps", "micro_batch_size") for key in CONFIG_KEYS[field]]
 _NAMES = frozenset(
     {"config.json", "args.json", "adapter_config.json", "ds_config.json", "hparams.yaml", "train_args.json"}
@@ -115,3 +114,6 @@ def _card(text: str, name: str) -> RunSettings:
     own = settings.from_mapping(values, source=f"{name}, hyperparameters", trust=Trust.SIBLING)
     packages = settings.from_requirements(text, source=f"{name}, framework versions", trust=Trust.SIBLING)
     return settings.merge(own, packages)
+
+
+FORMAT = Format(claim=claim, read=read, settings_only=True)

@@ -60,7 +60,7 @@ def test_the_columns_of_a_table_are_its_rows(found):
 def test_the_names_that_rows_hold_are_those_with_numbers(found):
     assert _counters._held(found, None) == _counters._held(found, _counters.is_number)
     assert _counters.are_evaluations(found) == [_counters.is_evaluation(row) for row in found]
-    readings = _counters._counters(found)
+    readings = _counters._counters(found, dict.fromkeys(name for row in found for name in row))
     assert repr(readings) == repr({name: [_counters._reading(row.get(name)) for row in found] for name in readings})
 
 

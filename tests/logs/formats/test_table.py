@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ga_audit.errors import AuditError
 from ga_audit.logs.formats import Claim, Rescale, Rewrite, Target, table
+from ga_audit.output.wording.notes import note as words
 from ga_audit.run import Role
 
 
@@ -199,6 +200,6 @@ def test_a_header_that_the_user_names_is_a_log():
 def test_columns_that_are_shorter_are_named():
     run = one('{"loss": [3, 2, 1], "val_loss": [2], "layers": ["a", "b"]}', "history.json")
     assert run.get(Role.LOSS).value.tolist() == [3.0, 2.0, 1.0]
-    assert [(n.code, n.message) for n in run.notes] == [
+    assert [(n.code, words(n)) for n in run.notes] == [
         ("short-columns", "shorter than the other columns and left out: val_loss")
     ]

@@ -72,7 +72,7 @@ def test_truncated_tail_is_read_up_to_there_and_said(tmp_path):
     data = SAMPLE.read_bytes()
     path.write_bytes(data[:-20])
     run = read(path)
-    assert any(n.code == "truncated" and "byte" in n.message for n in run.notes)
+    assert any(n.code == "truncated" and "byte" in n.facts for n in run.notes)
 
 
 def test_a_flipped_bit_in_a_payload_loses_one_record(tmp_path):
@@ -228,7 +228,9 @@ def event(step, loss, wall, tag="train/loss"):
     simple = b"\x15" + struct.pack("<f", loss)
     value = b"\x0a" + bytes([len(tag)]) + tag.encode() + simple
     summary = b"\x0a" + bytes([len(value)]) + value
-    return frame(b"\x09" + struct.pack("<d", wall) + b"\x10" + bytes([step]) + b"\x2a" + bytes([len(summary)]) + summary)
+    return frame(
+        b"\x09" + struct.pack("<d", wall) + b"\x10" + bytes([step]) + b"\x2a" + bytes([len(summary)]) + summary
+    )
 
 
 def events(folder, number, steps, wall, factor=1.0, tag="train/loss"):

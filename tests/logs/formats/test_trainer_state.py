@@ -48,7 +48,7 @@ def test_a_step_that_comes_twice_keeps_its_last_value_and_a_note(tmp_path):
     assert series.position.tolist() == [1, 2, 3]
     assert series.value.tolist() == [1.0, 20.0, 30.0]
     assert series.notes[0].count == 2
-    assert "resume" in series.notes[0].message
+    assert (series.notes[0].code, series.notes[0].facts["backwards"]) == ("repeated-steps", 1)
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_rows_of_several_kinds_are_read_as_one_by_one(tmp_path):
     assert (found["grad_norm"][1], math.isnan(found["grad_norm"][3])) == (1.0, True)
     left = {note.code: note.count for note in run.left_out}
     assert left == {"no-role": 1, "second-name": 1, "not-a-number": 1}
-    assert [note.message for note in run.notes] == ["logged to step 6 of 9"]
+    assert [(note.code, dict(note.facts)) for note in run.notes] == [("unlogged-end", {"last": 6, "total": 9})]

@@ -25,6 +25,7 @@ from ga_audit.logs.formats import (
 from ga_audit.logs.formats._points import Rows
 from ga_audit.logs.formats._text.console_lines import FAMILIES, parse_header
 from ga_audit.logs.formats._wandb import run as wandb_run
+from ga_audit.output.wording.notes import note as words
 from ga_audit.run import ReadFailure, Role, Trust
 
 HUGE = 16**5000  # Python writes no integer of more than 4,300 digits as text
@@ -127,7 +128,7 @@ def test_a_step_of_another_kind(tmp_path, step):
     (run,) = trainer_state.read(Target(str(state(tmp_path, rows, global_step=9, logging_steps=1))))
     found = run.get(Role.LOSS).position.tolist()
     assert found == ([1, 2, 3] if step == "2" else [1, 3])
-    assert [note.message for note in run.notes] == ["logged to step 3 of 9"]
+    assert [words(note) for note in run.notes] == ["logged to step 3 of 9"]
 
 
 @pytest.mark.parametrize("value", [None, "high", [1]])
@@ -135,7 +136,7 @@ def test_a_closing_loss_that_is_no_number_is_a_note(tmp_path, value):
     rows = [{"loss": 3.0, "step": 1}, {"train_loss": value, "train_runtime": 3, "step": 1}]
     (run,) = trainer_state.read(Target(str(state(tmp_path, rows))))
     assert run.get(Role.SUMMARY_LOSS) is None
-    assert "'train_loss', the closing mean: 1 values are no numbers" in [note.message for note in run.left_out]
+    assert "'train_loss', the closing mean: 1 values are no numbers" in [words(note) for note in run.left_out]
 
 
 @pytest.mark.parametrize("field", ["logging_steps", "train_batch_size", "max_steps", "num_train_epochs", "global_step"])
@@ -236,7 +237,7 @@ def test_values_and_steps_of_other_kinds_in_a_database(tmp_path):
     (run,) = mlflow_store.read(Target(str(mlflow(tmp_path / "mlflow.db", rows))))
     loss = run.get(Role.LOSS)
     assert (loss.position.tolist(), loss.value.tolist()) == ([1, 5, 6, 7, 8], [3.0, 2.5, 2.0, 1.5, math.inf])
-    assert "'loss': 2 values are no numbers" in [note.message for note in run.left_out]
+    assert "'loss': 2 values are no numbers" in [words(note) for note in run.left_out]
 
 
 def test_steps_of_other_kinds_in_a_database_are_numbered(tmp_path):
@@ -254,7 +255,7 @@ def test_steps_in_other_digits_in_a_directory(tmp_path):
     (found,) = mlflow_store.read(Target(str(tmp_path / "mlruns")))
     loss = found.get(Role.LOSS)
     assert (loss.position.tolist(), loss.value.tolist()) == ([1], [3.0])
-    assert [note.message for note in loss.notes] == ["'loss': 2 points have no step and are left out"]
+    assert [words(note) for note in loss.notes] == ["'loss': 2 points have no step and are left out"]
 
 
 def test_rows_of_other_kinds_in_trackio(tmp_path):
@@ -270,7 +271,7 @@ def test_rows_of_other_kinds_in_trackio(tmp_path):
     (run,) = trackio_file.read(Target(str(path)))
     loss = run.get(Role.LOSS)
     assert (loss.position.tolist(), loss.value.tolist()) == ([1, 7], [3.0, 1.5])
-    assert [note.message for note in run.notes] == ["2 rows have no _step and are left out"]
+    assert [words(note) for note in run.notes] == ["2 rows have no _step and are left out"]
 
 
 @pytest.mark.parametrize(

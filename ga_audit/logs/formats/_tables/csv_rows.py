@@ -17,7 +17,7 @@ from ga_audit.logs.formats._text import csv_cells, json_places
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.csv_cells import CellRow
 from ga_audit.logs.formats._values import number as number_of
-from ga_audit.run import Note, Run, RunSettings, Source
+from ga_audit.run import Note, NoteCode, Run, RunSettings, Source
 
 SINK = "table"
 PROVENANCE = "ga_audit"
@@ -64,9 +64,7 @@ def runs(data: bytes, target: Target) -> Iterator[Run]:
     notes: list[Note] = []
     ragged = sum(len(row) != len(header) for row in rows)
     if ragged:
-        notes.append(
-            Note("ragged-rows", f"{ragged} rows have more or fewer cells than the header", target.path, ragged)
-        )
+        notes.append(Note(NoteCode.RAGGED_ROWS, where=target.path, count=ragged))
     if tuple(header[:3]) == _TENSORBOARD:
         run = _tensorboard_download(target, rows, notes)
         yield replace(run, corrected_by=_CORRECTED if PROVENANCE in header else None)

@@ -20,7 +20,7 @@ from ga_audit.logs.formats._text import json_places, json_text
 from ga_audit.logs.formats._text import places as value_places
 from ga_audit.logs.formats._text.json_places import JsonObject
 from ga_audit.logs.formats._values import number as number_of
-from ga_audit.run import Note, Run, Source
+from ga_audit.run import Note, NoteCode, Run, Source
 
 SINK = "table"
 PROVENANCE = "ga_audit"
@@ -33,8 +33,8 @@ def rows_of(data: bytes, target: Target) -> tuple[list[dict[str, Any]], list[Not
         found = columns.rows(whole)
         if found is not None:
             short = columns.names_left_out(whole, found)
-            message = f"shorter than the other columns and left out: {', '.join(short)}"
-            return found, [Note("short-columns", message, target.path, len(short))] if short else []
+            note = Note(NoteCode.SHORT_COLUMNS, where=target.path, count=len(short), facts={"names": tuple(short)})
+            return found, [note] if short else []
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
         content = json_text.load(data, target.path)
         return [row for row in content if isinstance(row, dict)], []
@@ -57,9 +57,7 @@ def _json_lines_one_by_one(data: bytes, target: Target) -> tuple[list[dict[str, 
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            notes.append(
-                Note("broken-line", f"line is no JSON and is skipped: {error}"[:120], f"{target.path}:{number}")
-            )
+            notes.append(Note(NoteCode.BROKEN_LINE, where=f"{target.path}:{number}", facts={"error": str(error)}))
             continue
         if isinstance(row, dict):
             rows.append(row)
@@ -68,7 +66,7 @@ def _json_lines_one_by_one(data: bytes, target: Target) -> tuple[list[dict[str, 
     if len(notes) > 5:
         notes = [
             *notes[:4],
-            Note("broken-line", f"{len(notes) - 4} more lines are no JSON and are skipped", target.path),
+            Note(NoteCode.BROKEN_LINE, where=target.path, count=len(notes) - 4),
         ]
     return rows, notes
 

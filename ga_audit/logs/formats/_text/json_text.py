@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from ga_audit.errors import UnreadableLog
+from ga_audit.logs import git_lfs
 
 _BLANK = b"\x00 \t\r\n"
 _LARGE = 1 << 20  # bytes, from which on a faster parser is worth its import
@@ -37,10 +38,7 @@ def load(data: bytes, where: str) -> Any:
     UnreadableLog
         a git-lfs pointer, an empty file, binary content, broken JSON (with line and column).
     """
-    if data.startswith(b"version https://git-lfs"):
-        raise UnreadableLog(
-            "is a git-lfs pointer, not the log itself", where=where, remedy="Fetch the content with `git lfs pull`."
-        )
+    git_lfs.refuse_pointer(data, where)
     if not data[:4096].strip(_BLANK) and not data.strip(_BLANK):
         raise UnreadableLog("the file is empty", where=where, remedy="Give the log of a run that has logged a line.")
     try:

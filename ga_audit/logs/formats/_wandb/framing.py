@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from ga_audit.run import Note
+from ga_audit.run import Note, NoteCode
 
 HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32768
@@ -30,12 +30,12 @@ def payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
             continue
         body = at + overhead
         if body > size:
-            notes.append(Note("truncated", f"ends inside a record (byte {at})", where))
+            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at}))
             return
         crc, length, kind = unpack(data, at)
         after = body + length
         if size < after <= end:
-            notes.append(Note("truncated", f"ends inside a record: read up to byte {at} of {size}", where))
+            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at, "size": size}))
             return
         if after > end or not _FULL <= kind <= _LAST or crc32(data[at + 6 : after]) != crc:
             bad += 1
@@ -54,7 +54,7 @@ def payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
                 yield b"".join(parts)
                 parts = []
     if parts:
-        notes.append(Note("truncated", "the last record is not whole", where))
+        notes.append(Note(NoteCode.TRUNCATED, where=where))
     if bad:
-        message = f"{bad} blocks hold a record with a wrong checksum; the rest of each is left out"
-        notes.append(Note("wrong-checksum", message, f"{where}, byte {first_bad}", bad))
+        place = f"{where}, byte {first_bad}"
+        notes.append(Note(NoteCode.WRONG_CHECKSUM, where=place, count=bad, facts={"unit": "block"}))

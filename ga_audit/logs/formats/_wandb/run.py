@@ -13,7 +13,7 @@ from ga_audit.logs.formats import Target, _counters, _values
 from ga_audit.logs.formats._points import NO_STEP, Rows
 from ga_audit.logs.formats._wandb.decode import Column, History
 from ga_audit.logs.formats._wandb.decode import json_value as json_value
-from ga_audit.run import IntArray, Note, RunSettings, Series, Trust
+from ga_audit.run import IntArray, Note, NoteCode, RunSettings, Series, Trust
 
 X_AXIS = ("train/global_step", "trainer/global_step", "global_step", "iter", "iteration")
 _INTERNAL = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
@@ -59,7 +59,7 @@ def series_of_columns(
     notes = []
     without = history.count - len(history.broken) - int(np.count_nonzero(known))
     if without:
-        notes.append(Note("no-step", f"{without} rows have no {axis or '_step'} and are left out", count=without))
+        notes.append(Note(NoteCode.NO_STEP, count=without, facts={"counter": axis or "_step"}))
     return series, left, tuple(notes)
 
 

@@ -1,0 +1,1 @@
+"""Facts -> sentences: the only place that writes English."""
