@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -210,6 +209,8 @@ def _unread(failures: Sequence[ReadFailure]) -> str:
 
 def _nearest(name: str, there: Iterable[str], most: int = _SHOWN) -> str:
     """What there is, for a sentence: what is most like the name first."""
+    import difflib
+
     likeness = {other: difflib.SequenceMatcher(None, name, other).ratio() for other in set(there)}
     ordered = sorted(likeness, key=lambda other: (-likeness[other] if likeness[other] >= _NEAR else 0.0, other))
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""

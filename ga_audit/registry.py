@@ -4,6 +4,7 @@ A leaf is a module that is found by being there: a log format, a kind of evidenc
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from functools import cache
 from types import ModuleType
@@ -14,9 +15,13 @@ Leaf = TypeVar("Leaf")
 
 @cache
 def names(package: str) -> tuple[str, ...]:
-    """Sorted names of the leaves of `package`: its modules, without packages and names that begin with `_`."""
-    path = importlib.import_module(package).__path__
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name[0] != "_"))
+    """Sorted names of the leaves of `package`: its modules, without packages and names that begin with `_`.
+
+    The package itself is not imported: the commands list the output formats for `--help`.
+    """
+    spec = importlib.util.find_spec(package)
+    path = spec.submodule_search_locations if spec is not None else None
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(path or ()) if not m.ispkg and m.name[0] != "_"))
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -26,13 +28,18 @@ LEAF_TYPES = {
 # modules of these folders that all leaves may use; everything else that is shared begins with `_`
 SHARED = {"ga_audit.cli.options"}
 # to be resolved; an entry that no longer holds fails too
-KNOWN_CYCLES = [{"ga_audit.bugs.catalogue", "ga_audit.bugs.remedies"}]
+KNOWN_CYCLES: list[set[str]] = []
 KNOWN_LEAF_IMPORTS = {
     ("ga_audit.cli.bisect", "ga_audit.cli.repro"),
     ("ga_audit.output.issue", "ga_audit.output.markdown"),
 }
 # what has no file `tests/<folder>/test_<name>.py`, and where it is tested instead
 TESTED_ELSEWHERE = {
+    "check/sources": "tests/cli/test_check.py",
+    "logs/run_names": "tests/logs/test_merging.py",
+    "logs/run_places": "tests/logs/test_merging.py",
+    "logs/same_training": "tests/logs/test_merging.py",
+    "releases/tables": "tests/releases/test_bisect.py",
     "guards/measuring": "tests/guards/test_public.py",
     "logs/missing_path": "tests/logs/formats/test_missing_path.py",
     "repro/engines/axolotl_train": "tests/repro/engines/test_stacks.py",
@@ -158,6 +165,50 @@ def test_help_imports_click_and_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "inspect" in done.stdout
+
+
+NOT_FOR_A_SMALL_LOG = (
+    "sqlite3", "hashlib", "socket", "subprocess", "tempfile", "shutil", "difflib", "zipfile", "pickletools", "traceback",
+    "importlib.resources", "ga_audit.logs.formats.wandb_cloud", "ga_audit.logs.formats._wandb.fetch",
+    "ga_audit.logs.formats._wandb.login", "ga_audit.logs.formats._wandb.write",
+)  # fmt: skip
+
+
+def test_inspect_of_a_small_log_imports_only_what_it_needs(tmp_path):
+    log = tmp_path / "trainer_state.json"
+    rows = [{"loss": 2.0 + 1 / step, "grad_norm": 1.0, "step": step} for step in range(1, 20)]
+    log.write_text(json.dumps({"log_history": rows}))
+    code = (
+        "import sys\n"
+        "from ga_audit.cli import main\n"
+        f"before=set(sys.modules)\nsys.argv=['ga-audit','inspect',{str(log)!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([m for m in {NOT_FOR_A_SMALL_LOG!r} if m in set(sys.modules) - before], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=path_of_this_process()
+    )
+    assert (done.stderr, done.stdout.partition(" ")[0]) == ("[]\n", "INCONCLUSIVE")
+
+
+def test_the_options_of_a_command_are_listed_without_numpy():
+    code = (
+        "import sys; sys.argv=['ga-audit','inspect','--help']\n"
+        "from ga_audit.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=path_of_this_process()
+    )
+    assert done.stderr == "[]\n"
+
+
+def path_of_this_process() -> dict[str, str]:
+    """An environment for `python -S`: nothing that a `.pth` file of the environment imports is counted."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])}
 
 
 # --- leaves -------------------------------------------------------------------

@@ -1,3 +1,5 @@
+import sys
+
 from ga_audit import registry
 
 
@@ -16,3 +18,14 @@ def test_leaves_leave_out_what_a_folder_shares():
     found = registry.Leaves("ga_audit.cli", shared=frozenset({"options"}))
     assert set(registry.names("ga_audit.cli")) - set(found.names()) == {"options"}
     assert found.load("plot").command.name == "plot"
+
+
+def test_the_package_of_the_leaves_is_not_imported(tmp_path, monkeypatch):
+    package = tmp_path / "leaves"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError\n")
+    for name in ("b", "a", "_helper"):
+        (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.names("leaves") == ("a", "b")
+    assert "leaves" not in sys.modules

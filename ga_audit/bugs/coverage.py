@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 
 from ga_audit.bugs import catalogue
 
@@ -49,6 +48,8 @@ class Coverage:
 @cache
 def measured() -> Mapping[str, Mapping[str, str]]:
     """The releases that were measured: package, release, month."""
+    from importlib import resources
+
     table: dict[str, dict[str, str]] = json.loads(
         (resources.files("ga_audit.bugs") / "measured.json").read_text("utf-8")
     )

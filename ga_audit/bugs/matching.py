@@ -50,6 +50,8 @@ def match(runs: Sequence[Run], findings: Sequence[Finding], verdict: Verdict) ->
     `Fit.OUTSIDE_RANGE`: the signature agrees and the release is not affected; `Fit.HEALTHY`: the release
     is affected and the log is healthy.
     """
+    if not any(run.settings.packages for run in runs):
+        return ()  # and the catalogue need not be read
     found = {f.role: (f.hypothesis.ga, f.hypothesis.world) for f in findings}
     accumulates = any((run.settings.ga or 2) > 1 or run.settings.ranks > 1 for run in runs)
     matches: list[tuple[tuple[int, bool, int], BugMatch]] = []

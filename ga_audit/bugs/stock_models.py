@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from typing import Any
 
 
 @cache
 def _table() -> Mapping[str, Any]:
+    from importlib import resources
+
     table: dict[str, Any] = json.loads((resources.files("ga_audit.bugs") / "models.json").read_text("utf-8"))
     return table
 

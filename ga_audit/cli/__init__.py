@@ -1,20 +1,18 @@
 """The `ga-audit` group: a command is a module of this folder that defines `command`.
 
 Commands are imported when they are called: `ga-audit --help` costs what Click costs. So the line that `--help` shows
-for each stands here, as the first line of its module's docstring, read from the source without running it.
+for each is the first line of its module, which is the first line of a docstring, read without running it.
 """
 
 from __future__ import annotations
 
-import ast
 import errno
+import gc
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -27,16 +25,17 @@ from ga_audit.errors import ExitCode
 class CommandModule(Protocol):
     """What a leaf of this folder defines."""
 
-    command: click.Command
+    @property
+    def command(self) -> click.Command:
+        """The Click command of the name of the module."""
 
 
 COMMANDS: registry.Leaves[CommandModule] = registry.Leaves("ga_audit.cli", shared=frozenset({"options"}))
 
 
 def _first_line(name: str) -> str:
-    source = (Path(__file__).parent / f"{name}.py").read_text("utf-8")
-    docstring = ast.get_docstring(ast.parse(source)) or ""
-    return docstring.partition("\n")[0]
+    with open(os.path.join(os.path.dirname(__file__), f"{name}.py"), encoding="utf-8") as source:
+        return source.readline().strip().strip('"')
 
 
 class _LazyGroup(click.Group):
@@ -77,12 +76,16 @@ def main() -> None:
     """Entry point of the console script."""
     # our matrices are small: threads of the linear algebra would spin and gain nothing
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # an audit makes few cycles: the collector would run dozens of times while modules are imported, and find nothing
+    gc.set_threshold(100_000)
     # as for Ctrl-C: what is half written is taken away before the program ends
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-    sys.exit(_status())
+    status = _status()
+    gc.freeze()  # nor does the interpreter search all modules for cycles before it ends: a tenth of a short audit
+    sys.exit(status)
 
 
 def _status() -> int:
@@ -146,6 +149,8 @@ def _reader_gone() -> int:
 
 def _defect(error: Exception) -> int:
     if os.environ.get("GA_AUDIT_TRACEBACK"):
+        import traceback
+
         traceback.print_exc()
     _say(f"error: a defect of ga-audit itself: {type(error).__name__}: {str(error)[:300]}")
     _say("  -> Please report it, with the output of the same command under GA_AUDIT_TRACEBACK=1.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ga_audit import registry
 from ga_audit.errors import AuditError, UnknownFormat, UnreadableLog
 from ga_audit.logs import failures, formats, git_lfs, merging, missing_path, object_store
 from ga_audit.logs.formats import Claim, Target
@@ -283,10 +284,14 @@ def _worth_opening(name: str) -> bool:
 
 
 def _highest(target: Target) -> tuple[str | None, Claim]:
-    """The format with the highest claim. One that breaks has no say, unless no other is sure: then its error is raised."""
+    """The format with the highest claim. One that breaks has no say, unless no other is sure: then its error is raised.
+
+    The formats after the first that is sure are not imported.
+    """
     best: tuple[str | None, Claim] = (None, Claim.NO)
     broken: Exception | None = None
-    for name, of in formats.load_all().items():
+    for name in registry.names(formats.__name__):
+        of = formats.load(name)
         try:
             claim = of.claim(target)
         except Exception as error:

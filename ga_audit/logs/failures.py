@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 
 from ga_audit.errors import AuditError, UnreadableLog
@@ -48,6 +47,8 @@ def _in_words(path: str, error: Exception, reader: str) -> UnreadableLog:
 
 def _place(error: Exception) -> str:
     """` (formats/table.py, line 56)`: the innermost line of ours that the error went through."""
+    import traceback
+
     package = Path(__file__).parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)

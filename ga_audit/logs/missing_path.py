@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
@@ -60,6 +59,8 @@ def _resolve(text: str, cutoff: float) -> tuple[str | None, bool]:
 
 
 def _find_nearest(folder: Path, name: str, cutoff: float) -> str | None:
+    from difflib import get_close_matches
+
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in islice(entries, _LISTED))

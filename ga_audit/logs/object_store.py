@@ -5,10 +5,7 @@ What looks like a log is copied into a private folder of this process, which end
 
 from __future__ import annotations
 
-import atexit
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -99,6 +96,10 @@ def _copied(system: Any, path: str, wanted: Callable[[str], bool], place: Path, 
 @cache
 def _place(url: str) -> Path:
     """A private folder for a target, removed at the end."""
+    import atexit
+    import shutil
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="ga-audit-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

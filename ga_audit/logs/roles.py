@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -151,6 +152,7 @@ def role_of(name: str, *, loss_key: str | None = None, grad_norm_key: str | None
     return role
 
 
+@lru_cache(maxsize=4096)  # readers ask for each value of a row, and few names are different
 def _by_table(name: str) -> Role | None:
     low = re.sub(r"\s+", "_", name.strip().lower())
     if low in _EXACT:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 LOSS_PACKAGES = frozenset({
     "transformers", "trl", "accelerate", "deepspeed", "axolotl", "llamafactory", "ms-swift", "swift", "unsloth",
     "unsloth-zoo", "liger-kernel", "lightning", "pytorch-lightning", "torchtune", "litgpt", "mosaicml", "composer",
@@ -27,7 +29,6 @@ def canonical_name(package: str) -> str:
     >>> canonical_name("Liger_Kernel"), canonical_name("PyTorch")
     ('liger-kernel', 'torch')
     """
-    from packaging.utils import canonicalize_name
-
-    name = canonicalize_name(package)
+    # PEP 503, as packaging.utils.canonicalize_name, whose import starts with subprocess
+    name = re.sub(r"[-_.]+", "-", package).lower()
     return _ALIASES.get(name, name)

@@ -44,9 +44,9 @@ with tempfile.TemporaryDirectory() as out:
 PROTOBUF = """
 import json, sys
 from wandb.proto import wandb_internal_pb2 as pb
-from ga_audit.logs.formats.wandb_file import _payloads
+from ga_audit.logs.formats._wandb.framing import payloads
 n = 0
-for payload in _payloads(open(sys.argv[1], "rb").read(), [], ""):
+for payload in payloads(open(sys.argv[1], "rb").read(), [], ""):
     record = pb.Record.FromString(payload)
     if record.WhichOneof("record_type") == "history":
         n += len({i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})

@@ -1,8 +1,14 @@
-"""The group itself: what becomes of a defect of ours."""
+"""The group itself: the commands that it lists, and what becomes of a defect of ours."""
 
 import pytest
 
-from ga_audit import cli
+from ga_audit import cli, registry
+
+
+def test_help_lists_the_first_line_of_each_commands_docstring():
+    names = cli.cli.list_commands(None)
+    modules = [registry.load("ga_audit.cli", name) for name in names]
+    assert [cli._first_line(name) for name in names] == [module.__doc__.partition("\n")[0] for module in modules]
 
 
 @pytest.mark.parametrize("traced", [False, True])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -128,6 +128,12 @@ class Format:
     """A directory that is claimed is not walked further."""
     several_runs: bool = False
     """A file may hold several runs; a corrected copy has the corrections of all of them."""
+
+
+class LogFormat(Protocol):
+    """What a leaf of this folder defines."""
+
+    FORMAT: Format
 
 
 def load(name: str) -> Format:

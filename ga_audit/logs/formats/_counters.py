@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any
 
 from ga_audit.logs.formats import _values
+from ga_audit.logs.formats._points import columns_of
 from ga_audit.run import Counted, Note, NoteCode, RunSettings, Schedule, Setting, Trust
 
 Positions = list[int | None]
@@ -96,6 +97,12 @@ def is_evaluation(row: Mapping[str, Any]) -> bool:
     return any(isinstance(row.get(name), str) and row[name].strip().lower() in _EVALUATION for name in _SPLITS)
 
 
+def are_evaluations(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """`is_evaluation` of each row."""
+    names = set(chain.from_iterable(rows))
+    return [is_evaluation(row) for row in rows] if names & _SPLITS else [False] * len(rows)
+
+
 def series_name(name: str, evaluation: bool) -> str:
     """The name of a value as a series: of an evaluation row, `val/loss` for `loss`."""
     return f"val/{name}" if evaluation and kind_of(name) is None else name
@@ -124,13 +131,12 @@ def place(
     where : the log, for notes and sources.
     is_value : whether a value belongs to a series; default: it is a number and its name no counter.
     """
-    is_value = is_value or is_number
     names = dict.fromkeys(chain.from_iterable(rows))
     table = _counters(rows, names)
     chosen = _in_all_rows(table)
     holds: list[frozenset[str]] | None = None
     if chosen is None:
-        holds = [frozenset(name for name, value in row.items() if is_value(name, value)) for row in rows]
+        holds = _held(rows, is_value)
         chosen = _chosen(table, holds, sum(map(bool, holds)))
         if chosen is None:
             return _numbered(holds)
@@ -138,7 +144,7 @@ def place(
     assert kind is not None
     positions = _together(table, chosen, kind)
     epochs = next((table[n] for n in table if kind_of(n) is Counter.EPOCH and n != chosen), None)
-    evaluations = [is_evaluation(row) for row in rows] if _SPLITS & names.keys() else [False] * len(rows)
+    evaluations = are_evaluations(rows)
     unrolled = None if epochs is None or kind is Counter.EPOCH else _unrolled(positions, epochs, evaluations)
     counted = _counted(kind, positions, rows)
     notes: tuple[Note, ...] = ()
@@ -157,9 +163,45 @@ def is_number(name: str, value: Any) -> bool:
     return not is_position(name) and _values.number(value) is not None
 
 
+def _held(rows: Sequence[Mapping[str, Any]], is_value: Callable[[str, Any], bool] | None) -> list[frozenset[str]]:
+    """The names of each row whose values belong to series; rows of the same names mostly hold the same."""
+    if is_value is not None:
+        return [frozenset(name for name, value in row.items() if is_value(name, value)) for row in rows]
+    mixed: set[str] = set()
+    numbers: set[str] = set()
+    for name, _, values in columns_of(rows):
+        if is_position(name):
+            continue
+        kinds = set(map(type, values))
+        different = set(values) if kinds == {str} else values
+        are_numbers = {True} if kinds <= {int, float} else {_values.number(value) is not None for value in different}
+        if are_numbers == {True}:
+            numbers.add(name)
+        elif True in are_numbers:
+            mixed.add(name)
+    shapes: dict[tuple[str, ...], frozenset[str]] = {}
+    held = []
+    for row in rows:
+        names = tuple(row)
+        if names not in shapes:
+            shapes[names] = frozenset(numbers.intersection(names))
+        also = [name for name in mixed if _values.number(row.get(name)) is not None] if mixed else ()
+        held.append(shapes[names].union(also) if also else shapes[names])
+    return held
+
+
 def _counters(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[float | None]]:
     """Values of each counter by row."""
-    return {name: [_reading(row.get(name)) for row in rows] for name in names if kind_of(name) is not None}
+    table: dict[str, list[float | None]] = {}
+    for name in names:
+        if kind_of(name) is None:
+            continue
+        values: list[Any] = [row.get(name) for row in rows]
+        if set(map(type, values)) <= {int} and all(-_values.MOST_STEPS < v < _values.MOST_STEPS for v in values):
+            table[name] = values
+        else:
+            table[name] = [_reading(value) for value in values]
+    return table
 
 
 def _in_all_rows(table: Mapping[str, Sequence[float | None]]) -> str | None:
@@ -253,13 +295,14 @@ def _filled(positions: Positions, holds: Sequence[frozenset[str]]) -> tuple[Posi
     last: int | None = None
     seen: set[str] = set()
     lost = 0
+    own = {held: {name for name in held if kind_of(name) is None} for held in set(holds)}
     for position, held in zip(positions, holds, strict=True):
-        values = {name for name in held if kind_of(name) is None}
+        values = own[held]
         if position is not None:
             seen = values if position != last else seen | values
             last = position
         elif values and last is not None and not values & seen:
-            seen |= values
+            seen = seen | values
             position = last
         elif values:
             lost += 1

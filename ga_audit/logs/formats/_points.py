@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -38,8 +41,8 @@ class Points:
         limit = np.int64(1 << 62)
         if len(step) and not (step.max() < limit and step.min() > -limit):
             step = np.where((step > -limit) & (step < limit), step, NO_STEP)
-        self.step.frombytes(step.astype(np.int64).tobytes())
-        self.value.frombytes(value.astype(np.float64).tobytes())
+        self.step.frombytes(step.astype(np.int64, copy=False).tobytes())
+        self.value.frombytes(value.astype(np.float64, copy=False).tobytes())
 
     def __len__(self) -> int:
         return len(self.value)
@@ -68,6 +71,21 @@ class Rows:
             self.unread[name] += 1
         else:
             self.points[name].append(step, number)
+
+    def add_column(self, name: str, step: IntArray, values: Sequence[Any]) -> None:
+        """Keep the values (n,) of one name at steps (n,), NO_STEP where there is none; the same as `add` for each."""
+        with suppress(OverflowError):
+            if values and set(map(type, values)) <= {float, int}:
+                self.points[name].extend(step, np.array(values, np.float64))
+                return
+        if set(map(type, values)) == {str}:  # mostly no numbers, and a refusal is slow
+            known = {value: number_of(value) for value in set(values)}
+            values = [value if known[value] is None else known[value] for value in values]
+            if set(known.values()) == {None}:
+                self.unread[name] += len(values)
+                return
+        for one, value in zip(step.tolist(), values, strict=True):
+            self.add(name, None if one == NO_STEP else one, value)
 
     def without_default_steps(self) -> None:
         """Take step 0 of every point as none: MLflow writes it where the caller gave no step."""
@@ -120,6 +138,28 @@ class Rows:
                 }
                 left.append(Note(NoteCode.SECOND_NAME, facts=facts))
         return tuple(chosen), tuple(left)
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, IntArray, list[Any]]]:
+    """Each name of some rows, the rows that have it (n,), and its values (n,)."""
+    every = np.arange(len(rows))
+    for name in dict.fromkeys(chain.from_iterable(rows)):
+        try:
+            yield name, every, list(map(itemgetter(name), rows))
+        except KeyError:
+            which = [i for i, row in enumerate(rows) if name in row]
+            yield name, np.array(which, np.int64), [rows[i][name] for i in which]
+
+
+def steps_of(values: Sequence[Any]) -> IntArray:
+    """Optimizer steps (n,) of what logs hold, NO_STEP where a value is none."""
+    if set(map(type, values)) == {int}:
+        with suppress(OverflowError):
+            steps = np.array(values, np.int64)
+            if np.all(np.abs(steps.astype(np.float64)) < MOST_STEPS):
+                return steps
+    found = (_values.step(value) for value in values)
+    return np.array([NO_STEP if step is None else step for step in found], np.int64)
 
 
 def step_of(row: Mapping[str, Any], keys: Sequence[str]) -> int | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs.formats import Target
+
+if TYPE_CHECKING:
+    import sqlite3
 
 HEADER = b"SQLite format 3\x00"
 
@@ -23,6 +26,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     UnreadableLog
         damaged, locked, or not the tables that were expected.
     """
+    import sqlite3
+
     name = quote(str(path.absolute()))
     try:
         try:

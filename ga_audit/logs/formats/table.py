@@ -32,7 +32,7 @@ def claim(target: Target) -> Claim:
         return Claim.YES if b"loss" in head or b"grad" in head else Claim.MAYBE
     if suffix in {".csv", ".tsv"}:  # a data set is no log that failed
         return Claim.YES if _names_a_series(head, target) else Claim.MAYBE
-    return Claim.MAYBE if _looks_like_csv(head) else Claim.NO
+    return Claim.MAYBE if head[:1] not in (b"{", b"[") and _looks_like_csv(head) else Claim.NO
 
 
 _SERIES_WORD = re.compile(rb"loss|grad|ppl|perplexity|Wall time,Step,Value", re.IGNORECASE)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
-from ga_audit.logs.formats._points import Rows, need_series, step_of
+from ga_audit.logs.formats._points import NO_STEP, Rows, columns_of, need_series, step_of, steps_of
 from ga_audit.logs.formats._text import json_places, json_text
 from ga_audit.logs.formats._text import places as value_places
-from ga_audit.run import Fact, Note, NoteCode, Role, Run, RunSettings, Series, Setting, Source, Trust
+from ga_audit.run import Fact, IntArray, Note, NoteCode, Role, Run, RunSettings, Series, Setting, Source, Trust
 
 SINK = "trainer_state"
 _SUMMARY = "train/train_loss"
@@ -44,7 +46,9 @@ def read(target: Target) -> Iterator[Run]:
             "has no list `log_history`", where=target.path, remedy="Give the trainer_state.json of a checkpoint."
         )
     # the Trainer also writes logging_steps as a share of the training (below 1)
-    series, left = _series(history, target, _values.count(state.get("logging_steps")))
+    rows = [row for row in history if isinstance(row, dict)]
+    steps = steps_of([row.get("step") for row in rows])
+    series, left = _series(rows, steps, target, _values.count(state.get("logging_steps")))
     if not history:
         raise UnreadableLog(
             "nothing has been logged yet", where=target.path,
@@ -62,38 +66,34 @@ def read(target: Target) -> Iterator[Run]:
         series=series,
         sources=(Source(SINK, target.path),),
         left_out=left,
-        notes=tuple(_notes(state, target)),
+        notes=tuple(_notes(state, steps, target)),
         corrected_by=str(made.get("version", "ga-audit")) if isinstance(made, dict) else None,
     )
 
 
-def _series(history: list[Any], target: Target, window: int | None) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
+def _series(
+    history: Sequence[Mapping[str, Any]], steps: IntArray, target: Target, window: int | None
+) -> tuple[tuple[Series, ...], tuple[Note, ...]]:
     """The series of the rows, the closing `train_loss` as one of a single point; and what was left out."""
     rows = Rows(SINK, target.path)
-    summary: list[tuple[int | None, float]] = []
-    no_numbers = 0
-    for row in history:
-        if isinstance(row, dict):
-            step = step_of(row, ("step",))
-            for name, value in row.items():
-                if name == "train_loss" and "train_runtime" in row:
-                    if (closing := _values.number(value)) is not None:
-                        summary.append((step, closing))
-                    else:
-                        no_numbers += 1
-                elif name != "step":
-                    rows.add(name, step, value)
+    closings: list[tuple[int, Any]] = []  # step and mean of each training that ended
+    for name, which, values in columns_of(history):
+        if name == "train_loss":
+            is_mean = np.array(["train_runtime" in history[i] for i in which.tolist()], np.bool_)
+            closings = [(steps[i], value) for i, value, mean in zip(which, values, is_mean, strict=True) if mean]
+            which, values = which[~is_mean], [value for value, mean in zip(values, is_mean, strict=True) if not mean]
+        if name != "step":
+            rows.add_column(name, steps[which], values)
     series, left = rows.series(target, window)
-    if no_numbers:
+    means = [(step, mean) for step, value in closings if (mean := _values.number(value)) is not None]
+    if no_numbers := len(closings) - len(means):
         facts: dict[str, Fact] = {"name": "train_loss", "closing": 1}
         left = (*left, Note(NoteCode.NOT_A_NUMBER, count=no_numbers, facts=facts))
-    if summary:
-        step, value = summary[-1]
-        import numpy as np
-
+    if means:
+        step, mean = means[-1]
         point = Series(
             role=Role.SUMMARY_LOSS, name="train_loss", format=SINK, source=target.path,
-            position=np.array([step or 0]), value=np.array([value]),
+            position=np.array([step if step != NO_STEP else 0]), value=np.array([mean]),
         )  # fmt: skip
         series = (*series, point)
     return series, left
@@ -121,9 +121,8 @@ def _settings(state: dict[str, Any]) -> RunSettings:
     return settings.merge(found, RunSettings(micro_batch_size=batch))
 
 
-def _notes(state: dict[str, Any], target: Target) -> Iterator[Note]:
-    steps = [_values.step(row.get("step", 0)) for row in state["log_history"] if isinstance(row, dict)]
-    last = max((step for step in steps if step is not None), default=0)
+def _notes(state: dict[str, Any], steps: IntArray, target: Target) -> Iterator[Note]:
+    last = int(steps.max(initial=0))
     total = _values.step(state.get("global_step"))
     if total is not None and last < total:
         yield Note(NoteCode.UNLOGGED_END, where=target.path, facts={"last": last, "total": total})

@@ -11,32 +11,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ga_audit.errors import AuditError, UnreadableLog
 from ga_audit.logs import missing_path
 from ga_audit.logs.formats import Claim, Format, Rewrite, Target
 from ga_audit.logs.formats._points import need_series
-from ga_audit.logs.formats._wandb import (
-    address as wandb_address,
-)
-from ga_audit.logs.formats._wandb import (
-    fetch as wandb_fetch,
-)
-from ga_audit.logs.formats._wandb import (
-    login as wandb_login,
-)
-from ga_audit.logs.formats._wandb import (
-    publish as wandb_publish,
-)
-from ga_audit.logs.formats._wandb import (
-    run as wandb_run,
-)
+from ga_audit.logs.formats._wandb import address as wandb_address
+from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import Address
-from ga_audit.logs.formats._wandb.fetch import CloudRun
-from ga_audit.logs.formats._wandb.write import Logged, write_offline
 from ga_audit.run import Note, NoteCode, ReadFailure, Run, Source
+
+if TYPE_CHECKING:
+    from ga_audit.logs.formats._wandb.fetch import CloudRun
+
+# What talks to a server (hashlib, socket, subprocess) is imported where it is used: every audit imports this module.
 
 SINK = "wandb_cloud"
 
@@ -59,6 +49,9 @@ def expand(target: Target) -> Iterator[Target]:
     AuditError
         not logged in, no such run, no answer; with what was tried.
     """
+    from ga_audit.logs.formats._wandb import fetch as wandb_fetch
+    from ga_audit.logs.formats._wandb import login as wandb_login
+
     address, timeout = _address(target), _timeout(target)
     try:
         api = wandb_login.connect(address.base_url, timeout)
@@ -81,6 +74,9 @@ def read(target: Target) -> Iterator[Run | ReadFailure]:
     AuditError
         not logged in, no such run, no answer; with what was tried.
     """
+    from ga_audit.logs.formats._wandb import fetch as wandb_fetch
+    from ga_audit.logs.formats._wandb import login as wandb_login
+
     address, timeout = _address(target), _timeout(target)
     api = wandb_login.connect(address.base_url, timeout)
     for sdk_run in wandb_fetch.find(api, address, timeout=timeout):
@@ -98,17 +94,21 @@ def _address(target: Target) -> Address:
 
 
 def _timeout(target: Target) -> int:
+    from ga_audit.logs.formats._wandb import fetch as wandb_fetch
+
     return int(target.options.get("timeout", wandb_fetch.TIMEOUT))
 
 
 def _also_no_path(error: AuditError, text: str, address: Address) -> AuditError:
     """What was tried: the user may have meant a file."""
+    from ga_audit.logs.formats._wandb.login import NoKey
+
     tried = "no such file or directory"
     if address.project is None:
         places = ", ".join(str(place) for place in wandb_address.local_places())
         tried += f", no run of this id in {places}"
     where = f" ({error.where})" if error.where and error.where != text else ""
-    needs = " it needs a login" if isinstance(error, wandb_login.NoKey) else ""
+    needs = " it needs a login" if isinstance(error, NoKey) else ""
     near = missing_path.find_similar(text)
     remedy = " ".join(part for part in (f"Did you mean {near}?" if near else "", error.remedy or "") if part)
     return type(error)(f"{tried}; as a W&B run{needs}: {error.message}{where}", where=text, remedy=remedy)
@@ -165,6 +165,10 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     UnreadableLog
         a part of the history is missing: a corrected run that looks whole must be whole.
     """
+    from ga_audit.logs.formats._wandb import fetch as wandb_fetch
+    from ga_audit.logs.formats._wandb import login as wandb_login
+    from ga_audit.logs.formats._wandb.write import Logged, write_offline
+
     address = wandb_address.parse(source.path)
     assert address is not None
     timeout = wandb_fetch.TIMEOUT
@@ -181,14 +185,18 @@ def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
 
 
 def upload(source: Source, folder: Path, timeout: int) -> None:
-    """Send a corrected run as a new run of the original's project; see `_wandb_publish.upload`."""
+    """Send a corrected run as a new run of the original's project; see `_wandb.publish.upload`."""
+    from ga_audit.logs.formats._wandb import publish as wandb_publish
+
     address = wandb_address.parse(source.path)
     assert address is not None
     wandb_publish.upload(folder, address.base_url, entity=address.entity, project=address.project, timeout=timeout)
 
 
 def annotate(source: Source, facts: Mapping[str, Any], note: str, timeout: int) -> None:
-    """Write facts into the original's summary, and a line into its notes; see `_wandb_publish.annotate`."""
+    """Write facts into the original's summary, and a line into its notes; see `_wandb.publish.annotate`."""
+    from ga_audit.logs.formats._wandb import publish as wandb_publish
+
     address = wandb_address.parse(source.path)
     assert address is not None
     wandb_publish.annotate(address, facts, note, timeout=timeout)

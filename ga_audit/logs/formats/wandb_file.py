@@ -7,30 +7,31 @@ CRC is plain CRC-32 of the type byte and the data, and protobuf records in them.
 from __future__ import annotations
 
 import os
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import git_lfs, settings
 from ga_audit.logs.formats import Claim, Format, Rewrite, Target, _values
 from ga_audit.logs.formats._points import need_series
 from ga_audit.logs.formats._protobuf import fields
-from ga_audit.logs.formats._wandb import publish as wandb_publish
+from ga_audit.logs.formats._text import yaml_text
+from ga_audit.logs.formats._wandb import framing
 from ga_audit.logs.formats._wandb import run as wandb_run
 from ga_audit.logs.formats._wandb.address import local_runs
-from ga_audit.logs.formats._wandb.write import Logged, write_offline
+from ga_audit.logs.formats._wandb.decode import History, items
 from ga_audit.run import Note, NoteCode, Run, RunSettings, Source, Trust
 
+if TYPE_CHECKING:
+    from ga_audit.logs.formats._wandb.write import Logged
+
 SINK = "wandb_file"
-_HEADER = b":W&B\xe1\xbe\x00"
-_BLOCK = 32768
-_CHUNK = struct.Struct("<IHB")
-_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _HISTORY, _CONFIG, _RUN, _EXIT, _ENVIRONMENT = 2, 5, 17, 18, 26
+_NUMBER, _HISTORY_TAG = b"\x08", b"\x12"  # how a record begins
+# a record is of one kind, and those that are read and have a tag of one byte are history and config
+_PASSED_OVER = frozenset(bytes([number << 3 | 2]) for number in range(3, 16) if number != _CONFIG)
 
 
 def claim(target: Target) -> Claim:
@@ -51,6 +52,7 @@ def _file_in(folder: Path) -> Path | None:
 
 @dataclass(slots=True)
 class _Content:
+    history: History | None
     rows: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # rows before it, what it set
@@ -75,14 +77,16 @@ def read(target: Target) -> Iterator[Run]:
         return
     file = _file_in(target.file) if target.is_dir else target.file
     assert file is not None
-    content = _content(file)
+    own = Target(str(file), loss_key=target.loss_key, grad_norm_key=target.grad_norm_key)
+    content = _content(file, wandb_run.is_wanted(own))
+    history = content.history
+    assert history is not None
     files = file.parent / "files"
     requirements = _text(files / "requirements.txt")
     config = {**_yaml(files / "config.yaml"), **content.config}
     metadata = wandb_run.json_value(_text(files / "wandb-metadata.json") or "{}")
-    series, left, notes = wandb_run.series_of(content.rows, Target(str(file), loss_key=target.loss_key,
-                                               grad_norm_key=target.grad_norm_key), SINK)  # fmt: skip
-    if not content.rows:
+    series, left, notes = wandb_run.series_of_columns(history, own, SINK)
+    if history.count == len(history.broken):
         raise UnreadableLog(
             "holds no history: the run logged nothing before it ended", where=str(file),
             remedy="Of several processes with a run folder each, only one logs: give its folder.",
@@ -104,7 +108,7 @@ def read(target: Target) -> Iterator[Run]:
 def _with_changes(found: RunSettings, content: _Content) -> RunSettings:
     """The settings, with GA by segments where the configuration was changed between rows."""
     sessions = [
-        (wandb_run.step_after(content.rows, before) if before else 0,
+        (wandb_run.step_after(content.history, before) if before and content.history else 0,
          settings.from_mapping(change, source=".wandb: config", trust=Trust.RECORDED))
         for before, change in content.changes
     ]  # fmt: skip
@@ -128,7 +132,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(text)
+        content = yaml_text.load(text)
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month, 5,000 digits
         return {}
     return dict(_values.mapping(content))
@@ -137,9 +141,10 @@ def _yaml(path: Path) -> dict[str, Any]:
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def _content(file: Path) -> _Content:
+def _content(file: Path, wanted: Callable[[str], bool] | None = None) -> _Content:
+    """What a file holds: the history as columns of the wanted keys, or as rows of all keys where none are named."""
     data = file.read_bytes()
-    if len(data) < len(_HEADER):
+    if len(data) < len(framing.HEADER):
         raise UnreadableLog(
             f"is empty ({len(data)} bytes): the run ended before it wrote anything", where=str(file),
             remedy="Give another run directory.",
@@ -149,63 +154,54 @@ def _content(file: Path) -> _Content:
         raise UnreadableLog(
             "is no W&B run file", where=str(file), remedy="Give the run-*.wandb file of a run directory."
         )
-    content = _Content()
-    for payload in _payloads(data, content.notes, str(file)):
+    content = _Content(history=None if wanted is None else History(wanted))
+    for payload in framing.payloads(data, content.notes, str(file)):
         try:
-            _record(payload, content)
-        except ValueError as error:
-            content.notes.append(Note(NoteCode.BROKEN_RECORD, where=str(file), facts={"error": str(error)}))
+            _take(payload, content)
+        except (ValueError, IndexError) as error:
+            content.notes.append(_broken(error, file))
+    if content.history is not None:
+        content.history.flush()
+        content.notes += [_broken(error, file) for error in content.history.broken.values()]
     return content
 
 
-def _payloads(data: bytes, notes: list[Note], where: str) -> Iterator[bytes]:
-    """Whole records; a bad chunk ends its block, as in W&B's own reader, and a note says so."""
-    parts: list[bytes] = []
-    at, bad, first_bad = len(_HEADER), 0, 0
-    while at < len(data):
-        left = _BLOCK - at % _BLOCK
-        if left < _CHUNK.size:
-            at += left
-            continue
-        if at + _CHUNK.size > len(data):
-            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at}))
+def _broken(error: object, file: Path) -> Note:
+    return Note(NoteCode.BROKEN_RECORD, where=str(file), facts={"error": str(error)})
+
+
+def _take(payload: bytes, content: _Content) -> None:
+    """One record; summaries, statistics and console output, most of the file, are passed over by their tag alone."""
+    at = 0
+    if payload[:1] == _NUMBER:
+        at = 1
+        while payload[at] >= 0x80:
+            at += 1
+        at += 1
+    tag = payload[at : at + 1]
+    if tag == _HISTORY_TAG and content.history is not None:
+        size = shift = 0
+        at += 1
+        while (byte := payload[at]) >= 0x80:
+            size |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+        if at + 1 + (size | byte << shift) == len(payload):
+            content.history.add(payload[at + 1 :])
             return
-        crc, length, kind = _CHUNK.unpack_from(data, at)
-        body = at + _CHUNK.size
-        if body + length > len(data) and body + length <= at + left:
-            notes.append(Note(NoteCode.TRUNCATED, where=where, facts={"byte": at, "size": len(data)}))
-            return
-        chunk = data[body : body + length]
-        if not _FULL <= kind <= _LAST or length > left - _CHUNK.size or zlib.crc32(data[at + 6 : body + length]) != crc:
-            bad += 1
-            first_bad = first_bad or at
-            parts = []
-            at += left
-            continue
-        at = body + length
-        if kind == _FULL:
-            yield chunk
-        elif kind == _FIRST:
-            parts = [chunk]
-        elif parts:
-            parts.append(chunk)
-            if kind == _LAST:
-                yield b"".join(parts)
-                parts = []
-    if parts:
-        notes.append(Note(NoteCode.TRUNCATED, where=where))
-    if bad:
-        place = f"{where}, byte {first_bad}"
-        notes.append(Note(NoteCode.WRONG_CHECKSUM, where=place, count=bad, facts={"unit": "block"}))
+    elif tag in _PASSED_OVER:
+        return
+    _record(payload, content)
 
 
 def _record(payload: bytes, content: _Content) -> None:
-    """One record: summaries, statistics and console output (most of the file) are passed over by their number alone."""
     for number, value in fields(payload):
         if not isinstance(value, bytes):
             continue
         if number == _HISTORY:
-            content.rows.append(dict(_items(value, 1)))
+            if content.history is not None:
+                content.history.add(value)
+            else:
+                content.rows.append(dict(items(value)))
         elif number == _CONFIG:
             _set_config(value, content)
         elif number == _RUN:
@@ -215,23 +211,6 @@ def _record(payload: bytes, content: _Content) -> None:
         elif number == _ENVIRONMENT:  # email = 10, host = 12, username = 13
             found = [v for n, v in fields(value) if n in (10, 12, 13) and isinstance(v, bytes)]
             content.private += [v.decode("utf-8", "replace") for v in found]
-
-
-def _items(message: bytes, wanted: int) -> Iterator[tuple[str, Any]]:
-    """`item` records of history and config: key = 1, nested_key = 2 (repeated), value_json = 16."""
-    for number, item in fields(message):
-        if number != wanted or not isinstance(item, bytes):
-            continue
-        key, nested, text = "", [], ""
-        for n, value in fields(item):
-            if isinstance(value, bytes):
-                if n == 1:
-                    key = value.decode("utf-8", "replace")
-                elif n == 2:
-                    nested.append(value.decode("utf-8", "replace"))
-                elif n == 16:
-                    text = value.decode("utf-8", "replace")
-        yield ".".join(nested) or key, wandb_run.json_value(text)
 
 
 def _run_record(message: bytes, content: _Content) -> None:
@@ -251,9 +230,9 @@ def _run_record(message: bytes, content: _Content) -> None:
 
 
 def _set_config(message: bytes, content: _Content) -> None:
-    found = dict(_items(message, 1))
+    found = dict(items(message))
     content.config.update(found)
-    content.changes.append((len(content.rows), found))
+    content.changes.append((len(content.rows) if content.history is None else content.history.count, found))
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -261,10 +240,14 @@ def _set_config(message: bytes, content: _Content) -> None:
 
 def write(source: Source, rewrite: Rewrite, destination: Path) -> list[Path]:
     """A corrected run as a new offline run, to be uploaded with `wandb sync`: W&B's history cannot be edited."""
+    from ga_audit.logs.formats._wandb.write import write_offline
+
     return write_offline(_logged(source), rewrite, destination)
 
 
 def _logged(source: Source) -> Logged:
+    from ga_audit.logs.formats._wandb.write import Logged
+
     folder = Path(source.path)
     file = _file_in(folder) if folder.is_dir() else folder
     assert file is not None
@@ -279,7 +262,9 @@ def _logged(source: Source) -> Logged:
 
 
 def upload(source: Source, folder: Path, timeout: int) -> None:
-    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb_publish.upload`."""
+    """Send the corrected run to the entity and project of the original, or the defaults; see `_wandb.publish.upload`."""
+    from ga_audit.logs.formats._wandb import publish as wandb_publish
+
     wandb_publish.upload(folder, None, entity=None, project=None, timeout=timeout)
 
 

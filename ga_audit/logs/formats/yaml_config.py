@@ -14,7 +14,7 @@ from typing import Any
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import Claim, Format, Target
-from ga_audit.logs.formats._text import card
+from ga_audit.logs.formats._text import card, yaml_text
 from ga_audit.logs.roles import CONFIG_KEYS
 from ga_audit.run import Run, RunSettings, Source, Trust
 
@@ -75,9 +75,7 @@ def _mapping(text: str, target: Target) -> RunSettings:
         if target.file.suffix.lower() == ".json":
             content = json.loads(text)
         else:
-            import yaml
-
-            content = yaml.safe_load(text)
+            content = yaml_text.load(text)
     except (ValueError, RecursionError) as error:
         raise _broken(target, error) from None
     except Exception as error:  # yaml.YAMLError is not known before the import

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,30 @@ def test_a_corrected_copy_changes_the_rescaled_values_only(tmp_path):
         k: v for k, v in after.items() if k != "log_history"
     }
     assert read(path).corrected_by == "1"
+
+
+def test_rows_of_several_kinds_are_read_as_one_by_one(tmp_path):
+    rows = [
+        {"loss": 3.0, "grad_norm": 1, "step": 1},
+        {"eval_loss": "2.5", "step": 1},
+        {"own": True, "loss": None, "step": 2},
+        [1],
+        {"loss": 2.0, "grad_norm": "nan", "step": "3"},
+        {"train_loss": 2.4, "train_runtime": 9.0, "step": 3},
+        {"train_loss": 1.5, "step": 4},
+        {"loss": 10**400, "step": 5.0},
+        {"loss": 7.0, "step": True},
+        {"loss": 8.0},
+        {"train_loss": "x", "train_runtime": 9.0, "step": 6},
+    ]
+    path = tmp_path / "trainer_state.json"
+    path.write_text(json.dumps({"log_history": rows, "global_step": 9}))
+    (run,) = trainer_state.read(Target(str(path)))
+    found = {s.name: dict(zip(s.position.tolist(), s.value.tolist(), strict=True)) for s in run.series}
+    assert found["loss"] == {1: 3.0, 3: 2.0, 5: math.inf}
+    assert found["eval_loss"] == {1: 2.5}
+    assert found["train_loss"] == {3: 2.4}
+    assert (found["grad_norm"][1], math.isnan(found["grad_norm"][3])) == (1.0, True)
+    left = {note.code: note.count for note in run.left_out}
+    assert left == {"no-role": 1, "second-name": 1, "not-a-number": 1}
+    assert [(note.code, dict(note.facts)) for note in run.notes] == [("unlogged-end", {"last": 6, "total": 9})]

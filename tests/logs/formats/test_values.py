@@ -88,7 +88,7 @@ def test_no_value_of_a_setting_or_a_row_breaks_a_reader(value):
         placed = _counters.place([row, {"step": 1, "loss": 2.0}], "test")
         rows.add(name, placed.positions[0], value)
         wandb_run.series_of([row], Target("a"), "test")
-        wandb_run.step_after([row], 0)
+        wandb_run.step_after(wandb_run.columns_of([row]), 0)
     rows.settings()
     rows.series(Target("a"))
     wandb_run.settings_of({"a": value}, "", {"gpu_count": value}, "test")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ga_audit.errors import AuditError
 from ga_audit.logs.formats import Claim, Rescale, Rewrite, Target, wandb_file
+from ga_audit.logs.formats._wandb import framing
 from ga_audit.run import Role
 
 SAMPLE = next((Path(__file__).parents[3] / "sample_logs/wandb-4.48.0/ga8").rglob("*.wandb"))
@@ -39,7 +40,7 @@ def test_our_walk_agrees_with_the_sdks_own_messages():
 
     ours = [dict(r) for r in wandb_file._content(SAMPLE).rows]
     theirs = []
-    for payload in wandb_file._payloads(SAMPLE.read_bytes(), [], "x"):
+    for payload in framing.payloads(SAMPLE.read_bytes(), [], "x"):
         record = pb.Record.FromString(payload)
         if record.WhichOneof("record_type") == "history":
             items = record.history.item

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ga_audit.errors import UnreadableLog
 from ga_audit.logs import settings
 from ga_audit.logs.formats import HEAD_BYTES, Rewrite, Target, _counters
-from ga_audit.logs.formats._points import Rows, need_series
+from ga_audit.logs.formats._points import NO_STEP, Rows, columns_of, need_series
 from ga_audit.logs.formats._tables import columns
 from ga_audit.logs.formats._text import json_places, json_text
 from ga_audit.logs.formats._text import places as value_places
@@ -19,6 +24,7 @@ from ga_audit.run import Note, NoteCode, Run, Source
 
 SINK = "table"
 PROVENANCE = "ga_audit"
+_Part = tuple[list[int], list[Any]]  # rows and their values
 
 
 def rows_of(data: bytes, target: Target) -> tuple[list[dict[str, Any]], list[Note]]:
@@ -34,8 +40,8 @@ def rows_of(data: bytes, target: Target) -> tuple[list[dict[str, Any]], list[Not
         return [row for row in content if isinstance(row, dict)], []
     try:
         # one parse for the whole file: half the time of one for each line
-        lines = [line for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-        rows = json.loads("[" + ",".join(lines) + "]")
+        lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+        rows = json_text.parse(b"[%b]" % b",".join(lines))
         return [row for row in rows if isinstance(row, dict)], []
     except (ValueError, RecursionError):
         return _json_lines_one_by_one(data, target)
@@ -68,24 +74,58 @@ def _json_lines_one_by_one(data: bytes, target: Target) -> tuple[list[dict[str, 
 def run_of_rows(target: Target, found: Sequence[Mapping[str, Any]], notes: Sequence[Note]) -> Run:
     placed = _counters.place(found, target.path)
     rows = Rows(SINK, target.path, placed.counted, placed.derived)
-    made = ""
-    for row, step in zip(found, placed.positions, strict=True):
-        evaluation = _counters.is_evaluation(row)
-        closing = "train_runtime" in row
-        for name, value in row.items():
-            if type(value) is float and not (evaluation or closing or step is None or _counters.is_position(name)):
-                rows.add(name, step, value)  # nine values of ten
-            elif name == PROVENANCE:
-                made = str(value.get("version", "ga-audit")) if isinstance(value, dict) else "ga-audit"
-            elif step is not None and (own := _series_of(name, row, evaluation)) and _is_scalar(value):
-                rows.add(own, step, value)
+    made = [row[PROVENANCE] for row in found if PROVENANCE in row][-1:]
+    steps = np.array([NO_STEP if step is None else step for step in placed.positions], np.int64)
+    for name, parts in _columns(found, steps != NO_STEP).items():
+        which, values = _by_row(parts)
+        rows.add_column(name, steps[which], values)
     series, left = rows.series(target)
     need_series(series, target.path, left)
     return Run(
         target.path, target.file.stem if target.path != "-" else "standard input", target.path,
         settings.merge(rows.settings(), placed.settings), series, (Source(SINK, target.path),),
-        notes=(*notes, *placed.notes), left_out=left, corrected_by=made or None,
+        notes=(*notes, *placed.notes), left_out=left, corrected_by=_version(made[0]) if made else None,
     )  # fmt: skip
+
+
+def _version(made: Any) -> str:
+    return str(made.get("version", "ga-audit")) if isinstance(made, dict) else "ga-audit"
+
+
+def _columns(found: Sequence[Mapping[str, Any]], known: NDArray[np.bool_]) -> dict[str, list[_Part]]:
+    """Series name -> rows and values, for each name of the log that belongs to it; of rows whose place is known."""
+    columns: dict[str, list[_Part]] = {}
+    evaluations = _counters.are_evaluations(found)
+    any_evaluation, all_known = any(evaluations), bool(np.all(known))
+    for name, which, values in columns_of(found):
+        if name == PROVENANCE:
+            continue
+        if not any_evaluation and name != "train_loss" and all_known and _scalars(values):
+            if (own := _series_of(name, {}, False)) is not None:
+                columns.setdefault(own, []).append((which.tolist(), values))
+            continue
+        parts: dict[str, _Part] = {}
+        for row, value in zip(which.tolist(), values, strict=True):
+            own = _series_of(name, found[row], evaluations[row])
+            if own is not None and known[row] and _is_scalar(value):
+                rows, taken = parts.setdefault(own, ([], []))
+                rows.append(row)
+                taken.append(value)
+        for own, part in parts.items():
+            columns.setdefault(own, []).append(part)
+    return columns
+
+
+def _by_row(parts: Sequence[_Part]) -> _Part:
+    """One series from the columns of several names, in the order of the rows."""
+    if len(parts) == 1:
+        return parts[0]
+    pairs = sorted(chain(*(zip(*part, strict=True) for part in parts)), key=itemgetter(0))
+    return [row for row, _ in pairs], [value for _, value in pairs]
+
+
+def _scalars(values: Sequence[Any]) -> bool:
+    return not {dict, list} & set(map(type, values))
 
 
 def _series_of(name: str, row: Mapping[str, Any], evaluation: bool) -> str | None:
