@@ -27,7 +27,7 @@ _MODULES = {
     "ga_audit.finding": (
         "Axis", "AxisReason", "BugMatch", "ClipShare", "Comparison", "Estimate", "Evidence",
         "Finding", "Fit", "Hypothesis", "Impact", "Interval", "Method", "NotApplicable", "Reason",
-        "Relatedness", "Relation", "SettlingRun", "Signature", "Verdict", "Window",
+        "Relatedness", "RetrainRule", "Relation", "SettlingRun", "Signature", "Verdict", "Window",
     ),
     "ga_audit.guards._result": ("GradientFault", "Measurement"),
     "ga_audit.errors": (
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from ga_audit.finding import Reason as Reason
     from ga_audit.finding import Relatedness as Relatedness
     from ga_audit.finding import Relation as Relation
+    from ga_audit.finding import RetrainRule as RetrainRule
     from ga_audit.finding import SettlingRun as SettlingRun
     from ga_audit.finding import Signature as Signature
     from ga_audit.finding import Verdict as Verdict

@@ -24,11 +24,3 @@ def test_a_diagnosis_keeps_its_group():
     (diagnosis,) = pipeline.diagnose(runs)
     assert diagnosis.runs is diagnosis.group.runs
     assert {run.name for run in diagnosis.runs} == {"ga1", "ga8"}
-
-
-def test_a_diagnosis_shows_itself():
-    (diagnosis,) = pipeline.diagnose(twins(1))
-    headline = "The logged loss and grad_norm are summed over gradient_accumulation_steps instead of averaged"
-    assert str(diagnosis) == f"{headline}: the gradients themselves are affected."
-    assert diagnosis._repr_html_().startswith(f"<p><strong>SCALED</strong> {headline}")
-    assert diagnosis._repr_markdown_().startswith("**SCALED**: The logged loss and grad\\_norm are summed")

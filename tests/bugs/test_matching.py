@@ -151,7 +151,7 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
     assert of("GA003", twins(0, 1, packages={"transformers": "4.47.0"})) == (
         (Fit.POSSIBLE, False, "transformers", ("4.47.0",), ">=4.46.2,<=4.47.0",
          (no_kwargs, ("deepspeed", "False")), summed),
-        "Transformers 4.47.0 is affected (>=4.46.2,<=4.47.0) and the signature fits; not in the logs: model = forward has "
+        "transformers 4.47.0 is affected (>=4.46.2,<=4.47.0) and the signature fits; not recorded: model = forward has "
         "no **kwargs, deepspeed = False.",
     )  # fmt: skip
     assert of("GA011", twins(0, -2, packages={"deepspeed": "0.18.4"})) == (
@@ -164,7 +164,7 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
             (),
             RetrainRule.DIVIDED_BY_GA,
         ),
-        "The signature fits, but deepspeed 0.18.4 is not in ==0.18.3.",
+        "The signature fits, but deepspeed 0.18.4 is outside ==0.18.3.",
     )
     assert of("GA011", twins(0, packages={"deepspeed": "0.18.3"})) == (
         (
@@ -176,7 +176,7 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
             (),
             RetrainRule.DIVIDED_BY_GA,
         ),
-        "Deepspeed 0.18.3 is affected, and these logs are healthy.",
+        "deepspeed 0.18.3 is affected, and these logs are healthy.",
     )
 
 
@@ -186,7 +186,4 @@ def test_a_measured_bug_is_a_match():
         Fit.MATCHES, True, "transformers", ("5.3.0",), ">=5.2.0,<=5.5.3", (), RetrainRule.DIVIDED_BY_GA,
     )  # fmt: skip
     assert match.fix == "Upgrade transformers to 5.5.4 or later, or use 5.1.0."
-    assert (
-        wording.bug_match(match, Verdict.SCALED)
-        == "Measured: this stack does in this situation what the bug is known to do."
-    )
+    assert wording.bug_match(match, Verdict.SCALED) == "Measured: this stack shows the effect of the bug."

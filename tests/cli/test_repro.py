@@ -326,7 +326,7 @@ def test_short_steps_stand_in_the_report(tmp_path):
     assert run(*words).exit_code == 1
     issue = (tmp_path / "report" / "issue.md").read_text()
     assert "real gradient at step 5 x0.500" in issue
-    assert "**SCALED**: Measured: the gradients are right but for some steps" in issue
+    assert "**SCALED**: Measured: the gradients are correct except at some steps" in issue
 
 
 def test_a_training_that_diverged_says_so(tmp_path):

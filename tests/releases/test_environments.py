@@ -55,7 +55,7 @@ def test_an_interpreter_without_torch_is_one_message(tmp_path):
     (python,) = tmp_path.glob("bare/*/python")
     with pytest.raises(EngineFailed, match="has no torch") as caught:
         bisect.check(bisect.Request("transformers", tmp_path / "out", str(python)))
-    assert caught.value.remedy == "Install: pip install torch"
+    assert caught.value.remedy.startswith(f"Install: {python} -m pip install torch (without a GPU, first: ")
 
 
 def test_long_requirements_make_a_name_that_a_file_system_holds():
