@@ -14,6 +14,7 @@ import numpy as np
 from ga_audit.finding import Axis, AxisReason, NotApplicable, Reason, Relatedness
 from ga_audit.run import FloatArray, IntArray, Role, Run
 from ga_audit.stats import alignment
+from ga_audit.stats.kindred import Agreement
 
 TRAINER_PACKAGES = frozenset({
     "transformers", "trl", "accelerate", "deepspeed", "axolotl", "llamafactory", "ms-swift", "swift", "unsloth",
@@ -79,16 +80,28 @@ def group(runs: Iterable[Run]) -> list[Group]:
     return [Group(tuple(sorted(m, key=lambda r: (r.settings.ga or 0, r.name, r.id)))) for m, _ in members]
 
 
-def relatedness(runs: Sequence[Run], *, shared_noise: bool | None = None) -> Relatedness:
-    """What runs have in common, each True, False, or None = not recorded."""
+def relatedness(
+    runs: Sequence[Run], *, shared_noise: bool | None = None, agreement: Agreement | None = None
+) -> Relatedness:
+    """What runs have in common, each True, False, or None = not recorded.
+
+    Curves that agree are of matched runs unless the settings deny it.
+    """
     rates = [r.settings.learning_rate for r in runs]
+    data = _same([_short(r.settings.dataset) for r in runs])
+    model = _same([_short(r.settings.model) for r in runs])
+    batch = _same_batch(runs)
+    learning_rate = _same([f"{rate.value:.6g}" if rate else None for rate in rates])
+    denied = False in (data, model, batch, learning_rate)
     return Relatedness(
-        data=_same([_short(r.settings.dataset) for r in runs]),
-        model=_same([_short(r.settings.model) for r in runs]),
+        data=data,
+        model=model,
         seed=_same([r.settings.seed.value if r.settings.seed else None for r in runs]),
-        batch=_same_batch(runs),
-        learning_rate=_same([f"{rate.value:.6g}" if rate else None for rate in rates]),
+        batch=batch,
+        learning_rate=learning_rate,
         shared_noise=shared_noise,
+        matched=0.0 if agreement is None or denied else agreement.probability,
+        scatter=0.0 if agreement is None else agreement.scatter,
     )
 
 

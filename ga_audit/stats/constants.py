@@ -92,6 +92,23 @@ KINDRED_OTHER: Final = 0.5
 """Correlation of second differences from which noise counts as shared, and below which as not."""
 KINDRED_NOISE_LAG: Final = -0.2
 """Their lag-1 autocorrelation must lie below this: white noise has -2/3, a smooth curve about 1."""
+MATCHED_BINS: Final = 5
+"""Fewest bins whose agreement up to one factor is measured."""
+MATCHED_PRIOR: Final = 4.0
+"""Log odds of unrelated against matched runs before their curves are compared. Judgement, on the wide side."""
+MATCHED_MOST: Final = 0.3
+"""Largest scatter of matched curves, as a share of that of unrelated ones (correlation .95): other batches that overlap by
+half reach 0.7. Simulator."""
+MATCHED_EDGE: Final = 0.25
+"""sd of the fall above it, of a natural log."""
+MATCHED_SMOOTH: Final = 4.0
+"""Powers of ten by which the noise counts less per unit of lag-1 autocorrelation of second differences above
+`KINDRED_NOISE_LAG`: at that of a smooth curve it counts for nothing. Judgement."""
+MATCHED_SHAPE: Final = 0.01
+"""Unrelated smooth curves differ by at least this share of their departure from a straight line. Judgement: run effects are
+1 % of the loss and more, the departure is a tenth of it."""
+MATCHED_SHAPE_DOF: Final = 4
+"""Degrees of freedom of a smooth shape."""
 
 # --- hypotheses and decision ---
 PRIOR: Final = {"healthy": 0.55, "summed": 0.25, "divided": 0.08, "world": 0.05, "ga-world": 0.05, "other": 0.02}

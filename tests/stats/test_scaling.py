@@ -33,8 +33,8 @@ def test_the_true_exponent_wins_and_the_interval_holds_it(truth, name):
     assert got is not None
     assert max(got.log_likelihood, key=got.log_likelihood.get) == name
     e = got.exponents[0]
-    assert e.median == pytest.approx(truth, abs=0.01)
-    assert e.interval95[0] < e.interval90[0] < e.median < e.interval90[1] < e.interval95[1]
+    assert e.value == pytest.approx(truth, abs=0.01)
+    assert e.interval95[0] < e.interval90[0] < e.value < e.interval90[1] < e.interval95[1]
 
 
 def test_two_runs_by_hand():
@@ -139,6 +139,6 @@ def test_two_axes_are_told_apart_where_the_design_allows():
     )
     assert got is not None
     assert [e.axis for e in got.exponents] == ["ga", "world"]
-    assert got.exponents[0].median == pytest.approx(0, abs=0.02)
-    assert got.exponents[1].median == pytest.approx(1, abs=0.02)
+    assert got.exponents[0].value == pytest.approx(0, abs=0.02)
+    assert got.exponents[1].value == pytest.approx(1, abs=0.02)
     assert max(got.log_likelihood, key=got.log_likelihood.get) == "world"
