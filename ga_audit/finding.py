@@ -249,6 +249,7 @@ class Reason(StrEnum):
     VOCABULARY_UNKNOWN = "vocabulary-unknown"
     OBJECTIVE_UNKNOWN = "objective-unknown"
     RELEASE_UNKNOWN = "release-unknown"
+    RELEASE_ELSEWHERE = "release-elsewhere"  # known of packages that do not compute the loss
     # quantities that are not logged
     NOT_LOGGED = "not-logged"
     NO_EVAL_LOSS = "no-eval-loss"
@@ -266,6 +267,8 @@ class Reason(StrEnum):
     TOO_FEW_POINTS = "too-few-points"
     TOO_NOISY = "too-noisy"
     LATE_START = "late-start"
+    START_UNKNOWN = "start-unknown"
+    WEIGHTS_UNKNOWN = "weights-unknown"
     # nothing differs
     TOO_FEW_RUNS = "too-few-runs"
     NO_COMMON_RANGE = "no-common-range"

@@ -57,7 +57,7 @@ def next_steps(situation: Situation) -> tuple[NextStep, ...]:
 # what the user can supply for evidence on one run; other reasons have no remedy
 _RESOLVABLE = frozenset({
     Reason.GA_UNKNOWN, Reason.NO_COMMON_STEP, Reason.NO_EVAL_LOSS, Reason.OBJECTIVE_UNKNOWN, Reason.RELEASE_UNKNOWN,
-    Reason.VOCABULARY_UNKNOWN,
+    Reason.RELEASE_ELSEWHERE, Reason.VOCABULARY_UNKNOWN,
 })  # fmt: skip
 _ADD_A_RUN = frozenset({Reason.TOO_FEW_RUNS, Reason.NO_VARIATION})  # both ask for another run
 _OF_A_QUANTITY = frozenset({Reason.NOT_LOGGED})  # the remedy names the quantity
