@@ -123,6 +123,8 @@ OTHER_RANGE: Final = 2.5
 """`other`: an exponent uniform within +- this. The average over it is the Occam penalty."""
 DECIDE_AT: Final = 0.95
 """Posterior from which a verdict is given."""
+LIKELY_AT: Final = 0.8
+"""Posterior from which an inconclusive quantity is called likely scaled or likely healthy."""
 EQUIVALENCE: Final = {"loss": 0.35, "grad_norm": 0.5}
 """`healthy` needs the 90 % interval inside +- this (two one-sided tests, Schuirmann 1987). 0.25 refuses half of the
 confounded healthy pairs, 0.5 lets sqrt(GA) through. Simulator."""
