@@ -131,6 +131,8 @@ confounded healthy pairs, 0.5 lets sqrt(GA) through. Simulator."""
 MISFIT: Final = 0.35
 """A run further than this from the middle of three or more, which another hypothesis would bring back to it, is of other code
 or another release: no verdict on all of them. Judgement, as wide as the margin of equivalence."""
+MANY_RUNS: Final = 400
+"""Contrasts from which the noise of the runs is taken as equal and independent. Numerical: a cubic cost otherwise."""
 TIE: Final = 0.05
 """Hypotheses whose centred factors differ by less than this in every run cannot be told apart by ratios."""
 COUPLING: Final = {

@@ -242,14 +242,10 @@ def _contrasts(n: int, family: tuple[int, ...]) -> Floats:
 
 
 def _basis(contrasts: Floats, covariance: Floats, nuisance: Nuisance, run_effect: Floats | None) -> _Basis:
-    n = contrasts.shape[1]
-    fixed = covariance + 0.5 * nuisance.extra**2 * np.eye(n)
-    for mode in nuisance.modes:
-        fixed = fixed + np.outer(mode, mode)
-    project = contrasts
-    if run_effect is not None:
-        project = np.linalg.solve(np.linalg.cholesky(contrasts @ run_effect @ contrasts.T), contrasts)
-    values, vectors = np.linalg.eigh(project @ fixed @ project.T)
+    if run_effect is None and contrasts.shape[0] >= k.MANY_RUNS and not any(nuisance.family):
+        project, values = _of_many(covariance, nuisance)
+    else:
+        project, values = _diagonal(contrasts, covariance, nuisance, run_effect)
     values = np.maximum(values, 1e-12)
     tau = np.geomspace(*k.TAU_GRID)
     weight = np.zeros_like(tau)
@@ -258,7 +254,41 @@ def _basis(contrasts: Floats, covariance: Floats, nuisance: Nuisance, run_effect
         density = np.exp(-0.5 * away**2)
         weight += share * density / density.sum()
     variance = values + 0.5 * tau[:, None] ** 2
-    return _Basis(vectors.T @ project, variance, np.log(np.maximum(weight, 1e-300)), tau)
+    return _Basis(project, variance, np.log(np.maximum(weight, 1e-300)), tau)
+
+
+def _diagonal(
+    contrasts: Floats, covariance: Floats, nuisance: Nuisance, run_effect: Floats | None
+) -> tuple[Floats, Floats]:
+    """Contrasts (r, n) in which the covariance without the run effect is diagonal, and its diagonal (r,)."""
+    n = contrasts.shape[1]
+    fixed = covariance + 0.5 * nuisance.extra**2 * np.eye(n)
+    for mode in nuisance.modes:
+        fixed = fixed + np.outer(mode, mode)
+    project = contrasts
+    if run_effect is not None:
+        project = np.linalg.solve(np.linalg.cholesky(contrasts @ run_effect @ contrasts.T), contrasts)
+    values, vectors = np.linalg.eigh(project @ fixed @ project.T)
+    return vectors.T @ project, values
+
+
+def _of_many(covariance: Floats, nuisance: Nuisance) -> tuple[Floats, Floats]:
+    """The same for many runs, whose noise is taken as equal and independent: no cost grows with the cube of the runs.
+
+    What runs differ by is then the run effect and the modes, which act as before.
+    """
+    n = len(covariance)
+    centred = [mode - mode.mean() for mode in nuisance.modes]
+    frame, _ = np.linalg.qr(np.stack([np.ones(n), *centred], axis=1), mode="complete")
+    project = np.ascontiguousarray(frame[:, 1:].T)
+    values = np.full(n - 1, float(np.trace(covariance)) / n + 0.5 * nuisance.extra**2)
+    if centred:  # the modes lie in the first rows
+        rows = len(centred)
+        inside = project[:rows] @ np.stack(centred, axis=1)
+        size, turn = np.linalg.eigh(inside @ inside.T)
+        project[:rows] = turn.T @ project[:rows]
+        values[:rows] += size
+    return project, values
 
 
 def _shifts(n: int, nuisance: Nuisance) -> tuple[Floats, Floats]:
