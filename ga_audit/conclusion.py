@@ -59,6 +59,7 @@ class Undecided:
     reason : the code; the other fields are its parameters.
     role : the quantity; None = the group.
     runs : names of the runs that keep it open.
+    factors : of these runs, the factor over the level of the others, where they were compared.
     right : of these runs, the probability that each is not scaled by its own evidence, where known.
     hypotheses : the hypotheses between which it is open, with their probabilities, the likeliest first.
     single_run : the group is one run.
@@ -70,6 +71,7 @@ class Undecided:
     reason: UndecidedReason
     role: Role | None = None
     runs: tuple[str, ...] = ()
+    factors: tuple[float, ...] = ()
     right: tuple[float, ...] = ()
     hypotheses: tuple[tuple[str, float], ...] = ()
     single_run: bool = False

@@ -199,6 +199,9 @@ def _about_runs(why: Undecided) -> str:
             return f"{differs}: exclude runs of other code, or give the release that trained each (--stack)"
         case _:
             assert why.reason is UndecidedReason.ODD_RUNS
+            if why.factors:
+                times = named([f"{x:.3g}" for x in why.factors])
+                misfit = f"the {role} of {runs} is {times} times the level of the other runs"
             return f"{misfit}: exclude it, or give the release that trained it (--stack)"
 
 
