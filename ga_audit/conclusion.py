@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ga_audit.finding import (
+    HEALTHY,
     BugMatch,
     ClipShare,
     Estimate,
@@ -58,9 +59,11 @@ class Undecided:
     reason : the code; the other fields are its parameters.
     role : the quantity; None = the group.
     runs : names of the runs that keep it open.
+    factors : of these runs, the factor over the level of the others, where they were compared.
     right : of these runs, the probability that each is not scaled by its own evidence, where known.
     hypotheses : the hypotheses between which it is open, with their probabilities, the likeliest first.
     single_run : the group is one run.
+    leaning, confidence : what it likely is, and how likely, where more than the release says so.
     setting, value : a setting over which a sum would look the same, and its value.
     not_applicable : the evidence that would decide, and why it does not apply.
     """
@@ -68,9 +71,12 @@ class Undecided:
     reason: UndecidedReason
     role: Role | None = None
     runs: tuple[str, ...] = ()
+    factors: tuple[float, ...] = ()
     right: tuple[float, ...] = ()
     hypotheses: tuple[tuple[str, float], ...] = ()
     single_run: bool = False
+    leaning: Verdict | None = None
+    confidence: float | None = None
     setting: str = ""
     value: int | None = None
     not_applicable: NotApplicable | None = None
@@ -261,6 +267,30 @@ class Diagnosis:
     def runs(self) -> tuple[Run, ...]:
         """The runs of the group."""
         return self.group.runs
+
+    @property
+    def likely(self) -> tuple[Verdict, float] | None:
+        """What an inconclusive group likely is, with its probability: scaled where any quantity is, else healthy."""
+        found = [(why.leaning, why.confidence) for why in self.why_inconclusive]
+        known = [(leaning, p) for leaning, p in found if leaning is not None and p is not None]
+        scaled = [p for leaning, p in known if leaning is Verdict.SCALED]
+        if scaled:
+            return Verdict.SCALED, max(scaled)
+        if known and len(known) == len(found):
+            return Verdict.HEALTHY, min(p for _, p in known)
+        return None
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of the verdict, or of what an inconclusive group likely is; None where neither is known."""
+        if self.verdict is Verdict.INCONCLUSIVE:
+            return None if self.likely is None else self.likely[1]
+        if self.only_measured:
+            return None
+        if self.findings:
+            return max(finding.probability for finding in self.findings)
+        healthy = [p[HEALTHY] for role, p in self.posterior.items() if role not in self.undecided]
+        return min(healthy, default=None)
 
     @property
     def exponents(self) -> tuple[tuple[Role, Estimate], ...]:

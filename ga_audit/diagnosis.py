@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ga_audit import clipping as clip_share
 from ga_audit import next_steps, odd_runs, retrain
@@ -39,12 +40,13 @@ from ga_audit.posterior import (
 )
 from ga_audit.run import Note, Role, Run
 from ga_audit.stats import decision
-from ga_audit.stats.constants import DECIDE_AT
+from ga_audit.stats.constants import DECIDE_AT, LIKELY_AT
 
 MEASURED = "measurement"  # kind of evidence that needs no margin: what was logged, against what is true
 
 _COMPARES = frozenset({"ratio_regression", "version_contrast", "ga_change"})  # kinds that see GA change
 _HF = frozenset({"transformers", "trl", "accelerate"})
+_RELEASE = "known_release"  # odds of what a release is known for, no observation
 _MAX_DECIDING = 3
 _NORM_LEANS_HEALTHY = 0.8  # an undecided grad_norm does not overturn a healthy loss from here on
 
@@ -194,6 +196,15 @@ class _Seen:
         """A reason without parameters."""
         return Undecided(reason=reason, role=self.role)
 
+    def graded(self, reason: UndecidedReason, **parameters: Any) -> Undecided:
+        """A reason with what the quantity likely is, unless its release alone says so."""
+        scaled = sum(p for h, p in self.posterior.items() if h not in (HEALTHY, OTHER))
+        shares = {Verdict.HEALTHY: self.posterior[HEALTHY], Verdict.SCALED: scaled}
+        leaning = max(shares, key=lambda verdict: shares[verdict])
+        if shares[leaning] >= LIKELY_AT and any(piece.kind != _RELEASE for piece in self.pieces):
+            parameters |= {"leaning": leaning, "confidence": shares[leaning]}
+        return Undecided(reason=reason, role=self.role, **parameters)
+
 
 def _why_open_if_measured(seen: _Seen) -> Undecided | None:
     return seen.because(UndecidedReason.UNEXPLAINED_FACTOR) if seen.top == OTHER else None
@@ -213,7 +224,7 @@ def _why_open(seen: _Seen) -> Undecided | None:
 def _why_not_healthy(seen: _Seen) -> Undecided | None:
     """`healthy` needs equivalence where runs were compared, and one piece that is not weak."""
     if any(p.equivalent is False for p in seen.pieces):
-        return seen.because(UndecidedReason.WIDE_INTERVAL)
+        return seen.graded(UndecidedReason.WIDE_INTERVAL)
     if all(p.weak for p in seen.pieces) and not any(p.equivalent for p in seen.pieces):
         return seen.because(UndecidedReason.ONLY_WEAK_EVIDENCE)
     return None
@@ -253,11 +264,11 @@ def _why_below_threshold(seen: _Seen) -> Undecided:
     single = len(seen.runs) == 1
     if len(seen.tied) > 1 and not single:
         tied = tuple((h.name, p) for h, p in ranked if h in seen.tied)
-        return Undecided(reason=UndecidedReason.TIED, role=seen.role, hypotheses=tied)
+        return seen.graded(UndecidedReason.TIED, hypotheses=tied)
     if seen.top == OTHER and seen.posterior[OTHER] >= DECIDE_AT:
         return seen.because(UndecidedReason.UNEXPLAINED_FACTOR if single else UndecidedReason.UNEXPLAINED_DIFFERENCE)
     leading = tuple((h.name, p) for h, p in ranked[:2])
-    return Undecided(reason=UndecidedReason.BELOW_THRESHOLD, role=seen.role, hypotheses=leading, single_run=single)
+    return seen.graded(UndecidedReason.BELOW_THRESHOLD, hypotheses=leading, single_run=single)
 
 
 def _verdict(loss: Reading, norm: Reading) -> Verdict:
@@ -309,6 +320,8 @@ def _notes(
         if twins and (f.hypothesis.ga or f.hypothesis.world):
             message = f"in the {f.role} {', '.join(twins)} would be the same factor in these runs"
             yield Note("same-factor", message)
+    for f in findings:
+        yield from _also_possible(f, readings[f.role], [run for run in runs if run.id in f.runs])
     if readings[Role.LOSS].verdict is Verdict.HEALTHY:  # of a sum it is no news that a sum over few is small
         yield from (note for piece in evidence if piece.kind == "short_accumulation" for note in piece.notes)
     if not findings and readings[Role.GRAD_NORM].verdict is not Verdict.HEALTHY:
@@ -318,6 +331,16 @@ def _notes(
         yield Note("common-factor", message)
     if len(runs) > 1 and any(run.settings.world_size is None for run in runs):
         yield Note("world-size-assumed", "world_size is not in every log and is taken as equal in all runs")
+
+
+def _also_possible(found: Finding, reading: Reading, about: Sequence[Run]) -> Iterable[Note]:
+    """Other faults that ratios between these runs do not tell from the one found, with what all runs share."""
+    for h in reading.tied:
+        if h in (found.hypothesis, HEALTHY, OTHER) or _same_factors(h, found.hypothesis, about):
+            continue
+        shared = {run.settings.ga for run in about}
+        why = f", since all runs have GA {shared.pop()}" if h.ga != found.hypothesis.ga and len(shared) == 1 else ""
+        yield Note("also-possible", f"the {found.role} may also be {h.name}: these runs do not exclude it{why}")
 
 
 def _same_factors(one: Hypothesis, two: Hypothesis, runs: Sequence[Run]) -> bool:

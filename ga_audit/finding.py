@@ -131,6 +131,9 @@ class Estimate:
         return f"<Estimate {round(self.value, 3) + 0.0:.3f} [{low:.3f}, {high:.3f}] on {self.driver}: {where}>"
 
 
+_CERTAIN = 0.95  # probability from which matched runs are called so
+
+
 class Relation(StrEnum):
     """The closest relation of runs that is certain; it sets how far two correct runs may differ."""
 
@@ -151,10 +154,17 @@ class Relatedness:
     batch: bool | None  # effective batch size
     learning_rate: bool | None
     shared_noise: bool | None = None  # measured: the curves jump together, as only the same data in the same order do
+    matched: float = 0.0  # measured: probability, by the agreement of the curves, of the same batches in the same order
+    scatter: float = 0.0  # measured: sd of the log ratio of two runs over the bins
 
     @property
     def relation(self) -> Relation:
-        """The closest relation that is certain."""
+        """The closest relation that is certain, by settings or by the agreement of the curves."""
+        return Relation.MATCHED if self.matched >= _CERTAIN else self.recorded
+
+    @property
+    def recorded(self) -> Relation:
+        """The closest relation that the settings, and noise in common, make certain."""
         if self.data is False or self.model is False:
             return Relation.DIFFERENT
         known = self.data and self.model
@@ -239,6 +249,7 @@ class Reason(StrEnum):
     VOCABULARY_UNKNOWN = "vocabulary-unknown"
     OBJECTIVE_UNKNOWN = "objective-unknown"
     RELEASE_UNKNOWN = "release-unknown"
+    RELEASE_ELSEWHERE = "release-elsewhere"  # known of packages that do not compute the loss
     # quantities that are not logged
     NOT_LOGGED = "not-logged"
     NO_EVAL_LOSS = "no-eval-loss"
@@ -258,6 +269,8 @@ class Reason(StrEnum):
     LATE_START = "late-start"
     STEPS_UNKNOWN = "steps-unknown"
     MIXED_COUNTERS = "mixed-counters"
+    START_UNKNOWN = "start-unknown"
+    WEIGHTS_UNKNOWN = "weights-unknown"
     # nothing differs
     TOO_FEW_RUNS = "too-few-runs"
     NO_COMMON_RANGE = "no-common-range"

@@ -15,6 +15,7 @@ from ga_audit.finding import Axis, AxisReason, NotApplicable, Reason, Relatednes
 from ga_audit.logs.trainers import LOSS_PACKAGES, canonical_name
 from ga_audit.run import Counted, FloatArray, IntArray, Role, Run, Series
 from ga_audit.stats import alignment
+from ga_audit.stats.kindred import Agreement
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,33 +57,76 @@ class Group:
 
 
 def group(runs: Iterable[Run]) -> list[Group]:
-    """Split runs into groups in which model and data are not known to differ.
+    """Split runs into groups of one objective in which model and data are not known to differ.
 
     A run that names neither joins a group only if there is but one it could join.
     """
-    identities = [(_identity(run), run) for run in runs]
-    members: list[tuple[list[Run], list[dict[str, str]]]] = []  # runs, and their identities without repetition
-    for own, run in sorted(identities, key=lambda pair: -len(pair[0])):
-        fitting = [m for m in members if all(_compatible(own, other) for other in m[1])]
-        if len(fitting) == 1 or (fitting and len(own) == 2):
-            fitting[0][0].append(run)
-            if own not in fitting[0][1]:
-                fitting[0][1].append(own)
+    by_objective: dict[tuple[bool, ...], list[Run]] = {}
+    for run in runs:
+        by_objective.setdefault(_signs(run), []).append(run)
+    return [
+        Group(tuple(sorted(members, key=lambda r: (r.settings.ga or 0, r.name, r.id))))
+        for alike in by_objective.values()
+        for members in _compatible_groups(alike)
+    ]
+
+
+def _signs(run: Run) -> tuple[bool, ...]:
+    """What trainers of preferences and rewards log, and others do not: it parts their objectives."""
+    names = run.names
+    rewards = any("rewards/" in name for name in names)
+    margins = any("rewards/margins" in name for name in names)
+    lengths = any("completion_length" in name or "completions/" in name for name in names)
+    return rewards, margins, rewards and "kl" in {name.rpartition("/")[2] for name in names}, lengths
+
+
+def _compatible_groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Groups without a setting in which two members are known to differ; those that name more are placed first.
+
+    The groups are found by what they name, so that the cost is linear in the runs.
+    """
+    members: list[list[Run]] = []
+    holding: dict[tuple[str, str], set[int]] = {}  # groups that name a value
+    silent: dict[str, set[int]] = {name: set() for name in _IDENTITY}  # groups that do not name a setting
+    for own, run in sorted(((_identity(run), run) for run in runs), key=lambda pair: -len(pair[0])):
+        sets = [holding.get(item, set()) | silent[item[0]] for item in own.items()]
+        fitting = set.intersection(*sets) if sets else set(range(len(members)))
+        if len(fitting) == 1 or (fitting and len(own) == len(_IDENTITY)):
+            at = min(fitting)
         else:
-            members.append(([run], [own]))
-    return [Group(tuple(sorted(m, key=lambda r: (r.settings.ga or 0, r.name, r.id)))) for m, _ in members]
+            at = len(members)
+            members.append([])
+            for missing in silent.values():
+                missing.add(at)
+        members[at].append(run)
+        for name, value in own.items():
+            silent[name].discard(at)
+            holding.setdefault((name, value), set()).add(at)
+    return members
 
 
-def relatedness(runs: Sequence[Run], *, shared_noise: bool | None = None) -> Relatedness:
-    """What runs have in common, each True, False, or None = not recorded."""
+def relatedness(
+    runs: Sequence[Run], *, shared_noise: bool | None = None, agreement: Agreement | None = None
+) -> Relatedness:
+    """What runs have in common, each True, False, or None = not recorded.
+
+    Curves that agree are of matched runs unless the settings deny it.
+    """
     rates = [r.settings.learning_rate for r in runs]
+    data = _same([_short(r.settings.dataset) for r in runs])
+    model = _same([_short(r.settings.model) for r in runs])
+    batch = _same_batch(runs)
+    learning_rate = _same([f"{rate.value:.6g}" if rate else None for rate in rates])
+    denied = False in (data, model, batch, learning_rate)
     return Relatedness(
-        data=_same([_short(r.settings.dataset) for r in runs]),
-        model=_same([_short(r.settings.model) for r in runs]),
+        data=data,
+        model=model,
         seed=_same([r.settings.seed.value if r.settings.seed else None for r in runs]),
-        batch=_same_batch(runs),
-        learning_rate=_same([f"{rate.value:.6g}" if rate else None for rate in rates]),
+        batch=batch,
+        learning_rate=learning_rate,
         shared_noise=shared_noise,
+        matched=0.0 if agreement is None or denied else agreement.probability,
+        scatter=0.0 if agreement is None else agreement.scatter,
     )
 
 
@@ -311,10 +355,9 @@ def _short(setting: object) -> str | None:
     return value.strip().rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1].casefold()
 
 
+_IDENTITY = ("model", "dataset")
+
+
 def _identity(run: Run) -> dict[str, str]:
-    found = {"model": _short(run.settings.model), "dataset": _short(run.settings.dataset)}
+    found = {name: _short(getattr(run.settings, name)) for name in _IDENTITY}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _compatible(first: dict[str, str], second: dict[str, str]) -> bool:
-    return all(first[name] == second[name] for name in first.keys() & second.keys())

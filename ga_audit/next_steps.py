@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ga_audit.conclusion import Action, NextStep, Undecided
+from ga_audit.evidence._objective import Sign, objective
 from ga_audit.finding import BugMatch, Evidence, Finding, Fit, Impact, NotApplicable, Reason, Verdict
 from ga_audit.grouping import Group
 from ga_audit.logs.settings import is_over_devices
@@ -57,7 +58,7 @@ def next_steps(situation: Situation) -> tuple[NextStep, ...]:
 # what the user can supply for evidence on one run; other reasons have no remedy
 _RESOLVABLE = frozenset({
     Reason.GA_UNKNOWN, Reason.NO_COMMON_STEP, Reason.NO_EVAL_LOSS, Reason.OBJECTIVE_UNKNOWN, Reason.RELEASE_UNKNOWN,
-    Reason.VOCABULARY_UNKNOWN,
+    Reason.RELEASE_ELSEWHERE, Reason.VOCABULARY_UNKNOWN,
 })  # fmt: skip
 _ADD_A_RUN = frozenset({Reason.TOO_FEW_RUNS, Reason.NO_VARIATION})  # both ask for another run
 _OF_A_QUANTITY = frozenset({Reason.NOT_LOGGED})  # the remedy names the quantity
@@ -181,7 +182,9 @@ def _repro(runs: Sequence[Run]) -> tuple[str, ...]:
     gas = sorted({run.settings.ga for run in runs if run.settings.ga})
     wanted = gas if len(gas) > 1 else sorted({1, max([*gas, 1]) if max([*gas, 1]) > 1 else 8})
     words = ["ga-audit", "repro"]
-    if any(run.settings.packages.keys() & _ENGINES for run in runs):
+    if any(objective(run).sign is Sign.COMPLETION_LENGTHS for run in runs):
+        words += ["--engine", "trl", "--variant", "grpo"]
+    elif any(run.settings.packages.keys() & _ENGINES for run in runs):
         words += ["--engine", "transformers"]
     words += ["--ga", ",".join(map(str, wanted))]
     if _most_ranks(runs) > 1:

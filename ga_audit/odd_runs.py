@@ -83,12 +83,27 @@ def _contradiction(role: Role, odd: Sequence[Run], own: Mapping[str, float | Non
 
 def _among(role: Role, verdict: Hypothesis, compared: Sequence[tuple[tuple[Run, ...], FloatArray]]) -> Undecided | None:
     """The runs that the verdict leaves far from those they were compared with."""
-    odd = {run.id: run for runs, level in compared for run in _misfits(verdict, role, runs, level)}
+    odd: dict[str, Run] = {}
+    factors: dict[str, float] = {}
+    for runs, level in compared:
+        ids = {run.id for run in _misfits(verdict, role, runs, level)}
+        odd.update((run.id, run) for run in runs if run.id in ids)
+        corrected = level - np.array([verdict.log_factor(run) for run in runs])
+        others = [x for run, x in zip(runs, corrected, strict=True) if run.id not in ids]
+        if others:
+            middle = median(others)
+            factors |= {run.id: float(np.exp(x - middle)) for run, x in zip(runs, corrected, strict=True)}
     if not odd:
         return None
     every = len(odd) == len({run.id for runs, _ in compared for run in runs})
     reason = UndecidedReason.RUNS_DIFFER if every else UndecidedReason.ODD_RUNS
-    return Undecided(reason=reason, role=role, runs=_names(list(odd.values())))
+    known = tuple(factors[name] for name in odd if name in factors)
+    return Undecided(
+        reason=reason,
+        role=role,
+        runs=_names(list(odd.values())),
+        factors=known if len(known) == len(odd) and not every else (),
+    )
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:

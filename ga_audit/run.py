@@ -43,6 +43,7 @@ class Role(StrEnum):
     EPOCH = "epoch"
     SAMPLES_SEEN = "samples_seen"
     TOKENS_SEEN = "tokens_seen"
+    MARGIN = "margin"  # of rewards: chosen minus rejected
 
 
 class Counted(StrEnum):

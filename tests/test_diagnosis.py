@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from factories import make_run, twins
 
@@ -223,3 +224,28 @@ def test_bugs_that_no_loss_shows_are_noted_unless_the_grad_norm_is_healthy():
     assert [note.code for note in diagnose_group(runs, [loss]).notes] == silent_bugs
     norm = _piece(role=Role.GRAD_NORM, log_likelihood=RIGHT)
     assert diagnose_group(runs, [loss, norm]).notes == ()
+
+
+def test_an_undecided_group_says_what_it_likely_is():
+    steps = np.arange(1, 5)
+    loss = np.array([2.1, 1.6, 1.5, 1.4])
+    (diagnosis,) = pipeline.diagnose([make_run("a", ga=1, loss=loss, steps=steps), make_run("b", ga=2, loss=2 * loss)])
+    assert diagnosis.verdict is Verdict.INCONCLUSIVE
+    (why,) = diagnosis.why_inconclusive
+    assert diagnosis.likely == (why.leaning, why.confidence) == (Verdict.SCALED, pytest.approx(0.87, abs=0.03))
+    assert diagnosis.confidence == why.confidence
+
+
+def test_a_release_alone_makes_nothing_likely():
+    (diagnosis,) = pipeline.diagnose([make_run("a", ga=8, loss=[2.1, 2.0, 1.9], packages={"transformers": "4.57.6"})])
+    assert (diagnosis.verdict, diagnosis.likely, diagnosis.confidence) == (Verdict.INCONCLUSIVE, None, None)
+
+
+def test_a_tie_of_faults_names_the_other_fault():
+    loss = np.linspace(2.5, 1.5, 20) + np.random.default_rng(0).normal(0, 0.05, 20)
+    runs = [make_run(f"w{w}", ga=2, world_size=w, loss=w * loss) for w in (1, 4)]
+    (diagnosis,) = pipeline.diagnose(runs)
+    assert diagnosis.verdict is Verdict.SCALED
+    assert [note.message for note in diagnosis.notes if note.code == "also-possible"] == [
+        "the loss may also be summed-over-ga-and-world-size: these runs do not exclude it, since all runs have GA 2"
+    ]

@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -152,3 +153,16 @@ def test_nan_and_spikes_are_counted():
     panel = Group(tuple(runs)).panel(Role.LOSS)
     assert panel.masked == 1
     assert panel.winsorised >= 1
+
+
+def test_objectives_are_not_mixed():
+    margins = make_series(Role.MARGIN, [0.0, 0.1], [1, 2], name="rewards/margins")
+    sft, dpo = make_run("sft", ga=1, loss=[2.0, 1.9]), make_run("dpo", ga=8, loss=[0.69, 0.68], series=(margins,))
+    assert [[run.name for run in g.runs] for g in group([sft, dpo])] == [["sft"], ["dpo"]]
+
+
+def test_the_cost_of_grouping_is_linear_in_the_runs():
+    runs = [make_run(f"r{i}", ga=1, loss=[2.0, 1.9], model=f"model{i}") for i in range(2000)]
+    start = time.process_time()
+    assert len(group(runs)) == 2000
+    assert time.process_time() - start < 1.0

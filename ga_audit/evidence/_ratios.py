@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from ga_audit.grouping import Group, Panel, batch_sizes, relatedness
 from ga_audit.run import FloatArray, Note, Role, Run
 from ga_audit.stats import constants as k
 from ga_audit.stats.censoring import looks_clipped
-from ga_audit.stats.kindred import shares_noise
+from ga_audit.stats.kindred import Agreement, agreement, shares_noise
 from ga_audit.stats.levels import RunLevels, run_levels
 from ga_audit.stats.offset import Offset, find_offset
 from ga_audit.stats.scaling import Exponent, Fit, Nuisance
@@ -86,10 +86,20 @@ def _unusable(run: Run, role: Role, value: FloatArray) -> Reason | None:
     return Reason.LOGGED_AFTER_CLIPPING if clipped else None
 
 
-def measure(panel: Panel) -> Ratios:
-    """Levels, relation and nuisance of a panel."""
+def measure(panel: Panel, beside: Callable[[], Panel | None] | None = None) -> Ratios:
+    """Levels, relation and nuisance of a panel.
+
+    Parameters
+    ----------
+    panel : one quantity of the runs.
+    beside : reads another quantity of the same runs, whose agreement says as much about their batches; called where that
+        of the panel does not settle it.
+    """
     runs = panel.runs
-    related = relatedness(runs, shared_noise=shares_noise(panel.level))
+    agreed = agreement(panel.level, panel.rounding)
+    if beside is not None and agreed.probability < k.DECIDE_AT and (other := beside()) is not None:
+        agreed = Agreement(max(agreed.log_odds, agreement(other.level, other.rounding).log_odds), agreed.scatter)
+    related = relatedness(runs, shared_noise=shares_noise(panel.level), agreement=agreed)
     notes = list(_notes(panel, runs))
     worlds = [r.settings.world_size.value if r.settings.world_size else None for r in runs]
     if any(w is not None for w in worlds) and any(w is None for w in worlds):
@@ -138,7 +148,7 @@ def estimate_of(exponent: Exponent, ratios: Ratios, method: Method) -> Estimate:
     """An exponent with the comparison it comes from."""
     low, high = exponent.interval95
     return Estimate(
-        value=exponent.median,
+        value=exponent.value,
         interval=Interval(low, high),
         n_runs=len(ratios.runs),
         n_points=ratios.panel.points,
@@ -187,6 +197,8 @@ def detail(ratios: Ratios, fitted: Fit[Hypothesis]) -> dict[str, object]:
         "extra": nuisance.extra,
         "relation": ratios.relatedness.relation.value,
         "shared_noise": ratios.relatedness.shared_noise,
+        "matched": ratios.relatedness.matched,
+        "scatter": ratios.relatedness.scatter,
         "tau_centre": [list(t) for t in nuisance.tau],
         "tau_spread": k.TAU_SPREAD,
         "tau_posterior": fitted.tau,
@@ -195,7 +207,7 @@ def detail(ratios: Ratios, fitted: Fit[Hypothesis]) -> dict[str, object]:
         "log_likelihood": {label(h): x for h, x in fitted.log_likelihood.items()},
         "prior": dict(k.PRIOR),
         "exponents": [
-            {"driver": e.axis, "median": e.median, "interval95": list(e.interval95), "interval90": list(e.interval90)}
+            {"driver": e.axis, "value": e.value, "interval95": list(e.interval95), "interval90": list(e.interval90)}
             for e in fitted.exponents
         ],
         "masked": ratios.panel.masked,
@@ -241,14 +253,15 @@ def _nuisance(panel: Panel, levels: RunLevels, related: Relatedness, log_ga: Flo
     """What is known of the runs, as scales of how right ones may differ (`stats/constants.py` says where from)."""
     runs, role = panel.runs, panel.role
     norm = role is Role.GRAD_NORM
-    family = _families(runs) if related.relation is Relation.DIFFERENT else ()
+    family = _families(runs) if related.recorded is Relation.DIFFERENT else ()
     modes = []
     sizes = batch_sizes(runs)
     log_batch = np.zeros(len(runs)) if sizes is None else np.log(np.array(sizes, dtype=np.float64))
     batches: tuple[tuple[FloatArray, float], ...] = ((log_batch, 1.0),)
     if sizes is None:  # the effective batch may be the same, or grow with GA
-        batches = ((log_batch, 0.5), (log_ga, 0.5))
-        modes.append(k.LOSS_PER_LOG_BATCH * (log_ga - log_ga.mean()))
+        grown = 0.5 * (1 - related.matched)
+        batches = ((log_batch, 1 - grown), (log_ga, grown))
+        modes.append((1 - related.matched) * k.LOSS_PER_LOG_BATCH * (log_ga - log_ga.mean()))
     elif not related.batch:
         modes.append(k.LOSS_PER_LOG_BATCH * (log_batch - log_batch.mean()))
     if related.learning_rate is False and all(r.settings.learning_rate for r in runs):
@@ -285,13 +298,15 @@ def tau_centres(related: Relatedness, norm: bool, families: bool) -> tuple[tuple
         Relation.SAME_DATA: ((k.TAU_SAME_DATA, 1.0),),
         Relation.NOT_RECORDED: ((k.TAU_UNRECORDED, 1.0),),
         Relation.DIFFERENT: ((k.TAU_SAME_DATA if families else k.TAU_OTHER_DATA, 1.0),),
-    }[related.relation]
-    if not norm:
+    }[related.recorded]
+    twin = k.TAU_TWIN * (k.TAU_GRAD_NORM_FACTOR if norm else 1.0)
+    if norm:
+        floor = k.TAU_GRAD_NORM_FLOOR
+        centres = tuple((twin if c == k.TAU_TWIN else max(floor, c * k.TAU_GRAD_NORM_FACTOR), w) for c, w in centres)
+    if not related.matched:
         return centres
-    return tuple(
-        (c * k.TAU_GRAD_NORM_FACTOR if c == k.TAU_TWIN else max(k.TAU_GRAD_NORM_FLOOR, c * k.TAU_GRAD_NORM_FACTOR), w)
-        for c, w in centres
-    )
+    rest = tuple((c, w * (1 - related.matched)) for c, w in centres)
+    return ((max(twin, related.scatter), related.matched), *rest)
 
 
 def _families(runs: Sequence[Run]) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ Why it is evidence
     A calibrated language model's cross-entropy is about the entropy of its predictions, and perplexity is exp(loss): neither
     is added up over micro-batches where the loss is.
 When it does not apply
-    Neither is logged with the loss; perplexity that is exp of the logged loss itself (it follows the loss and shows nothing); an
-    objective that is not a language model's; GA unknown or 1.
+    Neither is logged with the loss; a quantity that is a fixed function of the logged loss, such as perplexity to any base (it
+    follows the loss and shows nothing); an objective that is not a language model's; GA unknown or 1.
 Calibration
     Judgement: scale 0.3 for entropy (fine-tuned models are surprised by new data before they fit it), 0.2 for perplexity. Weak
     below GA 8, as `eval_gap`, with which it shares the possibility of an unusual loss.
@@ -35,6 +35,8 @@ KIND = "entropy_ratio"
 SCALES = {Role.ENTROPY: 0.3, Role.PERPLEXITY: 0.2}
 SURE_GA = 8
 _SAME = 0.01  # perplexity that is exp(loss) within this
+_CONSTANT = 0.002  # scatter of ln(loss / ln(perplexity)) where one is computed from the other, digits apart
+_BASES = (2.0, 10.0)  # of the exponential or the logarithm: fairseq logs bits
 
 
 def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
@@ -58,7 +60,7 @@ def _evaluate_gaps(run: Run, role: Role, gaps: FloatArray) -> Evidence | NotAppl
         facts: dict[str, Fact] = {"quantity": role.value, **inferred.facts}
         return _single.not_applicable(KIND, run, Reason.NOT_A_LANGUAGE_MODEL, facts)
     z = median(gaps)
-    if role is Role.PERPLEXITY and abs(z) < _SAME:
+    if role is Role.PERPLEXITY and _is_computed(gaps):
         return _single.not_applicable(KIND, run, Reason.COPY_OF_LOSS)
     ga = run.settings.ga or 1
     return Evidence(
@@ -79,6 +81,18 @@ def _evaluate_gaps(run: Run, role: Role, gaps: FloatArray) -> Evidence | NotAppl
         equivalent=True if z + 1.645 * scale < math.log(ga) else None,
         detail={"median_ratio": round(math.exp(z), 4), "points": len(gaps)},
     )
+
+
+def _is_computed(gaps: FloatArray) -> bool:
+    """Whether perplexity is an exponential of the logged loss, to any base.
+
+    A perplexity of its own, averaged over micro-batches or tokens, has another ratio to the loss at every step.
+    """
+    z = median(gaps)
+    known = (0.0, *(sign * math.log(math.log(base)) for base in _BASES for sign in (1, -1)))
+    if any(abs(z - ratio) < _SAME for ratio in known):
+        return True
+    return len(gaps) > 1 and float(np.abs(gaps - z).max()) < _CONSTANT
 
 
 def _gaps(run: Run, role: Role) -> FloatArray:

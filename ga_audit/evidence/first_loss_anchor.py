@@ -6,7 +6,8 @@ Why it is evidence
     Where policy and reference are still one, DPO costs ln 2 and KTO 1/2; guessing among k classes costs ln k, among V tokens of
     a model with random weights ln V. A sum over GA starts GA times as high.
 When it does not apply
-    Another objective, an unknown one, a log that begins late (a resumed run), GA unknown.
+    Another objective, an unknown one, GA unknown. A log that does not show that it begins with the training: it begins late,
+    its lines hold no step, or its rewards have margins already. KTO whose weights are not recorded.
 Calibration
     24 real DPO runs (GA 1 to 32): 21 start at 0.68 to 0.73, the others use another loss or log late: scale 0.05 with the
     tails of Student's t, and one in eight anywhere within e^3. KTO, random weights: judgement, scale 0.12. Heads for classes:
@@ -33,13 +34,14 @@ from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, objective
 from ga_audit.finding import NAMED, Evidence, Fact, NotApplicable, Reason
 from ga_audit.grouping import Group
-from ga_audit.run import Counted, Role, Run, Series
+from ga_audit.run import Counted, FloatArray, Role, Run, Series
 
 KIND = "first_loss_anchor"
 SCALE_DPO, SCALE, SCALE_CLASSES = 0.05, 0.12, 0.36
 ANYWHERE, WIDTH = 0.125, 6.0  # share of healthy runs whose first loss is elsewhere, over e^-3 to e^3
-EARLIEST_EPOCH = 0.1  # of a first line without a step; a later one does not begin the training
 LATEST_STEP = 20  # a first point beyond is no first loss
+UNTRAINED = 0.05  # margin up to which policy and reference agree: it moves the loss of DPO by half of that
+_WEIGHTS = ("desirable_weight", "undesirable_weight")
 
 
 class Start(StrEnum):
@@ -77,7 +79,7 @@ def anchor(run: Run) -> Anchor | None:
     if known is Objective.DPO:
         return Anchor(math.log(2), SCALE_DPO, Start.DPO)
     if known is Objective.KTO:
-        return Anchor(0.5, SCALE, Start.KTO)
+        return Anchor(0.5, SCALE, Start.KTO) if _has_unit_weights(run) else None
     if known is Objective.CLASSIFICATION:
         return _of_classes(run)
     scratch = run.settings.other.get("init_from")
@@ -85,6 +87,11 @@ def anchor(run: Run) -> Anchor | None:
         size = run.settings.vocab_size.value
         return Anchor(math.log(size), SCALE, Start.RANDOM_WEIGHTS, size)
     return None
+
+
+def _has_unit_weights(run: Run) -> bool:
+    """Whether the two weights of KTO are recorded as 1."""
+    return all((weight := run.settings.other.get(name)) is not None and weight.value == 1 for name in _WEIGHTS)
 
 
 def _of_classes(run: Run) -> Anchor | None:
@@ -106,11 +113,14 @@ def _of_classes(run: Run) -> Anchor | None:
 
 def _evaluate(run: Run) -> Evidence | NotApplicable:
     series, found = run.get(Role.LOSS), anchor(run)
+    inferred = objective(run)
     if series is None or found is None:
-        return _single.not_applicable(KIND, run, Reason.NO_KNOWN_START, objective(run).facts)
+        weighted = inferred.objective is Objective.KTO
+        reason = Reason.WEIGHTS_UNKNOWN if weighted else Reason.NO_KNOWN_START
+        return _single.not_applicable(KIND, run, reason, inferred.facts)
     step, value = _single.constant_part(run, series)
-    if not _begins_at_start(run, series) or not len(step) or step[0] > LATEST_STEP:
-        return _single.not_applicable(KIND, run, Reason.LATE_START)
+    if (late := _why_no_start(run, series, step)) is not None:
+        return _single.not_applicable(KIND, run, late)
     window = float(min(series.window or step[0], step[0]))
     scale = math.hypot(found.scale, 0.02 * (window - 1))
     first = float(value[0])
@@ -134,12 +144,36 @@ def _evaluate(run: Run) -> Evidence | NotApplicable:
     )
 
 
-def _begins_at_start(run: Run, series: Series) -> bool:
-    """Whether the steps are those of the training; where lines were only numbered, the epoch beside them decides."""
-    if series.counted is not Counted.ORDER:
-        return series.optimizer_steps(run.settings.ga) is not None
-    epoch = run.get(Role.EPOCH)
-    return epoch is not None and len(epoch) > 0 and 0 <= epoch.value[0] <= EARLIEST_EPOCH
+def _why_no_start(run: Run, series: Series, step: FloatArray) -> Reason | None:
+    """Why the first usable point is not known to be the first of the training; None if it is."""
+    if not len(step) or step[0] > LATEST_STEP:
+        return Reason.LATE_START
+    if series.counted is not Counted.ORDER and series.optimizer_steps(run.settings.ga) is None:
+        return Reason.START_UNKNOWN
+    margins = run.get(Role.MARGIN)
+    margin = None
+    if margins is not None:
+        same = margins.value[margins.position == step[0]]
+        margin = float(same[0]) if same.size else math.nan
+    if margin is not None and not abs(margin) <= UNTRAINED:
+        return Reason.LATE_START
+    if margin is not None or not _is_numbered(run, series):
+        return None
+    return None if run.settings.logging_steps is not None and _begins_an_epoch(run) else Reason.START_UNKNOWN
+
+
+def _is_numbered(run: Run, series: Series) -> bool:
+    """Whether the points were numbered by the reader, as the log holds no step."""
+    return series.counted is Counted.ORDER or any(note.code == "derived-step" for note in run.notes)
+
+
+def _begins_an_epoch(run: Run) -> bool:
+    """Whether the first line is at the end of the first logging window, by the epochs of the first two."""
+    epochs = run.get(Role.EPOCH)
+    if epochs is None or len(epochs) < 2:
+        return False
+    first, second = (float(x) for x in epochs.value[:2])
+    return 0 <= first <= 1.5 * (second - first)
 
 
 def _log_density(x: float, scale: float) -> float:

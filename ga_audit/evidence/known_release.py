@@ -5,7 +5,8 @@ What it looks at
 Why it is evidence
     A bug that a release is known to have is likelier there than elsewhere; one that it is known not to have, less likely.
 When it does not apply
-    No release is known, or no entry is about the package.
+    No release is known, or no entry is about the package; or no bug is known and no package of a known release computes the
+    loss: DeepSpeed, kernels, and what configures another trainer do not.
 Calibration
     Judgement, on the low side: of 8 real projects inside a window of transformers 4.46 to 4.48 with GA > 1, 6 were healthy.
     The odds of what a bug does are multiplied by 5 where the log settles the bug's conditions, by 2 where it does not and the bug
@@ -26,13 +27,16 @@ from dataclasses import dataclass, field
 from ga_audit.bugs import catalogue, stock_models
 from ga_audit.evidence import _single
 from ga_audit.evidence._objective import Objective, is_encoder_decoder, objective
-from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Hypothesis, NotApplicable, Reason
+from ga_audit.finding import HEALTHY, NAMED, OTHER, Evidence, Fact, Hypothesis, NotApplicable, Reason
 from ga_audit.grouping import Group
 from ga_audit.run import Role, Run
 
 KIND = "known_release"
 SETTLED, OPEN, NONE_KNOWN = math.log(5), math.log(2), math.log(3)
 COMMON = 0.2  # share of a release's stock models from which a bug of such models is nothing unusual: 0.18 in 4.57, 0.58 in 5.24
+
+# packages whose own trainer computes and logs the loss: that one of them has no such bug says that the loss is right
+COMPUTES_LOSS = frozenset({"transformers", "torchtune", "verl"})
 
 
 def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
@@ -46,8 +50,14 @@ def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
             yield _single.not_applicable(KIND, run, Reason.RELEASE_UNKNOWN)
             continue
         for role in (Role.LOSS, Role.GRAD_NORM):
-            if run.get(role) is not None:
-                yield _evaluate(run, role, covered)
+            if run.get(role) is None:
+                continue
+            known = _look_up(run, role, covered)
+            if known.odds or COMPUTES_LOSS & covered.keys():
+                yield _evaluate(run, role, covered, known)
+            else:
+                facts: dict[str, Fact] = {"packages": ", ".join(sorted(covered))}
+                yield _single.not_applicable(KIND, run, Reason.RELEASE_ELSEWHERE, facts, role=role)
 
 
 def _is_common(row: catalogue.Affected, run: Run, package: str, release: str) -> bool:
@@ -98,8 +108,7 @@ def _look_up(run: Run, role: Role, covered: Mapping[str, str]) -> _Known:
     return known
 
 
-def _evaluate(run: Run, role: Role, covered: Mapping[str, str]) -> Evidence:
-    known = _look_up(run, role, covered)
+def _evaluate(run: Run, role: Role, covered: Mapping[str, str], known: _Known) -> Evidence:
     known_not = 0.0 if known.odds else -NONE_KNOWN
     # hypotheses of one factor (at GA 1 a sum over GA and ranks is one over ranks) are one to the run
     exponents = (*known.odds, *known.common)

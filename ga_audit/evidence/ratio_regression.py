@@ -35,13 +35,14 @@ from ga_audit.finding import (
     Reason,
     SettlingRun,
 )
-from ga_audit.grouping import Group, version_families
+from ga_audit.grouping import Group, Panel, version_families
 from ga_audit.run import FloatArray, Role, Run
 from ga_audit.stats import constants as k
 from ga_audit.stats.decision import equivalent, settling_run
 from ga_audit.stats.scaling import Exponent, fit
 
 KIND = "ratio_regression"
+_MANY = 8
 
 
 def gather(group: Group) -> Iterator[Evidence | NotApplicable]:
@@ -77,7 +78,7 @@ def _evaluate(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> E
     panel = group.panel(role, runs)
     if isinstance(panel, NotApplicable):
         return replace(panel, kind=KIND)
-    ratios = _ratios.measure(panel)
+    ratios = _ratios.measure(panel, lambda: _beside(group, role, runs))
     axes = {"gradient_accumulation_steps": ratios.log_ga, "world_size": ratios.log_world}
     axes = {name: v for name, v in axes.items() if np.ptp(v) > 0}
     ids = tuple(r.id for r in runs)
@@ -125,6 +126,20 @@ def _evaluate(group: Group, role: Role, runs: Sequence[Run], *, only: bool) -> E
     )
 
 
+def _beside(group: Group, role: Role, runs: Sequence[Run]) -> Panel | None:
+    """The other quantity of the same runs, where each logs it and it can be compared; None for many runs.
+
+    Many runs show by themselves how far right ones differ.
+    """
+    if len(runs) > _MANY:
+        return None
+    other = Role.GRAD_NORM if role is Role.LOSS else Role.LOSS
+    if any(run.get(other) is None for run in runs) or len(_ratios.usable(group, other, KIND, runs)[0]) < len(runs):
+        return None
+    panel = group.panel(other, runs)
+    return None if isinstance(panel, NotApplicable) else panel
+
+
 def _of_release(likelihood: Mapping[Hypothesis, float], ids: tuple[str, ...]) -> dict[Hypothesis, float]:
     """The same for the runs of one release alone: nothing here depends on other releases."""
     only = frozenset(ids)
@@ -155,7 +170,7 @@ def _facts(ratios: _ratios.Ratios, exponents: Sequence[Exponent]) -> dict[str, F
         "first": ratios.runs[low].id,
         "last": ratios.runs[high].id,
         "ratio": float(np.exp(np.clip(log_ratio, -700, 700))),
-        "exponents": tuple((e.axis, e.median, *e.interval95) for e in exponents),
+        "exponents": tuple((e.axis, e.value, *e.interval95) for e in exponents),
         "runs": len(ratios.runs),
         "points": ratios.panel.points,
     }

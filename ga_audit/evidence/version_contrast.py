@@ -89,7 +89,7 @@ def _evaluate(
         log_likelihood=fitted.log_likelihood,
         facts={
             "release": exponent.axis,
-            "exponent": exponent.median,
+            "exponent": exponent.value,
             "low": exponent.interval95[0],
             "high": exponent.interval95[1],
         },

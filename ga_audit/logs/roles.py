@@ -57,6 +57,7 @@ _names(
     "mean_token_accuracy train/mean_token_accuracy token_acc train/token_acc token_accuracy train/token_accuracy",
 )
 _names(Role.ENTROPY, "entropy train/entropy mean_entropy train/mean_entropy")
+_names(Role.MARGIN, "rewards/margins train/rewards/margins")
 _names(Role.PERPLEXITY, "perplexity train/perplexity ppl train/ppl train_ppl train_perplexity")
 # the closing summary of HF's Trainer; a bare `train_loss` column is a curve (Lightning), so formats that know say so
 _names(Role.SUMMARY_LOSS, "train/train_loss")

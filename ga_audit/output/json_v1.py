@@ -70,6 +70,8 @@ def _diagnosis(d: Diagnosis, explain: bool) -> dict[str, Any]:
         "verdict": d.verdict.value,
         "reach": d.impact.value,
         "impact": d.impact.value,
+        "likely": None if d.likely is None else d.likely[0].value,
+        "confidence": None if d.confidence is None else _number(d.confidence),
         "headline": verdict.headline(d),
         "reasons": list(verdict.reasons(d)),
         "runs": [_run(d, run) for run in d.runs],

@@ -92,6 +92,23 @@ KINDRED_OTHER: Final = 0.5
 """Correlation of second differences from which noise counts as shared, and below which as not."""
 KINDRED_NOISE_LAG: Final = -0.2
 """Their lag-1 autocorrelation must lie below this: white noise has -2/3, a smooth curve about 1."""
+MATCHED_BINS: Final = 5
+"""Fewest bins whose agreement up to one factor is measured."""
+MATCHED_PRIOR: Final = 4.0
+"""Log odds of unrelated against matched runs before their curves are compared. Judgement, on the wide side."""
+MATCHED_MOST: Final = 0.3
+"""Largest scatter of matched curves, as a share of that of unrelated ones (correlation .95): other batches that overlap by
+half reach 0.7. Simulator."""
+MATCHED_EDGE: Final = 0.25
+"""sd of the fall above it, of a natural log."""
+MATCHED_SMOOTH: Final = 4.0
+"""Powers of ten by which the noise counts less per unit of lag-1 autocorrelation of second differences above
+`KINDRED_NOISE_LAG`: at that of a smooth curve it counts for nothing. Judgement."""
+MATCHED_SHAPE: Final = 0.01
+"""Unrelated smooth curves differ by at least this share of their departure from a straight line. Judgement: run effects are
+1 % of the loss and more, the departure is a tenth of it."""
+MATCHED_SHAPE_DOF: Final = 4
+"""Degrees of freedom of a smooth shape."""
 
 # --- hypotheses and decision ---
 PRIOR: Final = {"healthy": 0.55, "summed": 0.25, "divided": 0.08, "world": 0.05, "ga-world": 0.05, "other": 0.02}
@@ -106,12 +123,16 @@ OTHER_RANGE: Final = 2.5
 """`other`: an exponent uniform within +- this. The average over it is the Occam penalty."""
 DECIDE_AT: Final = 0.95
 """Posterior from which a verdict is given."""
+LIKELY_AT: Final = 0.8
+"""Posterior from which an inconclusive quantity is called likely scaled or likely healthy."""
 EQUIVALENCE: Final = {"loss": 0.35, "grad_norm": 0.5}
 """`healthy` needs the 90 % interval inside +- this (two one-sided tests, Schuirmann 1987). 0.25 refuses half of the
 confounded healthy pairs, 0.5 lets sqrt(GA) through. Simulator."""
 MISFIT: Final = 0.35
 """A run further than this from the middle of three or more, which another hypothesis would bring back to it, is of other code
 or another release: no verdict on all of them. Judgement, as wide as the margin of equivalence."""
+MANY_RUNS: Final = 400
+"""Contrasts from which the noise of the runs is taken as equal and independent. Numerical: a cubic cost otherwise."""
 TIE: Final = 0.05
 """Hypotheses whose centred factors differ by less than this in every run cannot be told apart by ratios."""
 COUPLING: Final = {

@@ -235,9 +235,8 @@ def _deviation(level: Floats, location: Floats | None = None) -> Floats:
 
 def _centred(covariance: Floats) -> Floats:
     """Covariance of deviations from the mean of the runs."""
-    n = covariance.shape[0]
-    c = np.eye(n) - 1.0 / n
-    return np.asarray(c @ covariance @ c)
+    row = covariance.mean(axis=1)
+    return np.asarray(covariance - row[:, None] - row[None, :] + row.mean())
 
 
 def _detrend(residual: Floats, good: NDArray[np.bool_], bins: int) -> tuple[Floats, int]:

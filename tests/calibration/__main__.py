@@ -23,7 +23,7 @@ def main() -> int:
     missed = 0
     for part in (
         bars.quoted(), bars.cost(), bars.traps(options.seed, max(2, count // 2)), bars.kinds(options.seed, count),
-        bars.pairs(options.seed, count),
+        bars.pairs(options.seed, count), bars.console(options.seed, count),
     ):  # fmt: skip
         for bar in part:
             print(bar, flush=True)

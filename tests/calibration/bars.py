@@ -17,6 +17,7 @@ from ga_audit.finding import Evidence
 from ga_audit.grouping import Group
 from ga_audit.run import Role
 
+from . import look_alikes
 from .judge import both, covers, read
 from .quoted import CASES
 from .scenarios import SCENARIOS
@@ -140,6 +141,18 @@ def traps(seed: int, count: int) -> Iterator[Bar]:
     yield at_most(
         "evidence on gradients from norms logged after clipping", clipped / n_clipped, 0.0, n_clipped, "cases"
     )
+
+
+def console(seed: int, count: int) -> Iterator[Bar]:
+    """Console logs with GA as the only metadata: unrelated runs that look alike, and matched runs."""
+    wrong = list(look_alikes.false_verdicts(seed, count))
+    yield at_most("`scaled` on unrelated look-alikes, 3 to 10 lines", float(np.mean(wrong)), 0.0, len(wrong))
+    wrong = list(look_alikes.unrecorded(seed, max(1, count // 4)))
+    yield at_most("wrong verdicts, all relations, GA alone recorded", float(np.mean(wrong)), 0.0, len(wrong))
+    known = float(np.mean(list(look_alikes.decided(seed, max(1, count // 2), record=True))))
+    alone = list(look_alikes.decided(seed, max(1, count // 2), record=False))
+    yield Bar("matched runs decided, all settings recorded", "", known, True, f"{len(alone)} pairs")
+    yield at_least("matched runs decided, GA alone recorded", float(np.mean(alone)), 0.97, len(alone))
 
 
 def quoted() -> Iterator[Bar]:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from evidence.single_runs import beside, curve, evidence, language_model, one, ratio
 
 from ga_audit.evidence import entropy_ratio
@@ -19,9 +20,15 @@ def test_a_right_loss_is_about_the_entropy():
 
 
 def test_perplexity_of_its_own_and_perplexity_that_follows():
-    own = language_model(factor=8, series=[beside(Role.PERPLEXITY, np.exp(curve()))])
+    own = language_model(factor=8, series=[beside(Role.PERPLEXITY, np.exp(curve(seed=1)))])
     assert ratio(evidence(entropy_ratio, own)) > 4
     follows = language_model(factor=8, series=[beside(Role.PERPLEXITY, np.exp(8 * curve()))])
+    assert one(entropy_ratio, follows).reason is Reason.COPY_OF_LOSS
+
+
+@pytest.mark.parametrize("base", [2, 10, 1.7])
+def test_perplexity_to_any_base_follows_the_loss(base):
+    follows = language_model(factor=8, series=[beside(Role.PERPLEXITY, base ** (8 * curve()))])
     assert one(entropy_ratio, follows).reason is Reason.COPY_OF_LOSS
 
 

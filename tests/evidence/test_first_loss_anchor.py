@@ -1,12 +1,14 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from evidence.single_runs import evidence, one, ratio
-from factories import make_run
+from factories import make_run, make_series
 
 from ga_audit.evidence import first_loss_anchor
 from ga_audit.finding import NotApplicable, Reason
+from ga_audit.run import Counted, Role
 
 FALL = np.linspace(1, 0.6, 30)
 
@@ -18,7 +20,7 @@ def run(first, *, ga=8, steps=None, **known):
 
 @pytest.mark.parametrize(("other", "anchor", "settings"), [
     ({"trainer": "DPOTrainer"}, math.log(2), {}),
-    ({"trainer": "KTOTrainer"}, 0.5, {}),
+    ({"trainer": "KTOTrainer", "desirable_weight": 1.0, "undesirable_weight": 1.0}, 0.5, {}),
     ({"architectures": ["BertForSequenceClassification"], "num_labels": 20}, math.log(20), {}),
     ({"init_from": "scratch"}, math.log(50_304), {"vocab_size": 50_304}),
 ])  # fmt: skip
@@ -81,3 +83,44 @@ def test_an_odd_first_loss_decides_nothing():
     # 0.5, 0.82 and 1.01 were seen on healthy runs
     for first in (0.5, 0.82, 1.01):
         assert ratio(evidence(first_loss_anchor, run(first))) < 1
+
+
+def numbered(first, margin=None, **known):
+    """A run of one line without a step, as from the middle of a console."""
+    series = () if margin is None else (make_series(Role.MARGIN, [margin], [1]),)
+    found = make_run("run", ga=2, loss=[first], other={"trainer": "DPOTrainer"}, series=series, **known)
+    return replace(found, series=tuple(replace(s, counted=Counted.ORDER) for s in found.series))
+
+
+def test_a_line_without_a_step_is_no_start():
+    assert one(first_loss_anchor, numbered(0.3537)).reason is Reason.START_UNKNOWN
+
+
+def test_margins_say_whether_the_policy_has_moved():
+    assert one(first_loss_anchor, numbered(0.3537, margin=1.195)).reason is Reason.LATE_START
+    assert evidence(first_loss_anchor, numbered(0.6933, margin=-0.0002)).equivalent
+    moved = run(0.35, series=(make_series(Role.MARGIN, [1.2], [1]),))
+    assert one(first_loss_anchor, moved).reason is Reason.LATE_START
+
+
+def test_epochs_show_the_start_where_the_logging_window_is_known():
+    def log(epochs, **known):
+        found = make_run(
+            "run", ga=8, loss=0.6931 * FALL, other={"trainer": "DPOTrainer"},
+            series=(make_series(Role.EPOCH, epochs),), **known,
+        )  # fmt: skip
+        return replace(found, series=tuple(replace(s, counted=Counted.ORDER) for s in found.series))
+
+    first = np.arange(1, 31) * 0.02
+    assert evidence(first_loss_anchor, log(first, logging_steps=1)).equivalent
+    assert one(first_loss_anchor, log(first)).reason is Reason.START_UNKNOWN
+    assert one(first_loss_anchor, log(first + 0.5, logging_steps=1)).reason is Reason.START_UNKNOWN
+
+
+@pytest.mark.parametrize("weights", [
+    {}, {"desirable_weight": 1.0}, {"desirable_weight": 1.0, "undesirable_weight": 2.0},
+])  # fmt: skip
+def test_kto_starts_where_its_weights_say(weights):
+    assert (
+        one(first_loss_anchor, run(1.04, other={"trainer": "KTOTrainer", **weights})).reason is Reason.WEIGHTS_UNKNOWN
+    )

@@ -130,3 +130,13 @@ def test_ranks_that_may_be_devices_are_not_held_against_their_bug(other, odds):
     }
     run = language_model(ga=1, world_size=2, packages={"transformers": "4.52.4"}, other={**known, **other})
     assert ratio(evidence(known_release, run), DIVIDED_WORLD) == pytest.approx(odds)
+
+
+@pytest.mark.parametrize("packages", [
+    {"deepspeed": "0.15.4"}, {"liger-kernel": "0.5.2"}, {"trl": "0.12.0", "deepspeed": "0.15.4"},
+])  # fmt: skip
+def test_a_release_of_a_package_that_computes_no_loss_is_no_evidence(packages):
+    found = one(known_release, language_model(packages=packages))
+    assert (found.reason, found.facts) == (Reason.RELEASE_ELSEWHERE, {"packages": ", ".join(sorted(packages))})
+    with_the_trainer = language_model(packages={"transformers": "4.45.2", **packages})
+    assert ratio(evidence(known_release, with_the_trainer)) < 0

@@ -264,7 +264,7 @@ def test_whatever_was_logged_it_is_finite_or_does_not_apply(leaf, runs):
             continue
         assert wording.sentence(piece, runs)
         assert all(math.isfinite(x) for x in piece.log_likelihood.values())
-        assert piece.estimate.interval.low < piece.estimate.value < piece.estimate.interval.high
+        assert piece.estimate.interval.low <= piece.estimate.value <= piece.estimate.interval.high
         json.dumps(piece.detail, allow_nan=False)
 
 

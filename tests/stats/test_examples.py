@@ -7,7 +7,7 @@ import pytest
 from ga_audit import registry
 
 STATS = registry.load_all("ga_audit.stats")
-WITH_EXAMPLES = {"alignment", "levels", "scaling", "theil_sen"}
+WITH_EXAMPLES = {"alignment", "kindred", "levels", "scaling", "theil_sen"}
 
 
 @pytest.mark.parametrize("name", sorted(STATS))

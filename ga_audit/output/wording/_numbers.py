@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 _MAX_NAMED = 4
@@ -17,8 +18,10 @@ def exponent(value: float) -> str:
     return f"{round(value, 3) + 0.0:.3f}"
 
 
-def percent(value: float) -> str:
-    """A share in whole percent."""
+def percent(value: float, below: float | None = None) -> str:
+    """A share in whole percent; one that is less than `below` never reads as much."""
+    if below is not None and value < below:
+        return f"{min(round(100 * value), math.ceil(100 * below) - 1)}%"
     return f"{value:.0%}"
 
 

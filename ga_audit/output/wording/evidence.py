@@ -94,7 +94,7 @@ _ADD_RUN = (
 _KEEP_CONFIG = "Keep the model's config.json (architectures) beside the log."
 
 REASONS: Mapping[Reason, tuple[str, str]] = {
-    Reason.COPY_OF_LOSS: ("perplexity of {run} is exp of its logged loss, so it is no independent measure", ""),
+    Reason.COPY_OF_LOSS: ("perplexity of {run} is computed from its logged loss, so it is no independent measure", ""),
     Reason.FITS_ALL: ("loss of {run} is possible at its token accuracy under every hypothesis", ""),
     Reason.GA_CONSTANT: ("GA of {run} does not change", "A run resumed with another GA would show the step."),
     Reason.GA_IS_ONE: (
@@ -106,6 +106,11 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
         "Give it: --ga '{run}=N'.",
     ),
     Reason.LATE_START: ("the log of {run} does not begin with the training", "Log from the first step."),
+    Reason.START_UNKNOWN: (
+        "the log of {run} does not show that its first line is the start of the training",
+        "Log the step of each line, from the first one on.",
+    ),
+    Reason.WEIGHTS_UNKNOWN: ("the first loss of KTO depends on its weights, which {run} does not record", ""),
     Reason.LEARNED_BEFORE: (
         "first loss of {run} ({loss:.4g}) is below {start}: its head was trained before, or the loss is divided",
         "",
@@ -153,6 +158,10 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
         "See version_contrast for these runs.",
     ),
     Reason.RELEASES_NOT_COMPARABLE: ("no two releases have a usable {role}", "Log {role} in runs of both releases."),
+    Reason.RELEASE_ELSEWHERE: (
+        "{packages} does not compute the loss of {run}",
+        "Give the release that trained it: --stack transformers==RELEASE.",
+    ),
     Reason.RELEASE_UNKNOWN: (
         "{run} records no release of a trainer",
         "Give the release that trained it: --stack transformers==RELEASE.",

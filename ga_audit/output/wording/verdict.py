@@ -140,6 +140,8 @@ def undecided(why: Undecided, runs: Sequence[Run]) -> str:
             return f"the {role} is mis-scaled, but not by a power of GA or world size"
         case UndecidedReason.UNEXPLAINED_DIFFERENCE:
             return f"the {role} differs between the runs, but not by a power of GA or world size"
+        case UndecidedReason.WIDE_INTERVAL if why.leaning is not None:
+            return f"the {role} is {likely(why)}, but the interval is too wide to call the runs equivalent"
         case UndecidedReason.WIDE_INTERVAL:
             return f"the interval for the {role} is too wide to call the runs equivalent"
         case UndecidedReason.ONLY_WEAK_EVIDENCE:
@@ -148,11 +150,16 @@ def undecided(why: Undecided, runs: Sequence[Run]) -> str:
             return f"one weak indicator is not enough for a verdict on the {role}"
         case UndecidedReason.LOOK_ALIKE:
             return f"{why.setting} is also {why.value}, and a sum over it would look the same"
+        case UndecidedReason.TIED if why.leaning is not None:
+            tied = " and ".join(name for name, _ in why.hypotheses)
+            return f"the {role} is {likely(why)}, but these runs do not distinguish {tied}"
         case UndecidedReason.TIED:
             return f"the {role} of these runs does not distinguish {' and '.join(n for n, _ in why.hypotheses)}"
         case UndecidedReason.BELOW_THRESHOLD:
             source = "from one run, " if why.single_run else ""
-            leading = ", ".join(f"{name} {percent(p)}" for name, p in why.hypotheses)
+            leading = ", ".join(f"{name} {percent(p, DECIDE_AT)}" for name, p in why.hypotheses)
+            if why.leaning is not None:
+                return f"{source}the {role} is {likely(why)}; a verdict needs {percent(DECIDE_AT)} ({leading})"
             return f"{source}no hypothesis on the {role} reaches {percent(DECIDE_AT)} ({leading})"
         case UndecidedReason.NOTHING_SCALES:
             ga = "gradient_accumulation_steps is 1, so a sum equals a mean"
@@ -166,6 +173,13 @@ def undecided(why: Undecided, runs: Sequence[Run]) -> str:
             return "there is nothing to compare"
         case _:
             return _about_runs(why)
+
+
+def likely(why: Undecided) -> str:
+    """`likely scaled (93%)`."""
+    assert why.confidence is not None
+    limit = None if why.reason is UndecidedReason.WIDE_INTERVAL else DECIDE_AT
+    return f"likely {why.leaning} ({percent(why.confidence, limit)})"
 
 
 def _about_runs(why: Undecided) -> str:
@@ -185,6 +199,9 @@ def _about_runs(why: Undecided) -> str:
             return f"{differs}: exclude runs of other code, or give the release that trained each (--stack)"
         case _:
             assert why.reason is UndecidedReason.ODD_RUNS
+            if why.factors:
+                times = named([f"{x:.3g}" for x in why.factors])
+                misfit = f"the {role} of {runs} is {times} times the level of the other runs"
             return f"{misfit}: exclude it, or give the release that trained it (--stack)"
 
 
