@@ -68,8 +68,9 @@ def _joined(pieces: Iterable[Run], neighbours: Neighbours) -> list[Run]:
         ):
             shared.add(top)
         runs.extend(_join_views(trainings))
-    found = _one_of_each_training(_one_of_each_id(runs))
-    return [_with_siblings(run, siblings, neighbours, shared) for run in found]
+    # GA may stand in a file beside a log, and equal numbers at another GA are another training
+    configured = [_with_siblings(run, siblings, neighbours, shared) for run in _one_of_each_id(runs)]
+    return _one_of_each_training(configured)
 
 
 def _one_of_each_id(runs: list[Run]) -> list[Run]:
@@ -118,13 +119,17 @@ def _split_folder(run: Run) -> str:
 
 
 def _one_of_each_training(runs: list[Run]) -> list[Run]:
-    """Logs of other formats in other places that hold the same numbers at the same steps, as one run."""
+    """Logs of other formats in one tree that hold the same numbers at the same steps, as one run.
+
+    A correct trainer logs the same numbers at every GA: logs are joined only where both state one GA, and where the
+    folder of one training holds that of the other, as `wandb/` and `outputs/` of one project.
+    """
     kept: list[Run] = []
     points: dict[tuple[int, np.float32], int] = {}
     for run in sorted(runs, key=lambda r: -sum(len(s) for s in r.series)):
         loss = run.get(Role.LOSS)
         mine = [] if loss is None or not is_canonical(run) or run.corrected_by is not None else first_points(loss)
-        same = next((points[p] for p in mine if p in points and is_same_log(kept[points[p]], run)), None)
+        same = next((points[p] for p in mine if p in points and _is_one_training(kept[points[p]], run)), None)
         if same is not None:
             kept[same] = _join(kept[same], run)
             continue
@@ -132,6 +137,12 @@ def _one_of_each_training(runs: list[Run]) -> list[Run]:
         kept.append(run)
     order = {source: i for i, run in enumerate(runs) for source in run.sources}
     return sorted(kept, key=lambda run: min((order.get(source, 0) for source in run.sources), default=0))
+
+
+def _is_one_training(one: Run, two: Run) -> bool:
+    tops = root(one), root(two)
+    nested = tops[0] in (tops[1], *tops[1].parents) or tops[1] in tops[0].parents
+    return nested and is_same_log(one, two)
 
 
 def _with_copy(run: Run, copy: Run) -> Run:

@@ -93,8 +93,8 @@ def first_points(series: Series) -> list[tuple[int, np.float32]]:
 
 
 def is_same_log(one: Run, two: Run) -> bool:
-    """Whether logs of other formats hold the same losses, to the last digit, and know of no other GA."""
-    if one.settings.ga is not None and two.settings.ga is not None and one.settings.ga != two.settings.ga:
+    """Whether logs of other formats hold the same losses, to the last digit, at one known GA."""
+    if one.settings.ga is None or one.settings.ga != two.settings.ga:
         return False
     if {s.format for s in one.sources} & {s.format for s in two.sources}:
         return False

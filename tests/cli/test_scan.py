@@ -115,7 +115,7 @@ def test_a_dask_cluster_gives_the_same(client, monkeypatch):
             address = cluster.scheduler_address
             there = client.ga_audit(stub, "scan", "team/proj", str(SAMPLES), "--format", "json", "--dask", address)
         assert json.loads(there.out) == json.loads(here.out)
-        assert len(json.loads(here.out)["rows"]) == 19
+        assert len(json.loads(here.out)["rows"]) == 24
         done = client.ga_audit(stub, "scan", "team/proj", "--dask", "tcp://127.0.0.1:9")
         assert done.status == 3
         assert "no Dask scheduler answers" in done.err

@@ -189,13 +189,18 @@ def test_a_shared_configuration_is_of_no_training_in_particular(tmp_path):
 
 def test_equal_numbers_in_two_places_are_one_training():
     state = replace(make_run("x", ga=8, loss=LOSS), sources=(Source("trainer_state", "outputs/trainer_state.json"),))
-    logged = wandb("w", "wandb_file", "wandb/run-20260101_000000-ab12cd34", LOSS)
+    logged = wandb("w", "wandb_file", "wandb/run-20260101_000000-ab12cd34/run-ab12cd34.wandb", LOSS)
     (run,) = joined([logged, state], neighbours=lambda path: [])
     assert {s.format for s in run.sources} == {"trainer_state", "wandb_file"}
     other = replace(logged, series=make_run("w", loss=[x + 0.01 for x in LOSS]).series)
     assert len(list(joined([other, state], neighbours=lambda path: []))) == 2
     twice = replace(make_run("y", ga=1, loss=LOSS), sources=state.sources)
     assert len(list(joined([logged, twice], neighbours=lambda path: []))) == 2
+    # a correct trainer logs the same at every GA: where one is unknown, or in another project, they stay apart
+    unknown = replace(make_run("z", loss=LOSS), sources=state.sources)
+    assert len(list(joined([logged, unknown], neighbours=lambda path: []))) == 2
+    elsewhere = replace(state, sources=(Source("trainer_state", "/other/outputs/trainer_state.json"),))
+    assert len(list(joined([logged, elsewhere], neighbours=lambda path: []))) == 2
 
 
 def test_a_copy_of_a_wandb_run_is_named_and_not_counted():
