@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ga_audit.cli._choices import complete_bug, nearest_bug
+from ga_audit.cli._terminal import confirm, quiet_option
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
-from ga_audit.errors import AuditError, ExitCode
+from ga_audit.errors import AuditError, ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from ga_audit.conclusion import Audit, Diagnosis
@@ -27,16 +29,22 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the output [PATH-ga-audit].")
 @click.option("--force", is_flag=True, help="Replace an earlier output of ga-audit.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the output.")
 @click.option(
     "--include-original", is_flag=True, help="Keep the logged values as original/NAME beside the corrected ones."
 )
 @click.option("--assume", metavar="loss=1,grad_norm=0", help="Known exponents on GA; needs no evidence.")
-@click.option("--bug", metavar="GAnnn", help="Assume the effect of a known bug (see `ga-audit bugs`).")
+@click.option(
+    "--bug",
+    metavar="GAnnn",
+    shell_complete=complete_bug,
+    help="Assume the effect of a known bug (see `ga-audit bugs`).",
+)
 @click.option(
     "--upload", is_flag=True, help="Upload the corrected W&B runs as new runs, in the group of the originals."
 )
 @click.option("--annotate", is_flag=True, help="Write the findings into summary and notes of the original W&B runs.")
+@quiet_option
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -44,7 +52,7 @@ def command(
     output: Path | None,
     force: bool,
     dry_run: bool,
-    as_json: bool,
+    form: str,
     include_original: bool,
     assume: str | None,
     bug: str | None,
@@ -65,6 +73,7 @@ def command(
     from ga_audit.files.atomic import check_directory
     from ga_audit.options import contradictions
 
+    as_json = form == "json"
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
     if output is not None and not dry_run:
@@ -128,7 +137,7 @@ def _of_bug(name: str) -> dict[Role, Hypothesis]:
 
     bug = next((b for b in catalogue.load() if b.id == name.upper()), None)
     if bug is None:
-        raise AuditError(f"no bug {name}", remedy="`ga-audit bugs` lists them.")
+        raise WrongUsage(f"no bug {name}", remedy=nearest_bug(name))
     signatures = {(row.signature.loss, row.signature.grad_norm) for row in bug.affected}
     if len(signatures) > 1:
         raise AuditError(
@@ -168,7 +177,7 @@ def _finish(
         files = _write(made, audit, top, places, force=force, keep=keep, inputs=_inputs(targets, runs))
         result |= {"written": files, "output": str(top)}
         if not as_json:
-            click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md lists the changes)")
+            confirm(f"written: {top} ({len(files)} files; DIAGNOSIS.md lists the changes)")
         result |= _publish(made, top, places, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))

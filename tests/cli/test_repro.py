@@ -57,7 +57,11 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
     words = f"{sys.executable} {script} {{gradient_accumulation_steps}} {{output_dir}}"
     arguments = ["repro", "--engine", "script", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
     result = CliRunner().invoke(cli, arguments)
-    for part in ("SCALED  The logged loss and grad_norm are summed", "loss       on GA  1.000", "ga-audit fix "):
+    for part in (
+        "SCALED  The logged loss and grad_norm are 8x too high at GA 8: summed",
+        "exponent on GA 1.000",
+        "ga-audit fix ",
+    ):
         assert part in result.output, result.output
     assert "ga-audit report" not in result.output  # it is written already
 
@@ -325,7 +329,7 @@ def test_short_steps_stand_in_the_report(tmp_path):
     assert run(*words).exit_code == 1
     issue = (tmp_path / "report" / "issue.md").read_text()
     assert "real gradient at step 5 x0.500" in issue
-    assert "**SCALED**: Measured: the gradients are right but for some steps" in issue
+    assert "**SCALED**: Measured: the gradients are correct except at some steps" in issue
 
 
 def test_a_training_that_diverged_says_so(tmp_path):

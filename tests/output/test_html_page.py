@@ -78,7 +78,7 @@ def test_the_tables_hold_the_values_that_are_drawn():
 def test_a_known_bug_stands_with_its_reason():
     audit = pipeline.audit_runs(twins(1, packages={"transformers": "4.48.0"}))
     page = html_page.render(audit)
-    assert "Transformers 4.48.0 is affected (==4.48.0) and the signature fits; not in the logs: deepspeed = " in page
+    assert "transformers 4.48.0 is affected (==4.48.0) and the signature fits; not recorded: deepspeed = " in page
 
 
 def test_a_page_without_figures_and_with_odd_runs():
