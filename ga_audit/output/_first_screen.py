@@ -63,7 +63,7 @@ def _next(d: Diagnosis, width: int, hidden: frozenset[Action]) -> Iterator[str]:
     column = max(map(len, commands), default=0) + 3
     for step in steps:
         sentence = advice.next_step(step, d)
-        purpose = summary.PURPOSE.get(step.action, "")
+        purpose = summary.purpose(step)
         lines += _step(sentence, purpose, column, width, needed=step.action not in _PLAIN)
     for i, line in enumerate(lines):
         yield f"{'Next' if i == 0 else '':<{_LABEL}}{line}".rstrip()

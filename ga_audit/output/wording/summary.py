@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ga_audit.conclusion import Action, Diagnosis, OptimizerKind, Retrain, UndecidedReason
+from ga_audit.conclusion import Action, Diagnosis, NextStep, OptimizerKind, Retrain, UndecidedReason
 from ga_audit.finding import HEALTHY, NAMED, BugMatch, Finding, Fit, Impact, Verdict
 from ga_audit.output.wording import advice, verdict
 from ga_audit.output.wording._numbers import factor, named, percent
@@ -115,6 +115,12 @@ def training(answer: Retrain) -> Sentence:
         f"Affected: gradients were clipped in {clipped} ({share.run}). Updates of an Adam-like "
         f"optimizer are otherwise nearly scale-invariant. Retrain only if the runs must be comparable.",
     )
+
+
+def purpose(step: NextStep) -> str:
+    """What the command of a step is for."""
+    said = PURPOSE.get(step.action, "")
+    return f"{said}: edit the command between the quotes" if "--script" in step.argv else said
 
 
 def bug(bugs: Sequence[BugMatch]) -> str:
