@@ -101,8 +101,9 @@ def _likely(d: Diagnosis) -> str:
     if role is None or leading in {None, HEALTHY} or probability < _LIKELY:
         return ""
     assert leading is not None
-    needed = f"a verdict needs {percent(DECIDE_AT)}"
-    return f"{_SUBJECT[role]} probably {verdict.scaling(leading)}: {percent(probability)}; {needed}."
+    needed = percent(DECIDE_AT)
+    held = percent(probability) if percent(probability) != needed else f"{probability:.1%}"
+    return f"{_SUBJECT[role]} probably {verdict.scaling(leading)}: {held}; a verdict needs {needed}."
 
 
 def training(answer: Retrain) -> Sentence:
