@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ga_audit.finding import Hypothesis
     from ga_audit.pipeline import Options
     from ga_audit.run import Role, Run
+
+_MAX_SYNCED = 4  # W&B runs that are named in a command
 
 
 @click.command(
@@ -178,6 +181,8 @@ def _finish(
         result |= {"written": files, "output": str(top)}
         if not as_json:
             confirm(f"written: {top} ({len(files)} files; DIAGNOSIS.md lists the changes)")
+            for line in _open_both(targets, made, top):
+                confirm(f"  {line}")
         result |= _publish(made, top, places, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
@@ -188,6 +193,19 @@ def _finish(
             )
         leave(ExitCode.UNDECIDED)
     leave(ExitCode.HEALTHY)
+
+
+def _open_both(targets: Sequence[str], made: Sequence[Plan], top: Path) -> Iterator[str]:
+    """The commands that show the originals and the corrected logs side by side."""
+    formats = {source.format for p in made for source in p.run.sources}
+    if "tensorboard" in formats and Path(targets[0]).exists():
+        logs = Path(targets[0])
+        spec = f"original:{logs if logs.is_dir() else logs.parent},corrected:{top}"
+        yield shlex.join(["tensorboard", "--logdir_spec", spec])
+    if formats & {"wandb_file", "wandb_cloud"}:
+        runs = sorted(str(run) for run in top.rglob("offline-run-*") if run.is_dir())
+        many = f"$(find {shlex.quote(str(top))} -type d -name 'offline-run-*')"
+        yield f"wandb sync {shlex.join(runs) if len(runs) <= _MAX_SYNCED else many}"
 
 
 def _places(made: Sequence[Plan]) -> dict[str, PurePosixPath]:

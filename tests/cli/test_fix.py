@@ -159,3 +159,15 @@ def test_runs_whose_names_share_a_folder_are_written_apart(tmp_path, names):
     assert [losses(path)[0] for path in states] == [2.0, 2.0]
     listed = json.loads((tmp_path / "out" / "ga-audit.json").read_text())["files"]
     assert sorted([*listed, "ga-audit.json"]) == written
+
+
+def test_the_last_line_opens_before_and_after(tmp_path):
+    logs, out = tmp_path / "logs", tmp_path / "out"
+    shutil.copytree(SAMPLES / "tensorboard-4.48.0", logs)
+    last = run(logs, "-o", out).output.splitlines()[-1]
+    assert last == f"  tensorboard --logdir_spec original:{logs},corrected:{out}"
+    logs, out = tmp_path / "wandb-logs", tmp_path / "wandb-out"
+    shutil.copytree(SAMPLES / "wandb-4.48.0", logs)
+    last = run(logs, "-o", out).output.splitlines()[-1]
+    [offline] = [str(path) for path in out.rglob("offline-run-*") if path.is_dir()]
+    assert last == f"  wandb sync {offline}"
