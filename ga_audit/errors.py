@@ -10,6 +10,7 @@ class ExitCode(IntEnum):
     SCALED = 1
     USAGE = 2  # Click's own
     UNDECIDED = 3  # could not audit, or inconclusive
+    DEFECT = 70  # of ga-audit itself; EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130  # Ctrl-C, as shells have it
 
 

@@ -21,6 +21,11 @@ _MAX_ASKED = 8  # runs whose GA one command asks for
 _MAX_NAMED = 4  # the same, in a diagnosis
 _MAX_PATHS = 8
 _ENGINES = frozenset({"transformers", "trl", "axolotl", "llamafactory", "ms-swift", "accelerate"})
+_OTHER_TRAINERS = frozenset({"lightning", "pytorch-lightning", "megatron-core", "torchtune", "litgpt"})
+_TRL_VARIANTS = {"grpo": "grpo", "dpo": "dpo", "kto": "kto", "reward": "reward", "sft": "sft"}  # by class name
+_YOUR_COMMAND = (
+    "python train.py --accumulate {gradient_accumulation_steps} --batch-size {micro_batch_size} --out {output_dir}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,16 +186,36 @@ def _logs(runs: Sequence[Run]) -> tuple[str, ...]:
 def _repro(runs: Sequence[Run]) -> tuple[str, ...]:
     gas = sorted({run.settings.ga for run in runs if run.settings.ga})
     wanted = gas if len(gas) > 1 else sorted({1, max([*gas, 1]) if max([*gas, 1]) > 1 else 8})
-    words = ["ga-audit", "repro"]
+    values = ("--ga", ",".join(map(str, wanted)))
     if any(objective(run).sign is Sign.COMPLETION_LENGTHS for run in runs):
-        words += ["--engine", "trl", "--variant", "grpo"]
-    elif any(run.settings.packages.keys() & _ENGINES for run in runs):
-        words += ["--engine", "transformers"]
-    words += ["--ga", ",".join(map(str, wanted))]
+        return ("ga-audit", "repro", "--engine", "trl", "--variant", "grpo", *values)
+    if all(map(_is_own_loop, runs)):
+        return ("ga-audit", "repro", *values, "--script", _YOUR_COMMAND)
+    words = ["ga-audit", "repro", *_engine(runs), *values]
     if _most_ranks(runs) > 1:
         words += ["--world-size", "1,2"]
         words += ["--data-parallel"] if any(is_over_devices(run.settings) for run in runs) else []
     return tuple(words)
+
+
+def _engine(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The engine and variant of the trainer of the runs; without them, `repro` trains with transformers."""
+    trainers = {str(t.value).lower() for run in runs if (t := run.settings.other.get("trainer"))}
+    variants = [v for word, v in _TRL_VARIANTS.items() if any(word in trainer for trainer in trainers)]
+    if variants:
+        return ("--engine", "trl", "--variant", variants[0])
+    known = any(run.settings.packages.keys() & _ENGINES for run in runs)
+    return ("--engine", "transformers") if known else ()
+
+
+def _is_own_loop(run: Run) -> bool:
+    """Whether a trainer without an engine wrote the log: no package, file or column is of a Hugging Face one."""
+    if run.settings.packages.keys() & _OTHER_TRAINERS and not run.settings.packages.keys() & {"trl"}:
+        return True
+    settings = run.settings
+    known = settings.packages or "trainer" in settings.other or settings.learning_rate is not None
+    # every Trainer logs the epoch with each loss
+    return not known and bool(run.series) and run.get(Role.EPOCH) is None
 
 
 def _most_ranks(runs: Sequence[Run]) -> int:

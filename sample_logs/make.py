@@ -128,11 +128,24 @@ def summary(release: str, truths: dict[int, dict]) -> dict:
     }
 
 
+def draw() -> None:
+    """The picture of the README: one quantity, as logged and corrected, of the first case."""
+    from ga_audit import pipeline, plots
+
+    case = HERE / next(iter(CASES))
+    diagnosis = pipeline.audit([str(case)]).diagnoses[0]
+    plots.save(plots.draw(diagnosis, "curves"), HERE / "before_after", (".png",))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE")
     parser.add_argument("--environments", type=Path, default=HERE.parent / "build" / "environments")
+    parser.add_argument("--draw", action="store_true", help="draw the picture of the README alone")
     args = parser.parse_args()
+    if args.draw:
+        draw()
+        return
     work = HERE.parent / "build" / "samples"
     shutil.rmtree(work, ignore_errors=True)
     truth_file = HERE / "truth.json"
@@ -141,6 +154,7 @@ def main() -> None:
         print(case, flush=True)
         truths[case] = make(case, args.environments.resolve(), work)
         print(f"  {json.dumps(truths[case])}", flush=True)
+    draw()
     truth_file.write_text(json.dumps(dict(sorted(truths.items())), indent=2) + "\n")
 
 

@@ -1,12 +1,17 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from factories import make_run, twins
 
 from ga_audit import pipeline
 from ga_audit.conclusion import Action
 from ga_audit.finding import Reason
 from ga_audit.run import Source
+
+YOUR_COMMAND = (
+    "python train.py --accumulate {gradient_accumulation_steps} --batch-size {micro_batch_size} --out {output_dir}"
+)
 
 
 def steps_of(runs):
@@ -50,3 +55,19 @@ def test_unknown_ga_is_asked_for_once():
     assert (first.action, first.argv) == (Action.GIVE_GA, ("ga-audit", "inspect", "r", "--ga", "r=N"))
     assert all(step.action is not Action.GIVE_GA for step in rest)
     assert all(step.not_applicable.reason is not Reason.GA_UNKNOWN for step in rest if step.not_applicable)
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({}, ("--ga", "1,8", "--script", YOUR_COMMAND)),
+        ({"packages": {"lightning": "2.5.0"}}, ("--ga", "1,8", "--script", YOUR_COMMAND)),
+        ({"packages": {"transformers": "4.48.0"}}, ("--engine", "transformers", "--ga", "1,8")),
+        ({"other": {"trainer": "GRPOTrainer"}}, ("--engine", "trl", "--variant", "grpo", "--ga", "1,8")),
+        ({"other": {"trainer": "DPOTrainer"}}, ("--engine", "trl", "--variant", "dpo", "--ga", "1,8")),
+        ({"learning_rate": 1e-4}, ("--ga", "1,8")),
+    ],
+)
+def test_what_measures_fits_the_trainer(known, words):
+    *_, measure = steps_of([make_run("r", ga=8, loss=[3.0, 2.9, 2.7], **known)])
+    assert (measure.action, measure.argv) == (Action.MEASURE_INSTEAD, ("ga-audit", "repro", *words))

@@ -1,4 +1,4 @@
-"""Every `console` block of the README is run, and what it prints is what the README shows.
+"""Every `console` block of the README and of `docs/` is run, and prints what the page shows.
 
 `$ command` lines are run in a copy of the repository's sample logs; the lines below are its whole output (standard
 output and standard error), where a line of `...` stands for any lines. `pytest tests/test_readme.py --update-golden`
@@ -16,15 +16,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # bisect installs releases from the network for minutes; its table is made and checked by tests/repro
 NOT_RUN = ("$ ga-audit bisect",)
 
 
-def examples() -> list[tuple[str, str]]:
+def examples(page: Path) -> list[tuple[str, str]]:
     """(command, expected output) of every console block, in order."""
     found = []
-    for block in BLOCK.findall(README.read_text("utf-8")):
+    for block in BLOCK.findall(page.read_text("utf-8")):
         for part in re.split(r"(?m)^(?=\$ )", block):
             if part.strip():
                 command, _, output = part.partition("\n")
@@ -47,31 +48,65 @@ def fits(expected: str, printed: str) -> bool:
     return re.fullmatch(pattern, printed) is not None
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "sample_logs", folder / "sample_logs")
-    return folder
+PAGES = [page for page in (README, *DOCS) if examples(page)]
 
 
-def test_examples(workplace, update_golden):
-    """One test, since later commands use what earlier ones wrote."""
-    text = README.read_text("utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples(page, tmp_path, update_golden):
+    """One test a page, since later commands use what earlier ones wrote."""
+    shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
+    text = page.read_text("utf-8")
     wrong = []
-    shown = examples()
-    assert len(shown) >= 8
-    for command, expected in shown:
+    for command, expected in examples(page):
         if command.startswith(NOT_RUN):
             continue
-        printed = run(command, workplace)
+        printed = run(command, tmp_path)
         if not fits(expected, printed):
-            wrong.append(f"{command}\n--- README\n{expected}--- printed\n{printed}")
+            wrong.append(f"{command}\n--- {page.name}\n{expected}--- printed\n{printed}")
             if "...\n" not in expected:
                 text = text.replace(f"{command}\n{expected}", f"{command}\n{printed}", 1)
     if update_golden:
-        README.write_text(text, "utf-8")
+        page.write_text(text, "utf-8")
     else:
         assert not wrong, "\n\n".join(wrong)
+
+
+def test_the_pages_that_have_examples():
+    """A block that is no longer found would no longer be run."""
+    found = {page.name: len(examples(page)) for page in PAGES}
+    assert found == {
+        "README.md": 3, "bugs.md": 1, "cli.md": 2, "fix.md": 2, "formats.md": 1, "one-run.md": 2, "repro.md": 1, "scan.md": 1,
+    }  # fmt: skip
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text("utf-8").splitlines()) <= 150
+
+
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#([\w-]+))?\)")
+
+
+@pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    for target, anchor in LINK.findall(page.read_text("utf-8")):
+        file = page.parent / target
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", file.read_text("utf-8"))
+            assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+
+
+def test_every_page_is_linked_from_the_readme():
+    text = README.read_text("utf-8")
+    assert [page.name for page in DOCS if f"(docs/{page.name}" not in text] == []
+
+
+def test_every_page_is_in_the_site():
+    import yaml
+
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    pages = [file for section in site["nav"] for entry in section.values() for one in entry for file in one.values()]
+    assert sorted(pages) == [page.name for page in DOCS]
 
 
 def test_every_command_is_in_the_readme():

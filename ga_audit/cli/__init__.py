@@ -6,6 +6,7 @@ for each is the first line of its module, which is the first line of a docstring
 
 from __future__ import annotations
 
+import difflib
 import errno
 import gc
 import os
@@ -47,6 +48,16 @@ class _LazyGroup(click.Group):
             return None
         return COMMANDS.load(name).command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in self.list_commands(ctx):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Commands: {', '.join(self.list_commands(ctx))}."
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         with _closed_pipe_to_status():
             return super().make_context(*args, **options)
@@ -68,7 +79,8 @@ def cli() -> None:
     ga-audit reads training logs, finds loss and grad_norm that scale with gradient accumulation, names the known bug,
     writes corrected curves, and confirms on your own installed stack.
 
-    Exit status: 0 healthy, 1 scaling found, 2 wrong usage, 3 could not audit or inconclusive, 130 interrupted.
+    Exit status: 0 healthy, 1 scaling found, 2 wrong usage, 3 could not audit or inconclusive, 70 a defect of
+    ga-audit, 130 interrupted.
     """
 
 
@@ -154,4 +166,4 @@ def _defect(error: Exception) -> int:
         traceback.print_exc()
     _say(f"error: a defect of ga-audit itself: {type(error).__name__}: {str(error)[:300]}")
     _say("  -> Please report it, with the output of the same command under GA_AUDIT_TRACEBACK=1.")
-    return ExitCode.UNDECIDED
+    return ExitCode.DEFECT

@@ -65,7 +65,7 @@ def _of_a_users_command(audit: Audit, plan: Plan, report: Path) -> ExitCode:
     }  # fmt: skip
     audit = replace(audit, diagnoses=tuple(map(_without_gradients, audit.diagnoses)))
     click.echo("Gradients are not measured for --script. Audit of its logs:\n")
-    click.echo(f"{text.render(audit, hidden=frozenset(done))}\n")
+    click.echo(f"{text.render(audit, hidden=frozenset(done), more=False)}\n")
     _write(replace(audit, command=_command(plan)), plan, report)
     return status(audit)
 

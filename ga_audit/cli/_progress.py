@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+
+from ga_audit.cli._terminal import is_quiet
 
 if TYPE_CHECKING:
     from ga_audit.repro.plan import Progress
@@ -19,8 +22,8 @@ _MAX_PATH = 60
 
 @contextmanager
 def _line() -> Iterator[Callable[[str], None] | None]:
-    """A function that shows a text in place of the one before; None where there is no terminal."""
-    if not sys.stderr.isatty():
+    """A function that shows a text in place of the one before; None where there is no terminal, or with -q."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb" or is_quiet():
         yield None
         return
     try:
@@ -70,6 +73,8 @@ def training() -> Iterator[Callable[[Progress], None]]:
     def show(at: Progress) -> None:
         label = f"{at.plan.name} GA {at.cell.ga}" + (f" x {at.cell.world_size} ranks" if at.cell.world_size > 1 else "")
         rest = "" if at.seconds_left is None else f", about {at.seconds_left:.0f} s left"
+        if is_quiet():
+            return
         if line is None:
             click.echo(f"{at.done}/{at.total} trained{rest}; {label}", err=True)
         else:

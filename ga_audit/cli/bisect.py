@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ga_audit.cli._terminal import is_quiet, quiet_option
 from ga_audit.cli.options import errors_to_status, leave
 from ga_audit.cli.repro import whole_numbers
 from ga_audit.errors import ExitCode, WrongUsage
@@ -71,24 +72,28 @@ _AS_KNOWN = {
 )
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter whose torch is reused.")
 @click.option(
+    "-o",
+    "--output",
     "--out",
+    "out",
     default="ga-audit-bisect",
     show_default=True,
     metavar="DIR",
     help="Output folder for the logs.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option(
-    "--markdown",
-    "as_markdown",
-    is_flag=True,
-    help="Print releases against variants as a Markdown table.",
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    help="Form of the output; markdown: releases against variants.",
 )
+@quiet_option
 @errors_to_status
 def command(
     package: str, first: str, last: str, variants: str | None, pins: tuple[str, ...], everything: bool,
     ga: tuple[int, ...], world_size: tuple[int, ...], data_parallel: bool, effective_batch_size: int, steps: int, python: str,
-    out: str, as_json: bool, as_markdown: bool,
+    out: str, form: str,
 ) -> None:  # fmt: skip
     """Install releases side by side, run the repro in each, and print what each one scales.
 
@@ -101,8 +106,6 @@ def command(
     from ga_audit.releases import bisect, index, tables
     from ga_audit.releases.packages import between, packages
 
-    if as_json and as_markdown:
-        raise click.UsageError("--json and --markdown: give one of them")
     if package not in packages():
         raise WrongUsage(f"releases of {package!r} are not known", remedy=f"Choose of: {', '.join(packages())}.")
     request = bisect.Request(
@@ -118,7 +121,8 @@ def command(
         click.echo(f"releases of {package}: {listing.why}{_AS_KNOWN[listing.is_complete]}", err=True)
 
     def measured(release: str, wanted: tuple[str, ...]) -> tuple[Row, ...]:
-        click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
+        if not is_quiet():
+            click.echo(f"{package} {release}: {', '.join(wanted)}", err=True)
         return bisect.measure(request, release, wanted)
 
     def one_of(name: str) -> Callable[[str], Row]:
@@ -132,10 +136,10 @@ def command(
     except KeyboardInterrupt:
         click.echo("interrupted; what was measured is kept: the same command goes on", err=True)
         leave(ExitCode.INTERRUPTED)
-    if as_json:
+    if form == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        click.echo(tables.grid(rows) if as_markdown else tables.table(rows, releases))
+        click.echo(tables.grid(rows) if form == "markdown" else tables.table(rows, releases))
     measured_all = listing.is_complete and not tables.has_gap(rows, releases)
     is_sure = measured_all and all(row.is_measured for row in rows)
     leave(ExitCode.HEALTHY if is_sure else ExitCode.UNDECIDED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ga_audit.cli._choices import complete_bug, nearest_bug
 from ga_audit.cli.options import errors_to_status, leave
 from ga_audit.errors import ExitCode, WrongUsage
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Exit status: 0. With --package or --installed: 1 a bug is known; 3 none is known, and a release was not "
     "measured or nothing is known of it. 2 usage.",
 )
-@click.argument("ids", nargs=-1, metavar="[GAnnn]...")
+@click.argument("ids", nargs=-1, metavar="[GAnnn]...", shell_complete=complete_bug)
 @click.option("--package", "packages", multiple=True, metavar="NAME==RELEASE", help="Known bugs of a release.")
 @click.option("--installed", is_flag=True, help="Known bugs of what is installed in this environment.")
 @click.option(
@@ -169,5 +170,5 @@ def _by_id(ids: tuple[str, ...], bugs: tuple[Bug, ...]) -> list[Bug]:
     known = {bug.id: bug for bug in bugs}
     unknown = [i for i in ids if i.upper() not in known]
     if unknown:
-        raise WrongUsage(f"no bug {', '.join(unknown)}", remedy="`ga-audit bugs` lists them.")
+        raise WrongUsage(f"no bug {', '.join(unknown)}", remedy=nearest_bug(unknown[0]))
     return [known[i.upper()] for i in ids]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ga_audit.cli._choices import complete_bug, nearest_bug
+from ga_audit.cli._terminal import confirm, quiet_option
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
-from ga_audit.errors import AuditError, ExitCode
+from ga_audit.errors import AuditError, ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from ga_audit.conclusion import Audit, Diagnosis
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from ga_audit.finding import Hypothesis
     from ga_audit.pipeline import Options
     from ga_audit.run import Role, Run
+
+_MAX_SYNCED = 4  # W&B runs that are named in a command
 
 
 @click.command(
@@ -27,16 +32,22 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the output [PATH-ga-audit].")
 @click.option("--force", is_flag=True, help="Replace an earlier output of ga-audit.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the output.")
 @click.option(
     "--include-original", is_flag=True, help="Keep the logged values as original/NAME beside the corrected ones."
 )
 @click.option("--assume", metavar="loss=1,grad_norm=0", help="Known exponents on GA; needs no evidence.")
-@click.option("--bug", metavar="GAnnn", help="Assume the effect of a known bug (see `ga-audit bugs`).")
+@click.option(
+    "--bug",
+    metavar="GAnnn",
+    shell_complete=complete_bug,
+    help="Assume the effect of a known bug (see `ga-audit bugs`).",
+)
 @click.option(
     "--upload", is_flag=True, help="Upload the corrected W&B runs as new runs, in the group of the originals."
 )
 @click.option("--annotate", is_flag=True, help="Write the findings into summary and notes of the original W&B runs.")
+@quiet_option
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -44,7 +55,7 @@ def command(
     output: Path | None,
     force: bool,
     dry_run: bool,
-    as_json: bool,
+    form: str,
     include_original: bool,
     assume: str | None,
     bug: str | None,
@@ -65,6 +76,7 @@ def command(
     from ga_audit.files.atomic import check_directory
     from ga_audit.options import contradictions
 
+    as_json = form == "json"
     if assume and bug:
         raise click.UsageError("--assume and --bug exclude each other")
     if output is not None and not dry_run:
@@ -128,7 +140,7 @@ def _of_bug(name: str) -> dict[Role, Hypothesis]:
 
     bug = next((b for b in catalogue.load() if b.id == name.upper()), None)
     if bug is None:
-        raise AuditError(f"no bug {name}", remedy="`ga-audit bugs` lists them.")
+        raise WrongUsage(f"no bug {name}", remedy=nearest_bug(name))
     signatures = {(row.signature.loss, row.signature.grad_norm) for row in bug.affected}
     if len(signatures) > 1:
         raise AuditError(
@@ -168,7 +180,9 @@ def _finish(
         files = _write(made, audit, top, places, force=force, keep=keep, inputs=_inputs(targets, runs))
         result |= {"written": files, "output": str(top)}
         if not as_json:
-            click.echo(f"written: {top} ({len(files)} files; DIAGNOSIS.md lists the changes)")
+            confirm(f"written: {top} ({len(files)} files; DIAGNOSIS.md lists the changes)")
+            for line in _open_both(targets, made, top):
+                confirm(f"  {line}")
         result |= _publish(made, top, places, upload=upload, annotate=annotate, timeout=timeout, quiet=as_json)
     if as_json:
         click.echo(json.dumps(result, indent=2))
@@ -179,6 +193,19 @@ def _finish(
             )
         leave(ExitCode.UNDECIDED)
     leave(ExitCode.HEALTHY)
+
+
+def _open_both(targets: Sequence[str], made: Sequence[Plan], top: Path) -> Iterator[str]:
+    """The commands that show the originals and the corrected logs side by side."""
+    formats = {source.format for p in made for source in p.run.sources}
+    if "tensorboard" in formats and Path(targets[0]).exists():
+        logs = Path(targets[0])
+        spec = f"original:{logs if logs.is_dir() else logs.parent},corrected:{top}"
+        yield shlex.join(["tensorboard", "--logdir_spec", spec])
+    if formats & {"wandb_file", "wandb_cloud"}:
+        runs = sorted(str(run) for run in top.rglob("offline-run-*") if run.is_dir())
+        many = f"$(find {shlex.quote(str(top))} -type d -name 'offline-run-*')"
+        yield f"wandb sync {shlex.join(runs) if len(runs) <= _MAX_SYNCED else many}"
 
 
 def _places(made: Sequence[Plan]) -> dict[str, PurePosixPath]:

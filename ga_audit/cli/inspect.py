@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from ga_audit import registry
 from ga_audit.cli._progress import reading as reading_progress
-from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
+from ga_audit.cli._terminal import colour, width
+from ga_audit.cli.options import color_option, errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -32,17 +32,21 @@ def _formats() -> dict[str, str]:
 )
 @reading_options
 @click.option("--format", "form", type=click.Choice(list(_formats())), default="text", help="Form of the output.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all evidence, exponents, possible bugs and notes.")
 @click.option("--explain", is_flag=True, help="Show the arithmetic of the verdict.")
 @click.option("--show-series", is_flag=True, help="Show what was read, how, and what was left out; no verdict.")
-@click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
+@color_option
+@click.option("-q", "--quiet", is_flag=True, help="Show the verdict only.")
 @errors_to_status
 def command(
     targets: tuple[str, ...],
     reading: Options,
     form: str,
+    verbose: bool,
     explain: bool,
     show_series: bool,
     color: bool | None,
+    quiet: bool,
 ) -> None:
     """Report whether logged loss and grad_norm scale with gradient accumulation.
 
@@ -61,13 +65,14 @@ def command(
     if show_series:
         from ga_audit.output._series import render_series
 
-        click.echo(render_series(runs), color=color)
+        click.echo(render_series(runs), color=colour(color))
         _show_failures(failures)
         leave(ExitCode.HEALTHY if runs else ExitCode.UNDECIDED)
     result = pipeline.audit_runs(runs, failures, targets)
-    rich = sys.stdout.isatty() if color is None else color
+    rich = colour(color)
     renderer = registry.load("ga_audit.output", _formats()[form])
-    click.echo(renderer.render(result, explain=explain, color=rich), color=rich)
+    shown = renderer.render(result, explain=explain, verbose=verbose, quiet=quiet, color=rich, width=width())
+    click.echo(shown, color=rich)
     if form != "text":
         _show_failures(failures)
     leave(status(result))

@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from ga_audit.cli._terminal import colour
 from ga_audit.errors import AuditError, ExitCode, WrongUsage
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ga_audit.run import Schedule
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+color_option = click.option(
+    "--color/--no-color", default=None, help="Colour; by default where the terminal shows it and NO_COLOR is not set."
+)
+
+
 def show_error(error: AuditError) -> None:
     """Print an error and its remedy on standard error, with control characters made visible."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {_plain(_without_remedy(error))}", err=True)
+    rich = colour(err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {_plain(_without_remedy(error))}", err=True, color=rich)
     if error.remedy:
-        click.echo(f"  {click.style('->', fg='cyan')} {_plain(error.remedy)}", err=True)
+        click.echo(f"  {click.style('->', fg='cyan')} {_plain(error.remedy)}", err=True, color=rich)
 
 
 def _without_remedy(error: AuditError) -> str:
@@ -87,6 +96,12 @@ def _schedules(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return schedules
 
 
+def _paths(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(typed, type="file")]  # the shell completes files and folders itself
+
+
 def reading_options(function: F, *, needs_target: bool = True, fetches: bool = True) -> F:
     """Options of every command that reads logs, given to it as `targets` and, all the others in one, `reading`.
 
@@ -109,7 +124,8 @@ def reading_options(function: F, *, needs_target: bool = True, fetches: bool = T
 
     command: Any = reads
     options = (
-        click.argument("targets", nargs=-1, required=needs_target, metavar="PATH..." if needs_target else "[PATH]..."),
+        click.argument("targets", nargs=-1, required=needs_target, metavar="PATH..." if needs_target else "[PATH]...",
+                       shell_complete=_paths),
         click.option("--ga", multiple=True, callback=_schedules, metavar="[NAME=]N",
                      help="gradient_accumulation_steps of the runs that NAME (a glob) fits; 2,8@500: 8 from step 500 on."),
         click.option("--world-size", multiple=True, callback=_pairs, metavar="[NAME=]N",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ga_audit.cli._terminal import confirm, quiet_option
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
@@ -25,6 +26,7 @@ _KINDS = ("curves", "regression", "ratio", "clipping", "evidence")  # as plots.K
 @click.option("--dark", is_flag=True, help="Light text on a dark background.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
 @click.option("--force", is_flag=True, help="Replace an earlier plot of ga-audit.")
+@quiet_option
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -54,5 +56,5 @@ def command(
     sources = [source.path for d in audit.diagnoses for run in d.runs for source in run.sources]
     with new_file(output, force=force, inputs=[*targets, *sources]) as part:
         plots.save(figure, part.with_suffix(""), (part.suffix,))
-    click.echo(f"written: {output}")
+    confirm(f"written: {output}")
     leave(ExitCode.HEALTHY)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ga_audit.cli._terminal import confirm, quiet_option
 from ga_audit.cli.options import errors_to_status, leave, reading_options, show_error
 from ga_audit.errors import AuditError, ExitCode
 
@@ -25,6 +26,7 @@ TEMPLATES = ("transformers", "trl", "axolotl", "llamafactory")  # as output.issu
 @click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories, hosts and entities.")
 @click.option("--plot-style", metavar="STYLE", help="A matplotlib style, by name or file.")
 @click.option("--force", is_flag=True, help="Replace an earlier report of ga-audit.")
+@quiet_option
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -59,5 +61,5 @@ def command(
     )  # fmt: skip
     for diagnosis in audit.diagnoses:
         click.echo(headline(diagnosis))
-    click.echo(f"written: {output} (issue.md, report.html, diagnosis.json, {len(files)} pictures)")
+    confirm(f"written: {output} (issue.md, report.html, diagnosis.json, {len(files)} pictures)")
     leave(ExitCode.HEALTHY)

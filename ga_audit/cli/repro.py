@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ga_audit.cli._choices import complete_variant
+from ga_audit.cli._terminal import quiet_option
 from ga_audit.cli.options import errors_to_status, leave, show_error
 from ga_audit.errors import EngineFailed, ExitCode, RefusedToOverwrite
 
@@ -88,6 +90,7 @@ class _Described(click.Command):
 @click.option(
     "--variant",
     "--variants",
+    shell_complete=complete_variant,
     metavar="NAME",
     help="Variant of the engine: a name, a list, or `all`.",
 )
@@ -136,7 +139,10 @@ class _Described(click.Command):
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="SECONDS",
               help=f"Time limit of one training.  [default: {_SECONDS}; none for --script]")  # fmt: skip
 @click.option(
+    "-o",
+    "--output",
     "--out",
+    "out",
     default="ga-audit-repro",
     show_default=True,
     metavar="DIR",
@@ -145,6 +151,7 @@ class _Described(click.Command):
 @click.option("--resume", is_flag=True, help="Keep finished cells with the same options and stack.")
 @click.option("--export", "export_to", metavar="FILE",
               help="Write a self-contained script of the variant, for an issue; train nothing.")  # fmt: skip
+@quiet_option
 @errors_to_status
 def command(
     engine: str | None, model: str | None, variant: str | None, ga: tuple[int, ...], world_size: tuple[int, ...],

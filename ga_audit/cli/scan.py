@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ import click
 
 from ga_audit import registry
 from ga_audit.cli._progress import tasks
-from ga_audit.cli.options import errors_to_status, leave, reading_options
+from ga_audit.cli._terminal import colour, confirm, quiet_option, width
+from ga_audit.cli.options import color_option, errors_to_status, leave, reading_options
 from ga_audit.errors import AuditError, ExitCode
 
 if TYPE_CHECKING:
@@ -60,11 +60,19 @@ def _conditions(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File of the output.")
 @click.option("--force", is_flag=True, help="Replace an earlier output of ga-audit.")
-@click.option("--all", "every", is_flag=True, help="Show all rows of the text table instead of the first 40.")
+@click.option(
+    "-v",
+    "--verbose",
+    "--all",
+    "every",
+    is_flag=True,
+    help="List all runs, the healthy ones too, instead of the first 40 others.",
+)
 @click.option("--jobs", type=click.IntRange(1, 64), default=_JOBS, show_default=True, help="Logs read at once.")
 @click.option("--dask", metavar="ADDRESS", help="Use a Dask cluster (tcp://host:8786).")
 @click.option("--no-redact", is_flag=True, help="Keep keys, names, home directories and entities in the HTML page.")
-@click.option("--color/--no-color", default=None, help="Colour; by default where standard output is a terminal.")
+@color_option
+@quiet_option
 @errors_to_status
 def command(
     targets: tuple[str, ...],
@@ -100,13 +108,15 @@ def command(
     with _executor(jobs, dask) as executor, tasks() as progress:
         selection = Selection(since, tags, conditions)
         found = survey(targets, reading, executor=executor, selection=selection, progress=progress)
-    rich = sys.stdout.isatty() and output is None if color is None else color
-    text = _rendered(found, form, every=every, redacted=not no_redact, color=rich)
+    rich = colour(color) and output is None
+    text = _rendered(
+        found, form, every=every, redacted=not no_redact, color=rich, columns=width() if output is None else 100
+    )
     if output is None:
         click.echo(text.rstrip("\n"), color=rich)
     else:
         _write(output, text, force=force, inputs=[*targets, *(row.source for row in found.rows)])
-        click.echo(f"written: {output} ({len(found.rows)} runs)")
+        confirm(f"written: {output} ({len(found.rows)} runs)")
     leave(_status(found))
 
 
@@ -115,10 +125,10 @@ def _form_of(output: Path | None) -> str:
     return {"htm": "html"}.get(suffix, suffix if suffix in _FORMS else "text")
 
 
-def _rendered(found: Survey, form: str, *, every: bool, redacted: bool, color: bool) -> str:
+def _rendered(found: Survey, form: str, *, every: bool, redacted: bool, color: bool, columns: int) -> str:
     drawn = registry.load("ga_audit.output", "_survey")
     makers: dict[str, Callable[[], str]] = {
-        "text": lambda: drawn.text(found, color=color, every=every),
+        "text": lambda: drawn.text(found, color=color, every=every, width=columns),
         "json": lambda: drawn.json_text(found),
         "csv": lambda: drawn.csv_text(found),
         "html": lambda: drawn.html(found, redacted=redacted),

@@ -15,9 +15,9 @@ FORMS: dict[str, tuple[tuple[str, str], ...]] = {
     "transformers": (
         ("System Info", "system"),
         ("Who can help?", NO_RESPONSE),
-        ("Information", "- [ ] The official example scripts\n- [x] My own modified scripts"),
+        ("Information", "- [ ] The official example scripts\n- [ ] My own modified scripts"),
         ("Tasks", "- [ ] An officially supported task in the `examples` folder (such as GLUE/SQuAD, ...)\n"
-                  "- [x] My own task or dataset (give details below)"),
+                  "- [ ] My own task or dataset (give details below)"),
         ("Reproduction", "current reproduction"),
         ("Expected behavior", "expected"),
     ),
@@ -25,10 +25,10 @@ FORMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Reproduction", "current reproduction expected"),
         ("System Info", "system"),
         ("Checklist", "- [ ] I have checked that my issue isn't already filed\n"
-                      "- [x] I have included my system information\n"
-                      "- [x] Any code provided is minimal, complete, and reproducible\n"
-                      "- [x] Any code provided is properly formatted in code blocks\n"
-                      "- [x] Any traceback provided is complete"),
+                      "- [ ] I have included my system information\n"
+                      "- [ ] Any code provided is minimal, complete, and reproducible\n"
+                      "- [ ] Any code provided is properly formatted in code blocks\n"
+                      "- [ ] Any traceback provided is complete"),
     ),
     "axolotl": (
         ("Please check that this issue hasn't been reported before.",
@@ -44,7 +44,7 @@ FORMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Acknowledgements", "- [ ] My issue title is concise, descriptive, and in title casing.\n"
                              "- [ ] I have searched the existing issues to make sure this bug has not been reported yet.\n"
                              "- [ ] I am using the latest version of axolotl.\n"
-                             "- [x] I have provided enough information for the maintainers to reproduce and diagnose the "
+                             "- [ ] I have provided enough information for the maintainers to reproduce and diagnose the "
                              "issue."),
     ),
     "llamafactory": (

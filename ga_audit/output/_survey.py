@@ -5,20 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ga_audit.conclusion import Diagnosis
+from ga_audit.finding import Verdict
 from ga_audit.output import _redact
 from ga_audit.output._safe import plain, redact, short
 from ga_audit.output._table import paint_first, table
-from ga_audit.output.wording import advice
+from ga_audit.output.wording import advice, summary
 from ga_audit.output.wording import survey as rows
 from ga_audit.output.wording._numbers import counted
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, in_backticks, unmarked
 from ga_audit.output.wording.notes import note as note_text
 from ga_audit.output.wording.verdict import headline, set_aside, statement
+from ga_audit.scan.survey import RowReason
 
 if TYPE_CHECKING:
     from ga_audit.run import Run
@@ -27,27 +32,62 @@ if TYPE_CHECKING:
 SCHEMA = "ga-audit-scan/1"
 _SHOWN = 40  # rows of each table in a terminal
 _COLOURS = {"scaled": "red", "inconclusive": "yellow", "not read": "magenta", "healthy": "green"}
+_HEADER = ("verdict", "run", "GA", "loss is", "norm is", "loss / eval loss", "group", "why")
+_INDENT = " " * 14
+_OF_GROUP = frozenset({RowReason.FINDINGS, RowReason.DIAGNOSIS, RowReason.UNCHANGED})  # said of the group
 _FIELDS = ("verdict", "run", "gradient_accumulation_steps", "loss_factor", "grad_norm_factor", "group", "why", "source")
 
 
 def text(survey: Survey, *, color: bool = False, width: int = 100, every: bool = False) -> str:
-    """Groups, then runs, the worst first; at most 40 of each unless `every`."""
+    """A sentence for each group, the worst first, then the runs that are not healthy; all runs with `every`."""
     limit = None if every else _SHOWN
     blocks = [_headline(survey)]
-    groups = [_group_cells(number, d) for number, d in _groups(survey)]
-    if groups:
-        blocks.append(_table(["verdict", "group", "runs", "GA", "what"], groups[:limit], width, color))
-        blocks.append(_more(len(groups), limit, "groups"))
-    cells = [_row_cells(row) for row in survey.rows]
-    if cells:
-        blocks.append(
-            _table(["verdict", "run", "GA", "loss is", "norm is", "group", "why"], cells[:limit], width, color)
-        )
-        blocks.append(_more(len(cells), limit, "runs"))
+    groups = _groups(survey)
+    blocks += ["\n".join(_group_lines(number, d, width, color)) for number, d in groups[:limit]]
+    blocks.append(_more(len(groups), limit, "groups"))
+    shown = [row for row in survey.rows if every or row.verdict != Verdict.HEALTHY]
+    if shown:
+        cells = _filled([_row_cells(row, _over_eval(survey)) for row in shown])
+        blocks.append(_table(cells[0], cells[1 : limit + 1 if limit else None], width, color))
+        blocks.append(_more(len(shown), limit, "runs"))
+    if healthy := len(survey.rows) - len(shown):
+        blocks.append(f"{counted(healthy, 'healthy run')} not listed: -v, or --format csv")
     if survey.audit.set_aside:
         blocks.append(_set_aside(survey))
     blocks += [f"note: {plain(note_text(note))}" for note in survey.audit.notes[:limit]]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _group_lines(number: int, d: Diagnosis, width: int, color: bool) -> Iterator[str]:
+    """The verdict on a group, its size, and the sentence on it."""
+    verdict, _, runs, gas, _ = _group_cells(number, d)
+    label = f"{verdict.upper():<12}"
+    shown = click.style(label, fg=_COLOURS[verdict], bold=True) if color else label
+    yield f"{shown}  group {number}: {counted(int(runs), 'run')}, GA {gas}"
+    yield from textwrap.wrap(
+        plain(summary.headline(d)), width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _over_eval(survey: Survey) -> dict[tuple[str, str], str]:
+    """(name, path) of a run -> its loss over its eval loss, where that is evidence."""
+    found = {}
+    for d in survey.audit.diagnoses:
+        runs = {run.id: run for run in d.runs}
+        for piece in d.evidence:
+            ratio = piece.facts.get("ratio")
+            if piece.kind != "eval_gap" or not isinstance(ratio, float):
+                continue
+            for run in (runs[i] for i in piece.runs if i in runs and runs[i].sources):
+                found[(run.name, run.sources[0].path)] = f"{ratio:.3g}x"
+    return found
+
+
+def _filled(cells: list[list[str]]) -> list[list[str]]:
+    """The header and the rows, without the columns that are empty in every row."""
+    keep = [i for i in range(len(_HEADER)) if i < 3 or any(row[i] for row in cells)]
+    return [[row[i] for i in keep] for row in (list(_HEADER), *cells)]
 
 
 def _set_aside(survey: Survey) -> str:
@@ -76,7 +116,8 @@ def _group_cells(number: int, d: Diagnosis) -> list[str]:
     return [d.verdict.value, str(number), str(len(d.runs)), shown or "?", statement(d)]
 
 
-def _row_cells(row: Row) -> list[str]:
+def _row_cells(row: Row, over_eval: Mapping[tuple[str, str], str]) -> list[str]:
+    """The cells of `_HEADER`; the reason is left out where it is that of the group."""
     group = "" if row.group is None else str(row.group)
     return [
         row.verdict,
@@ -84,8 +125,9 @@ def _row_cells(row: Row) -> list[str]:
         row.ga or "?",
         _times(row.loss_factor),
         _times(row.grad_norm_factor),
+        over_eval.get((row.run, row.source), ""),
         group,
-        rows.why_in_table(row),
+        "" if row.reason in _OF_GROUP and group else rows.why_in_table(row),
     ]
 
 
@@ -103,7 +145,7 @@ def _table(header: list[str], rows: list[list[str]], width: int, color: bool) ->
 
 
 def _more(count: int, limit: int | None, what: str) -> str:
-    return f"... and {count - limit} more {what}: --all, or --format csv" if limit is not None and count > limit else ""
+    return f"... and {count - limit} more {what}: -v, or --format csv" if limit is not None and count > limit else ""
 
 
 # --- for machines ----------------------------------------------------------------------------------------------------
@@ -184,6 +226,7 @@ def html(survey: Survey, *, redacted: bool = True) -> str:
     page = environment.get_template("survey.html.j2")
     return page.render(
         headline=_headline(survey), groups=groups, version=survey.audit.version,
-        rows=[(row, rows.why(row)) for row in survey.rows],
+        rows=[(row, "" if row.reason in _OF_GROUP and row.group else rows.why(row)) for row in survey.rows],
+        over_eval=_over_eval(survey),
         ask=() if survey.audit.ask is None else advice.ask(survey.audit.ask),
     )  # fmt: skip

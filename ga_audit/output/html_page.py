@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ga_audit.conclusion import Audit, Diagnosis
+from ga_audit.finding import Verdict
 from ga_audit.output import _redact, _values
 from ga_audit.output._explain import explanation
 from ga_audit.output._safe import plain, redact
-from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording import advice, summary, verdict
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code
 from ga_audit.run import Role, Run
@@ -54,8 +55,13 @@ def render(
     diagnoses = [
         _context(d, figures[i] if i < len(figures) else {}, shown) for i, d in enumerate(audit.diagnoses)
     ]  # fmt: skip
+    verdicts = ", ".join(dict.fromkeys(d.verdict.value for d in audit.diagnoses)) or "nothing to audit"
+    first = min(audit.diagnoses, key=lambda d: _ORDER[d.verdict], default=None)
+    title = "ga-audit" if first is None else f"{first.verdict.value.upper()}: {summary.headline(first)}"
     return environment.get_template("report.html.j2").render(
         audit=audit,
+        title=title,
+        verdicts=verdicts,
         diagnoses=diagnoses,
         set_aside=[(item.run.name, verdict.set_aside(item)) for item in audit.set_aside],
         ask=() if audit.ask is None else advice.ask(audit.ask),
@@ -69,7 +75,7 @@ def _runs(audit: Audit) -> list[Run]:
 def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: Any) -> dict[str, Any]:
     return {
         "d": d,
-        "headline": verdict.headline(d),
+        "headline": summary.headline(d),
         "reasons": verdict.reasons(d),
         "bugs": [(bug, verdict.bug_match(bug, d.verdict)) for bug in d.bugs],
         "retrain": advice.retrain(d.retrain),
@@ -79,6 +85,7 @@ def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: An
         "plots": [
             {
                 "kind": kind,
+                "title": _TITLES[kind],
                 "light": "data:image/svg+xml;base64," + base64.b64encode(light).decode(),
                 "dark": "data:image/svg+xml;base64," + base64.b64encode(dark).decode(),
                 "text": _ALT[kind],
@@ -91,6 +98,14 @@ def _context(d: Diagnosis, figures: Mapping[str, tuple[bytes, bytes]], shown: An
     }
 
 
+_TITLES = {
+    "curves": "Curves",
+    "regression": "Ratio against GA",
+    "ratio": "Ratio over training",
+    "clipping": "Clipping",
+    "evidence": "Evidence",
+}
+_ORDER = {Verdict.SCALED: 0, Verdict.INCONCLUSIVE: 1, Verdict.HEALTHY: 2}
 _ALT = {
     "curves": "Logged curves of each run beside the corrected ones",
     "regression": "Ratio to the smallest GA against GA, with the lines for correct, summed and divided",

@@ -26,6 +26,7 @@ _FRAMEWORKS = frozenset({"transformers", "trl", "axolotl", "llamafactory"})
 _TRAINERS = _FRAMEWORKS | {"ms-swift", "accelerate"}
 _RELEASE = re.compile(r"\d+(?:\.\d+)+(?:(?:a|b|rc|\.dev|\.post)\d+)?")  # what may stand in a command; no local part
 _YAML_WORD = re.compile(r"[A-Za-z0-9_./+-]+")
+_PICTURES = ("curves", "regression")  # what a maintainer looks at
 _WORD = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -81,8 +82,9 @@ def _current(report: _Report) -> Iterator[str]:
         yield ""
     yield "An exponent of 0 is correct, 1 is summed, -1 is divided one time too many."
     yield ""
-    for name in report.figures:
-        yield f"![{name.rpartition('.')[0]}]({name})"
+    shown = [name for name in report.figures if name.rpartition(".")[0].endswith(_PICTURES)]
+    if shown:
+        yield f"<!-- Drag {' and '.join(f'`{name}`' for name in shown[:2])} here: a tracker does not load local files. -->"
 
 
 def _bugs(d: Diagnosis) -> Iterator[str]:
@@ -101,7 +103,9 @@ def _reproduction(report: _Report) -> Iterator[str]:
     if "--script" in (command := report.audit.command or ()):
         yield from ("The runs were started, at each GA, by:", "", "```bash", shlex.join(command), "```")
         return
-    yield "The accumulated gradient, measured on the same releases and settings against the full-batch gradient:"
+    known = any(_packages(d) for d in report.diagnoses)
+    stack = "on the same releases and settings" if known else "on the installed releases, with the same settings"
+    yield f"This measures the accumulated gradient {stack} against the full-batch gradient:"
     yield ""
     yield "```bash"
     yield from _commands(report)

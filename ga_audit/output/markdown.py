@@ -10,7 +10,7 @@ from ga_audit.conclusion import Audit, Diagnosis
 from ga_audit.finding import Verdict
 from ga_audit.output._safe import cell
 from ga_audit.output.wording import advice as advised
-from ga_audit.output.wording import verdict
+from ga_audit.output.wording import summary, verdict
 from ga_audit.output.wording._numbers import exponent
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, Sentence
@@ -40,7 +40,7 @@ def _set_aside(audit: Audit) -> Iterator[str]:
 
 def diagnosis_lines(d: Diagnosis, *, advice: bool = True) -> Iterator[str]:
     """One diagnosis, a line at a time; with `advice`, also what to do next, which is for the one who asked."""
-    yield f"**{d.verdict.value.upper()}**: {cell(verdict.headline(d))}"
+    yield f"**{d.verdict.value.upper()}**: {cell(summary.headline(d))}"
     yield ""
     yield from run_table(d)
     if d.exponents:

@@ -1,10 +1,11 @@
-"""For a terminal: the verdict first, then the runs, the numbers, the evidence, what to do."""
+"""For a terminal: the verdict and what follows from it on one screen; with `verbose`, all that was found."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import click
 import numpy as np
@@ -12,9 +13,10 @@ import numpy as np
 from ga_audit.conclusion import Action, Audit, Diagnosis
 from ga_audit.finding import Estimate, Verdict
 from ga_audit.output._explain import explanation
+from ga_audit.output._first_screen import first_screen
 from ga_audit.output._safe import plain
 from ga_audit.output._table import table
-from ga_audit.output.wording import advice, verdict
+from ga_audit.output.wording import advice, summary, verdict
 from ga_audit.output.wording._numbers import exponent
 from ga_audit.output.wording._numbers import factor as times
 from ga_audit.output.wording._sentence import Code, Sentence, unmarked
@@ -25,15 +27,32 @@ WIDTH = 100
 _COLOURS = {Verdict.HEALTHY: "green", Verdict.SCALED: "red", Verdict.INCONCLUSIVE: "yellow"}
 _LABEL = {Verdict.HEALTHY: "HEALTHY", Verdict.SCALED: "SCALED", Verdict.INCONCLUSIVE: "INCONCLUSIVE"}
 _MAX_ROWS = 40
+_WIDE = 60  # columns from which the verdict is indented below its label
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What of a diagnosis is shown, and how; the parameters of `render`."""
+
+    explain: bool
+    verbose: bool
+    quiet: bool
+    color: bool
+    width: int
+    hidden: frozenset[Action]
+    more: bool
 
 
 def render(
     audit: Audit,
     *,
     explain: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
     color: bool = False,
     width: int = WIDTH,
     hidden: frozenset[Action] = frozenset(),
+    more: bool = True,
     **_: object,
 ) -> str:
     """The audit as plain text, at most `width` columns where words allow.
@@ -42,13 +61,15 @@ def render(
     ----------
     audit : what was found.
     explain : add the arithmetic of each verdict.
+    verbose : all evidence, exponents, clipping, known bugs, steps and notes instead of the first screen.
+    quiet : the verdict alone.
     color : with ANSI colours.
     width : columns.
     hidden : actions that are not shown as next steps.
+    more : name the options that show what the first screen leaves out.
     """
-    blocks = [
-        "\n".join(_diagnosis(d, explain=explain, color=color, width=width, hidden=hidden)) for d in audit.diagnoses
-    ]
+    shown = _Shown(explain, verbose or explain, quiet, color, width, hidden, more)
+    blocks = ["\n".join(_diagnosis(d, shown)) for d in audit.diagnoses]
     if audit.set_aside:
         blocks.append("\n".join(_set_aside(audit, width)))
     tail = [f"note: {plain(note_text(note))}" for note in audit.notes]
@@ -71,15 +92,31 @@ def _set_aside(audit: Audit, width: int) -> Iterator[str]:
         yield from _item(advice.ask(audit.ask), width)
 
 
-def _diagnosis(
-    diagnosis: Diagnosis, *, explain: bool, color: bool, width: int, hidden: frozenset[Action]
-) -> Iterator[str]:
-    label = _LABEL[diagnosis.verdict]
-    shown = click.style(label, fg=_COLOURS[diagnosis.verdict], bold=True) if color else label
-    first, *rest = _wrapped(verdict.after_label(diagnosis), width, indent=len(label) + 2)
-    yield f"{shown}  {first.strip()}"
-    yield from rest
+def _diagnosis(diagnosis: Diagnosis, shown: _Shown) -> Iterator[str]:
+    yield from _verdict(diagnosis, shown)
+    if shown.quiet:
+        return
     yield ""
+    if shown.verbose:
+        yield from _in_full(diagnosis, shown)
+    else:
+        yield from first_screen(diagnosis, width=shown.width, color=shown.color, hidden=shown.hidden, more=shown.more)
+
+
+def _verdict(diagnosis: Diagnosis, shown: _Shown) -> Iterator[str]:
+    label = _LABEL[diagnosis.verdict]
+    painted = click.style(label, fg=_COLOURS[diagnosis.verdict], bold=True) if shown.color else label
+    before = len(label) + 2
+    indent = before if shown.width >= _WIDE else 0
+    # the label takes its room on the first line, where the others are not indented
+    text = " " * (before - indent) + summary.headline(diagnosis)
+    first, *rest = _wrapped(text, shown.width, indent=indent)
+    yield f"{painted}  {first.strip()}"
+    yield from rest
+
+
+def _in_full(diagnosis: Diagnosis, shown: _Shown) -> Iterator[str]:
+    width, hidden = shown.width, shown.hidden
     yield from _run_table(diagnosis, width)
     numbers = list(_numbers(diagnosis))
     if numbers:
@@ -96,7 +133,7 @@ def _diagnosis(
     if differing := diagnosis.group.settings_that_differ:
         notes.insert(0, f"the runs differ in: {', '.join(differing)}")
     yield from _section("Notes", list(dict.fromkeys(notes)), width)
-    if explain:
+    if shown.explain:
         yield ""
         yield from (plain(line) for line in explanation(diagnosis))
 

@@ -6,6 +6,7 @@ Places are reckoned in the size of the type, not found by trial drawing (constra
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -47,24 +48,44 @@ class Sheet:
 def families(runs: Sequence[Run]) -> list[Family]:
     """The runs as a legend can name them, with their looks.
 
-    Up to 8 runs stand alone, the first widest, so that curves that lie on each other all show. More are put together
-    by GA, or, where GA is not known, all but the first 8 are grey and counted.
+    A GA has one colour in every figure, and the highest GA the widest line, drawn below the others, so that curves
+    that lie on each other all show. Up to 8 runs stand alone. More are put together by GA, or, where GA is not known,
+    all but the first 8 are grey and counted.
     """
     names = _names.labels(runs)
     if len(runs) <= _MOST_NAMED:
-        looks = _looks([max(2.6 - 0.35 * i, 1.3) for i in range(len(runs))], 1.0)
+        looks = _by_ga([run.settings.ga for run in runs], 1.0)
+        looks = looks or _looks([max(2.6 - 0.35 * i, 1.3) for i in range(len(runs))], 1.0)
         return [Family(n, (r,), look) for n, r, look in zip(names, runs, looks, strict=True)]
     gas = sorted({run.settings.ga for run in runs if run.settings.ga})
     if gas and len(gas) <= _MOST_NAMED:
         sets = [(f"GA {ga}", tuple(r for r in runs if r.settings.ga == ga)) for ga in gas]
         sets += [("GA unknown", rest)] if (rest := tuple(r for r in runs if not r.settings.ga)) else []
-        looks = _looks([0.9] * len(sets), 0.75)
+        looks = _by_ga([*gas, *([None] * (len(sets) - len(gas)))], 0.75, width=0.9) or _looks([0.9] * len(sets), 0.75)
         return [Family(f"{n} ({len(m)} run{'s' * (len(m) != 1)})", m, k) for (n, m), k in zip(sets, looks, strict=True)]
     looks = _looks([1.1] * _MOST_NAMED, 0.9)
     first = [Family(n, (r,), k) for n, r, k in zip(names[:_MOST_NAMED], runs[:_MOST_NAMED], looks, strict=True)]
     rest = tuple(runs[_MOST_NAMED:])
     grey = {"color": _theme.quiet(), "linestyle": "-", "linewidth": 0.7, "alpha": 0.6, "zorder": 1.5}
     return [*first, Family(f"and {len(rest)} more", rest, grey)]
+
+
+def _by_ga(gas: Sequence[int | None], alpha: float, *, width: float | None = None) -> list[dict[str, Any]]:
+    """Looks by GA, runs of one GA told apart by dashes; empty where two GA are not known or a style has colours."""
+    levels = sorted({ga for ga in gas if ga})
+    if not levels or any(_theme.ga_colour(ga) is None for ga in levels):
+        return []
+    seen: Counter[int | None] = Counter()
+    looks = []
+    for ga in gas:
+        rank = (levels.index(ga) + 1) / len(levels) if ga else 0.0
+        looks.append({
+            "color": (_theme.ga_colour(ga) if ga else None) or _theme.quiet(),
+            "linestyle": _DASHES[seen[ga] % len(_DASHES)] if ga else ":",
+            "linewidth": width or 1.2 + 1.6 * rank, "alpha": alpha, "zorder": 2.5 - 0.4 * rank,
+        })  # fmt: skip
+        seen[ga] += 1
+    return looks
 
 
 def _looks(widths: Sequence[float], alpha: float) -> list[dict[str, Any]]:

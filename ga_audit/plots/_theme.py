@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 INK = "#1c2024"
 GREY = "#80868b"
 _RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c8c00", "#5b5b5b")
+# GA 1, 2, 4, 8, ...; each has a contrast of 3 to 1 or more with white
+_BY_GA = ("#80868b", "#c47500", "#c2410c", "#9d174d", "#6b1d8e", "#3b1580", "#1e1250")
 _BASE = {
     "axes.axisbelow": True, "axes.edgecolor": GREY, "axes.grid": True, "axes.labelcolor": INK, "axes.labelsize": "medium",
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": "medium",
@@ -110,6 +112,24 @@ def run_colours() -> list[str]:
     import matplotlib
 
     return [str(c) for c in matplotlib.rcParams["axes.prop_cycle"].by_key().get("color", _RUNS)] or list(_RUNS)
+
+
+def ga_colour(ga: int) -> str | None:
+    """The colour of a GA in every figure: grey for 1, then from light to dark; None under a style with its own colours."""
+    dark = [dark_hex(colour) for colour in _RUNS]
+    cycle = [colour.lower() for colour in run_colours()]
+    light = cycle == [colour.lower() for colour in _RUNS]
+    if not light and cycle != dark:
+        return None
+    colour = _BY_GA[min(max(ga, 1).bit_length() - 1, len(_BY_GA) - 1)]
+    return colour if light else dark_hex(colour)
+
+
+def ink() -> str:
+    """The colour of text under the theme that is applied."""
+    import matplotlib
+
+    return str(matplotlib.rcParams["text.color"])
 
 
 def quiet() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ def figure(d: Diagnosis) -> Figure:
     shown = [_told(f, shares, corrected) for f in _sheet.families(d.runs)]
     limits = sorted({c.max_grad_norm for c in d.clipping})
     page = _sheet.sheet(2 if corrected else 1, 1, "Steps above max_grad_norm are clipped", shown, shared=corrected)
+    # black and dashed: grey is the colour of GA 1
+    guide: dict[str, Any] = {"color": _theme.ink(), "linewidth": 1.2, "linestyle": (0, (4, 2)), "zorder": 2.6}
     axis = _measured.axis_of(d)
     drawn: list[FloatArray] = []
     extent: list[float] = []
@@ -41,13 +43,13 @@ def figure(d: Diagnosis) -> Figure:
             _sheet.say(ax, "no finite grad_norm in these logs")
             continue
         for limit in limits:
-            ax.axhline(limit, color=_theme.quiet(), linewidth=1.4, zorder=2.5, label="_max_grad_norm")
+            ax.axhline(limit, label="_max_grad_norm", **guide)
         _curve.scale_y(ax, drawn, also=limits, told=i == 0)
         _curve.scale_x(ax, min(extent), max(extent))
         ax.set_xlabel(axis.value)
     if limits:
         text = f"max_grad_norm {', '.join(f'{v:g}' for v in limits[:4])}"
-        page.legend.append((text, {"color": _theme.quiet(), "linewidth": 1.4}))
+        page.legend.append((text, guide))
     else:
         page.heading = "Gradient norm; max_grad_norm is not recorded"
     return _sheet.finish(page)

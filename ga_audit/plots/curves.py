@@ -19,12 +19,16 @@ _EVAL: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 5, "m
 
 
 def figure(d: Diagnosis) -> Figure:
-    """A row for each quantity, as logged and corrected on one scale; without findings, the logged curves alone."""
+    """A row for each quantity: as logged, and corrected on a scale of its own over the logged curves, pale.
+
+    Without findings, the logged curves alone.
+    """
     roles = _measured.logged(d)
     shown = _sheet.families(d.runs)
     if d.findings:
-        heading = "Logged curves, and what a right trainer would have logged"
+        heading = "Logged curves, and what a correct trainer would have logged"
         page = _sheet.sheet(2, len(roles), heading, shown, shared=True)
+        page.left = [page.left[0]] * 2  # each has its own numbers
         rows = page.axes
     else:
         healthy = d.verdict is Verdict.HEALTHY
@@ -33,16 +37,16 @@ def figure(d: Diagnosis) -> Figure:
     extent = _extent(d, roles)
     for role, axes in zip(roles, rows, strict=True):
         told = axes is rows[-1] or not d.findings
-        drawn: list[FloatArray] = []
         for i, ax in enumerate(axes):
             changed = "corrected" if _measured.found(d, role) else "unchanged"
             ax.set_title(f"{role.value} {changed if i else 'as logged'}")
-            drawn += _plot(ax, d, role, shown, corrected=i > 0)
-        for i, ax in enumerate(axes):
+            drawn = _plot(ax, d, role, shown, corrected=i > 0)
             if not any(np.isfinite(v).any() for v in drawn):
                 _sheet.say(ax, f"no finite {role.value}")
                 continue
-            _curve.scale_y(ax, drawn, told=i == 0 or not d.findings)
+            _curve.scale_y(ax, drawn)
+            if i and _measured.found(d, role):
+                _ghosts(ax, d, role, shown)
             _curve.scale_x(ax, *extent, told=told)
             ax.set_xlabel(_measured.axis_of(d).value if told else "")
     if any(_has_eval(run) for run in d.runs) and Role.LOSS in roles:
@@ -65,6 +69,17 @@ def _plot(ax: Axes, d: Diagnosis, role: Role, shown: list[_sheet.Family], *, cor
             ax.plot(_measured.position(run, evals, axis), evals.value, color=look["color"], **_EVAL)
             drawn.append(evals.value)
     return drawn
+
+
+def _ghosts(ax: Axes, d: Diagnosis, role: Role, shown: list[_sheet.Family]) -> None:
+    """The logged curves, pale, as far as they lie in the range of the corrected ones."""
+    axis = _measured.axis_of(d)
+    for run, look in _sheet.each_run(shown):
+        series = run.get(role)
+        if series is None or _measured.factor(d, run, role) == 1.0:
+            continue
+        x, y = _curve.thinned(_measured.position(run, series, axis), series.value)
+        ax.plot(x, y, color=look["color"], linewidth=0.8, alpha=0.3, zorder=1.2, label="_logged")
 
 
 def _has_eval(run: Run) -> bool:

@@ -98,7 +98,7 @@ def _draw(ax: Axes, found: Points, role: Role) -> None:
     colours = _theme.run_colours()
     span = np.array([1.0, x.max() / x.min()])
     fan = np.geomspace(span[0], span[1], 30)
-    for slope, text in ((1, "summed"), (0, "right"), (-1, "divided")):
+    for slope, text in ((1, "summed"), (0, "correct"), (-1, "divided")):
         ax.plot(span * x.min(), span**slope, color=_theme.quiet(), linewidth=0.9, linestyle=(0, (4, 3)))
         ax.annotate(text, (x.max(), span[1] ** slope), textcoords="offset points", xytext=(9, 0), va="center")
     low, high = 1 / span[1], span[1]
@@ -113,8 +113,15 @@ def _draw(ax: Axes, found: Points, role: Role) -> None:
         low, high = max(min(low, span[1] ** bottom), low / 8), min(max(high, span[1] ** top), high * 8)
     bars = [y - y * np.exp(-found.half), y * np.exp(found.half) - y]
     ax.errorbar(x, y, yerr=bars, fmt="o", color=colours[1], markersize=5.5, capsize=4, elinewidth=1.3, zorder=3)
+    for at, ratio in _labelled(x, y):
+        ax.annotate(f"{ratio:.3g}x", (at, ratio), textcoords="offset points", xytext=(-7, 6), ha="right")
     _scaled(ax, x, min(low, float(y.min())), max(high, float(y.max())))
     ax.set_xlabel(found.driver)
+
+
+def _labelled(x: FloatArray, y: FloatArray) -> list[tuple[float, float]]:
+    """One ratio a value of x to be written: the mean of its runs; none at the smallest, which is 1."""
+    return [(at, float(np.exp(np.mean(np.log(y[x == at]))))) for at in sorted(set(x.tolist()))[1:]]
 
 
 def _scaled(ax: Axes, x: FloatArray, low: float, high: float) -> None:

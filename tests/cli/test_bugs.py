@@ -34,7 +34,7 @@ def test_json_and_markdown():
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("GA999",), "no bug GA999\n  -> `ga-audit bugs` lists them."), (("GA3",), "no bug GA3\n  -> `ga-audit bugs` lists them."),
+    (("GA999",), "no bug GA999\n  -> `ga-audit bugs` lists them."), (("GA3",), "no bug GA3\n  -> Did you mean GA003?"),
     (("--package", "transformers"), "'transformers' is not NAME==RELEASE\n  -> Write e.g. --package transformers==4.46.1."),
     (("--package", "transformers==new"),
      "'new' of 'transformers==new' is no release\n  -> Write e.g. --package transformers==4.46.1."),

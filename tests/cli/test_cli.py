@@ -21,7 +21,7 @@ def test_a_defect_is_never_the_status_of_a_finding(monkeypatch, capsys, traced):
     monkeypatch.setenv("GA_AUDIT_TRACEBACK", "1" if traced else "")
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code == 3
+    assert ended.value.code == 70
     said = capsys.readouterr().err
     assert "a defect of ga-audit itself: TypeError: an odd value" in said
     assert ("Traceback" in said) is traced

@@ -90,5 +90,5 @@ def test_fix_shows_a_given_ga_that_contradicts_the_log():
     line = "ga8: GA 4 is used, as given; training_args.bin: gradient_accumulation_steps says 8"
     done = CliRunner().invoke(cli, arguments)
     assert done.stdout.splitlines()[0] == line
-    done = CliRunner().invoke(cli, [*arguments, "--json"])
+    done = CliRunner().invoke(cli, [*arguments, "--format", "json"])
     assert done.stderr == f"{line}\n"

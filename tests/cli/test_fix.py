@@ -82,7 +82,7 @@ def test_a_single_run_needs_evidence_or_an_assumption(logs):
 
 
 def test_json_and_originals_kept_inside(logs):
-    done = run(logs, "--json", "--include-original")
+    done = run(logs, "--format", "json", "--include-original")
     result = json.loads(done.output)
     assert result["left_alone"] == ["ga1"]
     state = json.loads((logs.parent / "logs-ga-audit/ga8/trainer_state.json").read_text())
@@ -150,7 +150,7 @@ def test_runs_whose_names_share_a_folder_are_written_apart(tmp_path, names):
         rows = [{"step": s, "loss": ga * 2.0} for s in range(1, 30)]
         (tmp_path / "logs" / name / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
     given = [option for ga, name in zip((4, 8), names, strict=True) for option in ("--ga", f"{name}={ga}")]
-    done = run(tmp_path / "logs", *given, "--assume", "loss=1", "-o", tmp_path / "out", "--json")
+    done = run(tmp_path / "logs", *given, "--assume", "loss=1", "-o", tmp_path / "out", "--format", "json")
     assert done.exit_code == 0, done.output
     written = sorted(tree(tmp_path / "out"))
     assert json.loads(done.stdout)["written"] == written
@@ -159,3 +159,15 @@ def test_runs_whose_names_share_a_folder_are_written_apart(tmp_path, names):
     assert [losses(path)[0] for path in states] == [2.0, 2.0]
     listed = json.loads((tmp_path / "out" / "ga-audit.json").read_text())["files"]
     assert sorted([*listed, "ga-audit.json"]) == written
+
+
+def test_the_last_line_opens_before_and_after(tmp_path):
+    logs, out = tmp_path / "logs", tmp_path / "out"
+    shutil.copytree(SAMPLES / "tensorboard-4.48.0", logs)
+    last = run(logs, "-o", out).output.splitlines()[-1]
+    assert last == f"  tensorboard --logdir_spec original:{logs},corrected:{out}"
+    logs, out = tmp_path / "wandb-logs", tmp_path / "wandb-out"
+    shutil.copytree(SAMPLES / "wandb-4.48.0", logs)
+    last = run(logs, "-o", out).output.splitlines()[-1]
+    [offline] = [str(path) for path in out.rglob("offline-run-*") if path.is_dir()]
+    assert last == f"  wandb sync {offline}"

@@ -29,7 +29,7 @@ def test_everything_for_a_bug_report(tmp_path):
     jsonschema.validate(json.loads((tmp_path / "r" / "diagnosis.json").read_text()), schema)
     text = (tmp_path / "r" / "issue.md").read_text()
     assert "GA001" in text
-    assert "![curves](curves.png)" in text
+    assert "Drag `curves.png`" in text
     refused = run(SAMPLES / "wandb-4.48.0", "-o", tmp_path / "r")
     assert refused.exit_code == 3
     assert "--force" in refused.output

@@ -57,14 +57,18 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
     words = f"{sys.executable} {script} {{gradient_accumulation_steps}} {{output_dir}}"
     arguments = ["repro", "--engine", "script", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"]
     result = CliRunner().invoke(cli, arguments)
-    for part in ("SCALED  The logged loss and grad_norm are summed", "loss       on GA  1.000", "ga-audit fix "):
+    for part in (
+        "SCALED  The logged loss and grad_norm are 8x too high at GA 8: summed",
+        "exponent on GA 1.000",
+        "ga-audit fix ",
+    ):
         assert part in result.output, result.output
     assert "ga-audit report" not in result.output  # it is written already
 
 
 @pytest.mark.parametrize(("norm", "status", "headline"), [
-    ("", 3,
-     "INCONCLUSIVE  because the loss does not scale, but grad_norm is not in the logs and the gradients were not measured."),
+    ("", 3, "INCONCLUSIVE  because the loss does not scale, but grad_norm is not in the logs "
+     "and the gradients were not measured."),
     (", 'grad_norm': 1 + .5 / s", 3,
      "INCONCLUSIVE  because the loss does not scale, but grad_norm is undecided and the gradients were not measured."),
     (", 'grad_norm': (1.3 if ga > 1 else 1) * (1 + .5 * ((s * 7 + ga) % 5))", 3,

@@ -53,7 +53,7 @@ def test_upload_and_annotate(client, tmp_path):
     runs = annotated_project()
     original = runs[("team", "proj", "run00008")]
     with serving(runs) as stub:
-        done = client.ga_audit(stub, "fix", "team/proj", "--upload", "--annotate", "--json", cwd=tmp_path)
+        done = client.ga_audit(stub, "fix", "team/proj", "--upload", "--annotate", "--format", "json", cwd=tmp_path)
         assert done.status == 0, done.err
         ((_, new_id),) = json.loads(done.out)["uploaded"].items()
         sent = stub.uploads[("team", "proj", new_id)]
@@ -88,7 +88,7 @@ def test_each_corrected_run_is_sent_once_whatever_its_name(client, tmp_path, nam
     for ga, name in zip((2, 8), names, strict=True):
         runs[("team", "proj", f"run{ga:05}")]["name"] = name
     with serving(runs) as stub:
-        done = client.ga_audit(stub, "fix", "team/proj", "--upload", "--json", cwd=tmp_path)
+        done = client.ga_audit(stub, "fix", "team/proj", "--upload", "--format", "json", cwd=tmp_path)
         assert done.status == 0, done.err
         result = json.loads(done.out)
         sent = [upload["config"]["ga_audit"]["original"] for upload in stub.uploads.values()]

@@ -32,7 +32,7 @@ def test_every_form_has_its_fields_in_order_and_the_numbers(template):
     assert out.startswith(
         "# Logged loss and grad_norm are summed over gradient_accumulation_steps (transformers 4.48.0)"
     )
-    for part in ("| loss | 1.000 |", "ga-audit repro", "| ga8 | 8 | 2 |", "![curves](curves.png)",
+    for part in ("| loss | 1.000 |", "ga-audit repro", "| ga8 | 8 | 2 |", "Drag `curves.png`",
                  "affected transformers ==4.47.0 or ==4.48.0; fixed in 4.48.1; <https://github.com/huggingface"):  # fmt: skip
         assert part in out
     # what is for the one who asked, and not for the maintainer

@@ -12,18 +12,18 @@ def shown(runs, failures=(), **options):
 
 def test_the_verdict_comes_first_and_once():
     lines = shown(twins(1)).splitlines()
-    assert lines[0].startswith("SCALED  The logged loss and grad_norm are summed")
+    assert lines[0].startswith("SCALED  The logged loss and grad_norm are 8x too high at GA 8: summed")
     assert shown(twins(0)).startswith("HEALTHY  ")
     assert "Healthy:" not in shown(twins(0)).splitlines()[0]
 
 
 def test_commands_stand_on_lines_of_their_own():
-    lines = [line.strip() for line in shown(twins(1)).splitlines()]
+    lines = [line.strip() for line in shown(twins(1), verbose=True).splitlines()]
     assert any(line.startswith("ga-audit fix ") for line in lines)
 
 
 def test_numbers_come_with_their_interval_and_their_origin():
-    out = shown(twins(1, 0))
+    out = shown(twins(1, 0), verbose=True)
     assert "exponent" in out.lower()
     row = next(line for line in out.splitlines() if line.strip().startswith("loss") and "on GA" in line)
     assert "[" in row
@@ -31,7 +31,7 @@ def test_numbers_come_with_their_interval_and_their_origin():
 
 
 def test_the_table_says_the_factor_of_each_run():
-    row = next(line for line in shown(twins(1)).splitlines() if line.strip().startswith("ga8"))
+    row = next(line for line in shown(twins(1), verbose=True).splitlines() if line.strip().startswith("ga8"))
     assert row.split()[-2:] == ["8x", "8x"]
 
 

@@ -18,8 +18,27 @@ def test_corrected_curves_lie_on_each_other():
     logged, corrected = figure.axes[0].lines, figure.axes[1].lines
     assert logged[1].get_ydata()[0] / logged[0].get_ydata()[0] == pytest.approx(8, rel=0.01)
     assert corrected[1].get_ydata()[0] / corrected[0].get_ydata()[0] == pytest.approx(1, rel=0.01)
-    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert figure.axes[0].get_yscale() == "log"
+    low, high = figure.axes[1].get_ylim()  # a scale of its own, which the corrected curves fill
+    values = np.concatenate([line.get_ydata() for line in corrected[:2]])
+    assert np.ptp(values) > 0.8 * (high - low)
+
+
+def test_the_logged_curves_lie_pale_behind_the_corrected_ones():
+    figure = draw(twins(1))
+    ghosts = [line for line in figure.axes[1].lines if line.get_label() == "_logged"]
+    [logged] = [line for line in figure.axes[0].lines if line.get_ydata()[0] > 20]
+    assert [ghost.get_ydata().tolist() for ghost in ghosts] == [logged.get_ydata().tolist()]
+    assert ghosts[0].get_alpha() == 0.3
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_ga_has_one_colour_and_the_highest_the_widest_line(dark):
+    both = draw(twins(1), dark=dark).axes[0].lines
+    alone = draw([twins(1)[1]], dark=dark).axes[0].lines[0]
+    assert both[1].get_color() == alone.get_color() != both[0].get_color()
+    assert both[1].get_linewidth() > both[0].get_linewidth()
+    assert both[1].get_zorder() < both[0].get_zorder()
 
 
 def test_without_findings_there_is_nothing_to_set_beside():

@@ -29,7 +29,7 @@ def test_exponent_in_the_title_and_ratios_at_the_points():
 
 def test_the_three_lines():
     texts = [t.get_text() for t in draw(twins(1)).axes[0].texts]
-    assert texts == ["summed", "right", "divided"]
+    assert texts == ["summed", "correct", "divided", "8x"]
 
 
 def comparison(level, covariance, **changes):

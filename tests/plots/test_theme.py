@@ -63,4 +63,4 @@ def test_text_in_svg_is_text_in_common_fonts():
     svg = plots.pictures(next(iter(pipeline.diagnose(twins(1)))), "curves").svg.decode()
     assert ">optimizer step</text>" in svg
     assert "sans-serif" in svg
-    assert "<title>Logged curves, and what a right trainer would have logged</title>" in svg
+    assert "<title>Logged curves, and what a correct trainer would have logged</title>" in svg

@@ -28,7 +28,7 @@ def measured(command: str, out: str) -> list[dict[str, object]]:
     """The rows of one `ga-audit bisect ...`."""
     words = shlex.split(command)
     assert words[:2] == ["ga-audit", "bisect"], command
-    argv = [sys.executable, "-m", "ga_audit", *words[1:], "--json", "--out", out]
+    argv = [sys.executable, "-m", "ga_audit", *words[1:], "--format", "json", "--out", out]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     rows: list[dict[str, object]] = json.loads(done.stdout)
     return rows

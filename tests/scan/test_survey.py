@@ -108,7 +108,7 @@ def test_options_and_an_empty_folder(tmp_path):
 
 
 def test_every_form_holds_every_run(samples):
-    text = drawn.text(samples)
+    text = drawn.text(samples, every=True)
     assert text.startswith("16 runs in 6 groups: 6 scaled, 10 healthy")
     assert all(row.run in text for row in samples.rows)
     content = json.loads(drawn.json_text(samples))
@@ -121,6 +121,23 @@ def test_every_form_holds_every_run(samples):
     assert page.count("<tr>") == 2 + 16 + 6
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_offenders_come_first_and_healthy_runs_are_counted(samples):
+    *_, table, rest = drawn.text(samples).split("\n\n")
+    header, *lines = table.splitlines()
+    assert header.split() == ["verdict", "run", "GA", "loss", "is", "norm", "is", "loss", "/", "eval", "loss", "group"]
+    assert [line.split() for line in lines[2:4]] == [
+        ["scaled", "transformers-4.48.0/ga8", "8", "8x", "8x", "8.06x", "3"],
+        ["scaled", "wandb-4.48.0/ga8/ga8", "8", "8x", "8x", "8.06x", "5"],
+    ]
+    assert len(lines) == 6
+    assert rest == "10 healthy runs not listed: -v, or --format csv"
+
+
+def test_a_group_has_one_sentence(samples):
+    said = "The logged loss and grad_norm are 8x too high at GA 8: summed over"
+    assert drawn.text(samples, every=True).count(said) == 4
 
 
 def test_names_from_logs_are_harmless_in_every_form(tmp_path):
