@@ -43,6 +43,14 @@ class NoteCode(StrEnum):
     GIT_LFS_POINTER = "git-lfs-pointer"
 
 
+LOST = frozenset({
+    NoteCode.NOT_A_NUMBER, NoteCode.NO_STEP, NoteCode.UNPLACED_ROWS, NoteCode.UNREAD_LINES, NoteCode.UNFINISHED,
+    NoteCode.INCOMPLETE, NoteCode.RAGGED_ROWS, NoteCode.SHORT_COLUMNS, NoteCode.BROKEN_LINE, NoteCode.BROKEN_RECORD,
+    NoteCode.TRUNCATED, NoteCode.WRONG_CHECKSUM, NoteCode.SKIPPED, NoteCode.GIT_LFS_POINTER,
+})  # fmt: skip
+"""Notes on what is in a log and was not read, or may be missing: shown wherever a verdict is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """A warning, as data, on the thing that it concerns."""

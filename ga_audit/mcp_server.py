@@ -72,7 +72,7 @@ async def bugs(packages: list[str] | None = None, installed: bool = False, model
 
 async def fix_dry_run(paths: list[str], ga: dict[str, int] | None = None) -> dict[str, Any]:
     """Show what a correction of the logs would change, run by run and series by series; nothing is written."""
-    return await _run(["fix", "--dry-run", "--json", *_given(ga), "--", *paths])
+    return await _run(["fix", "--dry-run", "--format", "json", *_given(ga), "--", *paths])
 
 
 def _given(ga: dict[str, int] | None) -> list[str]:

@@ -50,7 +50,9 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_ga.py").write_text(TEST)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "ga_audit.pytest_plugin", "-p", "no:cacheprovider", "-q", *options],
-        cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
+        cwd=folder, capture_output=True, text=True,
+        # an installed ga-audit would load the plugin a second time
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
+from ga_audit._notes import LOST
 from ga_audit.conclusion import Action, Diagnosis
 from ga_audit.finding import Verdict
 from ga_audit.output._runs_table import runs_table
 from ga_audit.output._safe import plain
 from ga_audit.output.wording import advice, summary, verdict
 from ga_audit.output.wording._sentence import Code, Sentence, unmarked
+from ga_audit.output.wording.notes import note as note_text
 
 _LABEL = 10  # columns of the labels on the left
 _MAX_EVIDENCE = 2
 _MAX_STEPS = {Verdict.SCALED: 2, Verdict.INCONCLUSIVE: 4, Verdict.HEALTHY: 2}
 _MAX_NOTES = 2
+_MAX_LOST = 6
 _PLAIN = frozenset({Action.WRITE_CORRECTED, Action.WRITE_REPORT})  # the command says what it does
 
 
@@ -26,7 +29,7 @@ def first_screen(d: Diagnosis, *, width: int, color: bool, hidden: frozenset[Act
         ("Bug", [summary.bug(d.bugs)]),
         ("Training", [unmarked(summary.training(d.retrain))] if d.verdict is Verdict.SCALED else []),
         ("Evidence", verdict.reasons(d)[:_MAX_EVIDENCE]),
-        ("Note", [f"{run.name}: {note.message}" for run in d.runs for note in run.notes][:_MAX_NOTES]),
+        ("Note", _notes(d)),
     ]  # fmt: skip
     shown = [line for label, texts in blocks for line in _block(label, [t for t in texts if t], width)]
     if shown:
@@ -37,6 +40,14 @@ def first_screen(d: Diagnosis, *, width: int, color: bool, hidden: frozenset[Act
         return
     yield ""
     yield from _wrapped(summary.hidden(d, _count_notes(d)), width, 0)
+
+
+def _notes(d: Diagnosis) -> list[str]:
+    """Everything that was lost, then the first of the other notes on the runs."""
+    notes = [(note.code in LOST, f"{run.name}: {note_text(note)}") for run in d.runs for note in run.notes]
+    lost = list(dict.fromkeys(text for is_loss, text in notes if is_loss))
+    rest = list(dict.fromkeys(text for is_loss, text in notes if not is_loss))
+    return [*lost[:_MAX_LOST], *rest[: max(_MAX_NOTES - len(lost), 0)]]
 
 
 def _count_notes(d: Diagnosis) -> int:

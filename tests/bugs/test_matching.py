@@ -176,7 +176,7 @@ def test_a_match_holds_facts_and_its_sentence_is_made_of_them():
             (),
             RetrainRule.DIVIDED_BY_GA,
         ),
-        "deepspeed 0.18.3 is affected, and these logs are healthy.",
+        "deepspeed 0.18.3 is affected, but these logs are healthy.",
     )
 
 

@@ -69,8 +69,6 @@ def test_a_users_script_is_trained_and_its_logs_are_read(tmp_path):
 @pytest.mark.parametrize(("norm", "status", "headline"), [
     ("", 3, "INCONCLUSIVE  because the loss does not scale, but grad_norm is not in the logs "
      "and the gradients were not measured."),
-    (", 'grad_norm': 1 + .5 / s", 3,
-     "INCONCLUSIVE  because the loss does not scale, but grad_norm is undecided and the gradients were not measured."),
     (", 'grad_norm': (1.3 if ga > 1 else 1) * (1 + .5 * ((s * 7 + ga) % 5))", 3,
      "INCONCLUSIVE  because the loss does not scale, but grad_norm gives no evidence and the gradients were not measured."),
 ])  # fmt: skip

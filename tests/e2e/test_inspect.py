@@ -54,8 +54,8 @@ def test_the_text_begins_with_the_verdict():
     assert not done.stderr
     first = " ".join(done.stdout.split("\n\n")[0].split())
     assert first == (
-        "SCALED The logged loss and grad_norm are summed over gradient_accumulation_steps instead of averaged: the "
-        "gradients themselves are affected."
+        "SCALED The logged loss and grad_norm are 8x too high at GA 8: summed over gradient_accumulation_steps "
+        "instead of averaged. The gradients are affected too."
     )
 
 

@@ -168,7 +168,9 @@ def _measured_again(package, release, variants, tmp_path, config):
         assert row.failure is None
         same = (package, release, row.variant, row.companions, None)
         (kept,) = (r for r in ROWS if (r.package, r.release, r.variant, r.companions, r.on_ranks) == same)
-        assert (row.verdict, row.bugs) == (kept.verdict, kept.bugs)
+        # rows of before the weights of micro-batches were judged say healthy where the scale alone is right
+        verdict = "healthy" if row.verdict == "unequally weighted" else row.verdict
+        assert (verdict, row.bugs) == (kept.verdict, kept.bugs)
         for name in ("loss", "grad_norm", "gradient"):
             assert getattr(row, name) == pytest.approx(getattr(kept, name), abs=0.02)
 

@@ -48,7 +48,7 @@ def test_a_project_is_audited(client):
         done = client.ga_audit(stub, "inspect", "team/proj")
         assert done.status == 1
         assert done.out.startswith("SCALED")
-        assert "GA001 (matches)" in done.out
+        assert "GA001" in done.out
 
 
 def test_display_names_that_come_twice_are_told_apart(client):
@@ -77,8 +77,8 @@ def test_a_running_run_and_a_broken_line_are_said(client):
     with serving(runs) as stub:
         stub.cut_from = 10_000
         done = client.ga_audit(stub, "inspect", "team/proj/run00008", "--timeout", "3")
-        assert "after 10000 rows: the rest is missing" in done.out.replace("\n    ", " ")
-        assert "the run is running: its history may grow" in done.out
+        assert "after 10000 rows: the rest is missing" in " ".join(done.out.split())
+        assert "the run is running: its history may grow" in " ".join(done.out.split())
 
 
 def test_a_bare_id_is_looked_for_on_this_machine_first(client, tmp_path):

@@ -18,7 +18,7 @@ SCRIPT = engine.engines()["torch"].script
 FAULTS = {"none": (0, 0), "sum-loss-log": (1, 0), "sum-grad": (1, 1), "sum-grad-only": (0, 1), "mean-of-means": (0, 0),
           "divide-twice": (-1, -1), "divide-twice-log": (-1, 0), "divide-grad-only": (0, -1),
           "divide-grad-by-square": (0, -2)}  # fmt: skip
-VERDICTS = {"healthy": "healthy", "logging only": "scaled", "gradients": "scaled"}
+VERDICTS = {"healthy": "healthy", "unequally weighted": "healthy", "logging only": "scaled", "gradients": "scaled"}
 
 pytest.importorskip("torch")
 
