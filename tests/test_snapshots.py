@@ -21,6 +21,7 @@ def plain_environment(monkeypatch, tmp_path):
     """No colour, no key, no cache and no settings of whoever runs the tests."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("WANDB_SILENT", "true")  # hints that depend on what other tests have imported
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / ".cache"))
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_DIR", "WANDB_ENTITY", "WANDB_PROJECT"):
