@@ -89,6 +89,20 @@ def test_a_users_script_is_not_healthy_while_grad_norm_is_undecided(tmp_path, no
     assert "Gradients are not measured for --script. Audit of its logs:" in result.output
 
 
+def test_a_users_script_is_healthy_where_its_norms_are_equal_too(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, sys, pathlib\n"
+        "rows = [{'step': s, 'loss': 2 + 1 / s, 'grad_norm': 1 + .5 / s} for s in range(1, 31)]\n"
+        "pathlib.Path(sys.argv[2], 'log.jsonl').write_text("
+        "'\\n'.join(json.dumps({**r, 'gradient_accumulation_steps': int(sys.argv[1])}) for r in rows))\n"
+    )
+    words = f"{sys.executable} {script} {{gradient_accumulation_steps}} {{output_dir}}"
+    result = CliRunner().invoke(cli, ["repro", "--script", words, "--out", str(tmp_path / "out"), "--ga", "1,8"])
+    assert result.exit_code == 0, result.output
+    assert "HEALTHY  Logged loss and grad_norm do not scale with GA (GA 1, 8)." in result.output
+
+
 def test_logs_that_decide_both_are_left_as_they_are():
     from ga_audit import pipeline
 

@@ -94,3 +94,10 @@ def test_a_text_that_is_not_read_shows_the_nearest_lines_and_the_option():
 def test_the_form_that_takes_time_is_bounded():
     with pytest.raises(AuditError):
         one("a " * 50_000, line="{_} a {_} b {_} {loss}")
+
+
+def test_the_suggested_form_takes_no_epoch_for_a_step():
+    from ga_audit.logs.formats._text import near
+
+    line = "[run] epoch 1 batch 10/400 | closs 8.31 | gn 3.1"
+    assert near._form(line, "closs") == "[run] epoch {epoch} batch {step}/{_} | closs {loss}"

@@ -36,22 +36,27 @@ def unread(path: str, chunks: Iterable[bytes]) -> UnreadableLog:
 
 
 def _form(line: str, name: str) -> str:
-    """The form of a line up to the value of a name: its first number as the step, that value as the loss."""
-    numbers = []
-    end = 0
+    """The form of a line up to the value of a name: that value is the loss, an epoch is no step."""
+    form, end = "", 0
+    found: set[str] = set()
     for match in NUMBER.finditer(line):
-        gap = names.of_gap(line[max(end, match.start() - names.LONGEST_GAP) : match.start()])
+        before = line[max(end, match.start() - names.LONGEST_GAP) : match.start()]
+        form += line[end : match.start()]
         end = match.end()
-        numbers.append(match)
-        if gap.name == name:
-            break
-    if not numbers:
-        return "step {step} loss {loss}"
-    first, last = numbers[0], numbers[-1]
-    if first is last:
-        return f"{line[: last.start()]}{{loss}}"
-    between = NUMBER.sub("{_}", line[first.end() : last.start()])
-    return f"{line[: first.start()]}{{step}}{between}{{loss}}"
+        if names.of_gap(before).name == name:
+            return f"{form}{{loss}}"
+        field = _counter(before)
+        form += "{_}" if field in found else f"{{{field}}}"
+        found.add(field)
+    return "step {step} loss {loss}"
+
+
+def _counter(before: str) -> str:
+    """What a number counts, by the text before it: an epoch, the total behind a slash, otherwise the step."""
+    text = before.rstrip(" :=[(#").lower()
+    if text.endswith("/"):
+        return "_"
+    return "epoch" if text.endswith(("epoch", "ep")) else "step"
 
 
 def _quoted(name: str) -> str:
